@@ -1,0 +1,372 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""
+Every way it can go wrong, one class each. No I/O.
+
+Each message says what happened, with which job, what that means for the money, and what to do next.
+The class carries what Airflow has to know: whether another automatic try can help (``ends_retries``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
+
+from airflow_provider_vidgen.models import Failure, FailureCategory, VideoJob
+
+
+class Money(StrEnum):
+    """What an error means for the bill."""
+
+    NOT_SPENT = "Nothing was spent."
+    MAYBE = "Money may have been spent."
+    SPENT = "The video was paid for."
+    JOB_GOES_ON = "The job goes on at the vendor and may be billed."
+    PER_VENDOR = "Whether a failed job is billed is the vendor's policy."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """
+    One thing wrong, or doubtful, with a request or a connection.
+
+    :param field: the field as the user knows it.
+    :param value: what it held, safe to show.
+    :param allowed: what it may hold.
+    :param rejects: ``True`` refuses the request, ``False`` only warns.
+    """
+
+    field: str
+    value: str
+    allowed: str
+    rejects: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.field}={self.value}: {self.allowed}"
+
+
+class VidgenError(Exception):
+    """
+    Base of all errors of this package.
+
+    :param what: what happened, one sentence without a full stop.
+    :param job: the job it happened to, if there is one.
+    :param code: the vendor's own code.
+    :param words: the vendor's own words, already redacted.
+    :param retry_after: seconds the vendor asked to wait, if it did.
+    """
+
+    #: Another automatic try would fail again, or pay again.
+    ends_retries: ClassVar[bool] = True
+    money: ClassVar[Money] = Money.NOT_SPENT
+    next_step: ClassVar[str] = ""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        job: VideoJob | None = None,
+        code: str = "",
+        words: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.job = job
+        self.code = code
+        self.words = words
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        told = " ".join(part for part in (self.code, self.words) if part)
+        parts = [
+            f"{self.what}." if not told else f'{self.what}: "{told}".',
+            f"Job: {self.job}." if self.job and self.job.task_id else "",
+            str(self.money),
+            self.next_step,
+        ]
+        return " ".join(part for part in parts if part)
+
+
+# --- before anything is sent ----------------------------------------------------------------------------
+
+
+class _Refused(VidgenError):
+    def __init__(self, what: str, problems: Sequence[Problem]) -> None:
+        super().__init__(what, words="; ".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        lines = "".join(f"\n  - {problem}" for problem in self.problems)
+        return f"{self.what}:{lines}\n{self.money} {self.next_step}"
+
+
+class InvalidRequest(_Refused):
+    """The request breaks the vendor's documented rules; it was not sent."""
+
+    next_step = "Correct the fields above."
+
+
+class InvalidConnection(_Refused):
+    """The Airflow connection cannot be used as it is."""
+
+    next_step = "Correct the connection."
+
+
+# --- submit ---------------------------------------------------------------------------------------------
+
+
+class SubmitError(VidgenError):
+    """A submission that brought no job handle."""
+
+
+class NotSent(SubmitError):
+    """The vendor was never reached: no name, no connection, no TLS."""
+
+    ends_retries = False
+    next_step = "Check the connection's host and the network; a retry submits."
+
+
+class RateLimited(SubmitError):
+    """The vendor had no room (429)."""
+
+    ends_retries = False
+    next_step = "A retry submits; lower the parallelism or use a pool if this is frequent."
+
+
+class VendorUnavailable(SubmitError):
+    """The vendor said in so many words that it took nothing (a recognised 503)."""
+
+    ends_retries = False
+    next_step = "A retry submits."
+
+
+class SubmitOutcomeUnknown(SubmitError):
+    """The request was sent and its fate is not known: the job may exist and be billed."""
+
+    money = Money.MAYBE
+    next_step = (
+        "Look for the job in the vendor's console before clearing this task: "
+        "the next clear submits a new, paid job."
+    )
+
+
+class SubmitInFlight(SubmitError):
+    """The vendor is still at work on the same idempotency key (409)."""
+
+    money = Money.MAYBE
+    ends_retries = False
+    next_step = "The same request is sent again under the same key."
+
+
+class SubmitRefused(SubmitError):
+    """The vendor refused the request."""
+
+    next_step = "Correct the request; a retry as it is would be refused again."
+
+
+class BadCredentials(SubmitRefused):
+    """The vendor does not accept the API key (401)."""
+
+    next_step = "Correct the API key (password) of the connection."
+
+
+class PermissionDenied(SubmitRefused):
+    """The API key may not do this (403)."""
+
+    next_step = "Check the key's permissions, quota and models in the vendor's console."
+
+
+class InsufficientFunds(SubmitRefused):
+    """The account has no credit."""
+
+    next_step = "Top up the account at the vendor, then clear the task."
+
+
+class ContentRefused(SubmitRefused):
+    """The vendor refused the content before it took the job."""
+
+    next_step = "Change the prompt or the images."
+
+
+# --- status ---------------------------------------------------------------------------------------------
+
+
+class StatusError(VidgenError):
+    """A look at a job that did not bring an end."""
+
+    money = Money.JOB_GOES_ON
+
+
+class StatusUnavailable(StatusError):
+    """A check failed; the job itself did not."""
+
+    ends_retries = False
+    next_step = "The job stays attached: a retry asks about the same job."
+
+
+class StatusRefused(StatusError):
+    """The API key may not ask about the job (401 or 403)."""
+
+    next_step = "Correct the API key or its permissions, then clear the task: it asks about the same job."
+
+
+class JobNotFound(StatusError):
+    """The vendor does not know the job, or not yet."""
+
+    ends_retries = False
+    next_step = "The job stays attached: a retry asks about the same job."
+
+
+class JobLost(StatusError):
+    """The vendor has repeatedly not known the job."""
+
+    money = Money.MAYBE
+    next_step = "Look for the job in the vendor's console; the next clear submits a new, paid job."
+
+
+class ResultMissing(StatusError):
+    """The vendor calls the job finished and gives no usable link."""
+
+    money = Money.SPENT
+    next_step = "Ask the vendor about the job; clearing the task asks about the same job again."
+
+
+class DeadlineExceeded(StatusError):
+    """The job did not end in time."""
+
+    ends_retries = False
+    next_step = (
+        "The job stays attached: a retry looks once more, "
+        "and a larger timeout with a clear of the task goes on waiting for the same job."
+    )
+
+
+class TriggerTrouble(StatusError):
+    """What the triggerer reported cannot be used."""
+
+    ends_retries = False
+    next_step = "The job stays attached: a retry asks about the same job."
+
+
+# --- the job's own end ----------------------------------------------------------------------------------
+
+
+class GenerationFailed(VidgenError):
+    """
+    The vendor ended the job without a video, for reasons of its own.
+
+    :param failure: the vendor's code and words, and our category.
+    """
+
+    ends_retries = False
+    money = Money.PER_VENDOR
+    next_step = "A retry submits a new job, which may cost again."
+
+    def __init__(self, failure: Failure, *, job: VideoJob | None = None) -> None:
+        super().__init__(
+            f"The vendor ended the job without a video ({failure.category})",
+            job=job,
+            code=failure.code,
+            words=failure.message,
+        )
+        self.failure = failure
+
+
+class ContentRejected(GenerationFailed):
+    """The job ended because its content is not allowed."""
+
+    ends_retries = True
+    next_step = "Change the prompt or the images; the same content would be rejected again."
+
+
+class InputRejected(GenerationFailed):
+    """The job ended because an input cannot be used."""
+
+    ends_retries = True
+    next_step = "Correct the inputs; the same ones would fail again."
+
+
+class FundsExhausted(GenerationFailed):
+    """The job ended because the account has no credit."""
+
+    ends_retries = True
+    next_step = "Top up the account at the vendor, then clear the task."
+
+
+class JobCancelled(GenerationFailed):
+    """Somebody cancelled the job at the vendor."""
+
+    ends_retries = True
+    next_step = "Clear the task to submit a new, paid job."
+
+
+_BY_CATEGORY: dict[FailureCategory, type[GenerationFailed]] = {
+    FailureCategory.CONTENT_POLICY: ContentRejected,
+    FailureCategory.INVALID_INPUT: InputRejected,
+    FailureCategory.INSUFFICIENT_FUNDS: FundsExhausted,
+    FailureCategory.CANCELLED: JobCancelled,
+}
+
+
+def generation_failed(failure: Failure, *, job: VideoJob | None = None) -> GenerationFailed:
+    """Return the error for a job that ended without a video."""
+    return _BY_CATEGORY.get(failure.category, GenerationFailed)(failure, job=job)
+
+
+# --- the file -------------------------------------------------------------------------------------------
+
+
+class LandingError(VidgenError):
+    """The video exists, its file does not."""
+
+    money = Money.SPENT
+
+
+class UnsafeLink(LandingError):
+    """A link that must not be fetched."""
+
+    next_step = (
+        "If the host is meant to be reached, set allow_private_urls in the connection; "
+        "it permits http and private addresses."
+    )
+
+
+class DownloadFailed(LandingError):
+    """The file could not be fetched whole."""
+
+    ends_retries = False
+    next_step = "A retry downloads again; no new video is made."
+
+
+class NotAVideo(LandingError):
+    """What the link gave is not a video."""
+
+    ends_retries = False
+    next_step = "A retry asks the vendor for a fresh link and downloads again; no new video is made."
+
+
+class ResultExpired(LandingError):
+    """The link is dead and the vendor gives no other."""
+
+    next_step = "Ask the vendor for the file, or clear the generating task to make and pay a new one."
+
+
+class TargetExists(LandingError):
+    """Another file is already at the path."""
+
+    next_step = "Choose another output_path, or set overwrite."
+
+
+# --- the ledger -----------------------------------------------------------------------------------------
+
+
+class LedgerUnreadable(VidgenError):
+    """What earlier tries did cannot be read, so nothing is submitted."""
+
+    ends_retries = False
+    money = Money.MAYBE
+    next_step = "Nothing was submitted by this try. A retry reads again."

@@ -1,0 +1,98 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""What Airflow is told about this provider."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_vidgen import __version__
+
+_ROOT = "airflow_provider_vidgen"
+_INTEGRATION = "AI video generation"
+
+
+def _modules(kind: str, *modules: str) -> list[dict[str, Any]]:
+    return [
+        {"integration-name": _INTEGRATION, "python-modules": [f"{_ROOT}.{kind}.{name}" for name in modules]}
+    ]
+
+
+def _field(label: str, description: str, **schema: Any) -> dict[str, Any]:
+    return {"label": label, "description": description, "schema": schema}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's metadata; Airflow reads it without importing anything else of the package."""
+    return {
+        "package-name": "airflow-provider-vidgen",
+        "name": _INTEGRATION,
+        "description": "Submit a video once, wait without a worker, land the file.",
+        "versions": [__version__],
+        "integrations": [{"integration-name": _INTEGRATION, "tags": ["service"]}],
+        "hooks": _modules("hooks", "video_gen"),
+        "operators": _modules("operators", "video_generation", "video_download"),
+        "sensors": _modules("sensors", "video_task"),
+        "triggers": _modules("triggers", "video_task"),
+        "connection-types": [
+            {
+                "connection-type": "vidgen",
+                "hook-class-name": f"{_ROOT}.hooks.video_gen.VideoGenHook",
+                "hook-name": _INTEGRATION,
+                "ui-field-behaviour": {
+                    "hidden-fields": ["schema", "login", "port", "extra"],
+                    "relabeling": {"host": "Base URL", "password": "API key"},
+                    "placeholders": {
+                        "host": "empty for the vendor's own, or https://gateway.example.com/prefix",
+                        "password": "the key from the vendor's console",
+                    },
+                },
+                "conn-fields": {
+                    "vendor": _field(
+                        "Vendor",
+                        "Whose API this is.",
+                        type="string",
+                        enum=["apimodels", "apixo", "apixgo", "apimart"],
+                    ),
+                    "model": _field(
+                        "Default model",
+                        "Used where a task names none.",
+                        type=["string", "null"],
+                    ),
+                    "timeout": _field(
+                        "Timeout (s)",
+                        "Seconds to connect, and seconds without a byte before a reply counts as lost. "
+                        "Empty: 30.",
+                        type=["number", "null"],
+                        minimum=1,
+                    ),
+                    "requests_per_minute": _field(
+                        "Requests per minute",
+                        "The account's own limit. Empty: the vendor's documented one.",
+                        type=["integer", "null"],
+                        minimum=1,
+                    ),
+                    "max_concurrent": _field(
+                        "Jobs at a time",
+                        "The account's own limit. Empty: the vendor's documented one.",
+                        type=["integer", "null"],
+                        minimum=1,
+                    ),
+                    "callback_base_url": _field(
+                        "Callback base URL",
+                        "Where the vendor reaches this Airflow's API server, for callbacks.",
+                        type=["string", "null"],
+                        format="url",
+                    ),
+                    "allow_private_urls": _field(
+                        "Allow private URLs",
+                        "Permits http and private addresses, for the simulator or a private network. "
+                        "Leave off for vendors on the internet.",
+                        type="boolean",
+                        default=False,
+                    ),
+                },
+            }
+        ],
+    }

@@ -1,0 +1,168 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""The hook: an Airflow connection of type ``vidgen`` as an account at a vendor."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseHook
+
+from airflow_provider_vidgen.models import JobStatus, Submission, VideoJob, VideoRequest
+
+if TYPE_CHECKING:
+    from airflow_provider_vidgen.errors import Problem
+    from airflow_provider_vidgen.transport.client import TriggererClient, WorkerClient
+    from airflow_provider_vidgen.transport.settings import ConnectionSettings
+
+
+class VideoGenHook(BaseHook):
+    """
+    Submit videos, ask about them, wait for them.
+
+    :param vidgen_conn_id: Airflow connection of type ``vidgen``.
+    """
+
+    conn_name_attr = "vidgen_conn_id"
+    default_conn_name = "vidgen_default"
+    conn_type = "vidgen"
+    hook_name = "AI video generation"
+
+    def __init__(self, vidgen_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.vidgen_conn_id = vidgen_conn_id
+
+    @cached_property
+    def settings(self) -> ConnectionSettings:
+        """
+        What the connection says.
+
+        :raises InvalidConnection: with every problem of the connection at once.
+        """
+        return self._read(self.get_connection(self.vidgen_conn_id))
+
+    def _read(self, conn: Any, extra: dict[str, Any] | None = None) -> ConnectionSettings:
+        from airflow_provider_vidgen.transport.settings import ConnectionSettings
+
+        return ConnectionSettings.read(
+            self.vidgen_conn_id,
+            host=conn.host,
+            port=conn.port,
+            schema=conn.schema,
+            password=conn.password,
+            extra=conn.extra_dejson if extra is None else extra,
+        )
+
+    def get_conn(self) -> WorkerClient:
+        """Return the account's client, for workers."""
+        return self.client
+
+    @cached_property
+    def client(self) -> WorkerClient:
+        """The account's client, for workers."""
+        from airflow_provider_vidgen.transport.client import WorkerClient
+
+        return WorkerClient(self.settings)
+
+    def check(self, request: VideoRequest) -> list[Problem]:
+        """
+        Judge a request before anything is paid.
+
+        :return: what is doubtful about it.
+        :raises InvalidRequest: with everything that is wrong with it.
+        """
+        from airflow_provider_vidgen.transport.client import check_request
+
+        return check_request(self.settings, request)
+
+    def submit(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Submission:
+        """
+        Check the request and send the paid call, again only where the vendor cannot have taken it.
+
+        :param idempotency_key: one for the logical request; used where the vendor knows such keys.
+        :return: the job's handle and first state; a synchronous endpoint's result is already in it.
+        :raises InvalidRequest: nothing was sent.
+        :raises SubmitError: no job handle; the subclass says whether a job may exist all the same.
+        """
+        self.check(request)
+        return self.client.submit(request, idempotency_key=idempotency_key)
+
+    def get_status(self, job: VideoJob) -> JobStatus:
+        """
+        Ask about a job.
+
+        :raises StatusError: no answer about the job; the job itself goes on.
+        """
+        return self.client.status(job)
+
+    def wait(
+        self,
+        job: VideoJob,
+        *,
+        submitted_at: datetime,
+        timeout: float = 1800,
+        poll_interval: float | None = None,
+        on_news: Callable[[JobStatus], None] = lambda status: None,
+    ) -> JobStatus:
+        """
+        Block until the job has ended.
+
+        :param submitted_at: when it was submitted, UTC.
+        :param timeout: seconds from submission.
+        :param poll_interval: seconds between checks; ``None`` follows the vendor's advice.
+        :param on_news: called when state or progress changed.
+        :return: the last status: a video, or the job's failure.
+        :raises StatusError: the deadline passed, or the vendor cannot be asked.
+        """
+        from airflow_provider_vidgen.polling import Watch
+
+        watch = Watch(
+            job,
+            self.settings.vendor.schedule.every(poll_interval),
+            submitted_at=submitted_at,
+            deadline=submitted_at + timedelta(seconds=timeout),
+        )
+
+        def hear(status: JobStatus) -> None:
+            if doubt := watch.doubt(status):
+                self.log.warning("%s", doubt)
+            if news := watch.news(status):
+                self.log.info("%s", news)
+                on_news(status)
+
+        return self.client.wait(watch, hear)
+
+    def list_models(self) -> list[str]:
+        """
+        Return the vendor's models: its live list where its document has one, else those of the document.
+
+        :raises VidgenError: the vendor gave no list.
+        """
+        return self.client.list_models()
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Try the account free of charge, for Airflow's *Test* button."""
+        from airflow_provider_vidgen.errors import VidgenError
+
+        try:
+            return self.client.test()
+        except VidgenError as error:
+            return False, str(error)
+
+    @asynccontextmanager
+    async def async_client(self) -> AsyncIterator[TriggererClient]:
+        """Lend the account's client for the triggerer; the connection is read once, without blocking."""
+        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+
+        from airflow_provider_vidgen.transport.aio import shared_session
+        from airflow_provider_vidgen.transport.client import TriggererClient
+
+        conn = await get_async_connection(self.vidgen_conn_id)
+        settings = self._read(conn, await get_async_extra_dejson(conn))
+        async with shared_session() as session:
+            yield TriggererClient(settings, session)

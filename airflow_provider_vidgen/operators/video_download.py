@@ -1,0 +1,83 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""The operator that downloads finished videos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from airflow_provider_vidgen.operators.failing import airflow_errors
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class VideoDownloadOperator(BaseOperator):
+    """
+    Land finished videos in storage: each file is whole under its final name, or absent.
+
+    Downloads are retried on their own; a retry of this task never makes a new video.
+
+    :param url: a result link, or a list of them, such as ``generate.output["result_urls"]``. (templated)
+    :param video: what a generation returned, such as ``generate.output``. Better than ``url``: a dead link is
+        asked for anew, and files can be named after the job. (templated)
+    :param output_path: as :class:`airflow.sdk.ObjectStoragePath` takes it; ``{vendor}``, ``{model}``,
+        ``{task_id}``, ``{index}``, ``{ext}`` and ``{map_index}`` are filled in, and a path ending in ``/``
+        is a folder. (templated)
+    :param vidgen_conn_id: Airflow connection of type ``vidgen``, the one that made the video. (templated)
+    :param overwrite: replace another file that is already there. The same file is left alone in any case.
+    :return: for each file path, bytes, sha256, content_type and the task_id of its job.
+    """
+
+    template_fields: Sequence[str] = ("url", "video", "output_path", "vidgen_conn_id")
+    ui_color = "#dff0e4"
+
+    def __init__(
+        self,
+        *,
+        output_path: str,
+        url: str | list[str] | None = None,
+        video: Mapping[str, Any] | None = None,
+        vidgen_conn_id: str = "vidgen_default",
+        overwrite: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if (url is None) == (video is None):
+            raise ValueError("give either url or video")
+        self.url = url
+        self.video = video
+        self.output_path = output_path
+        self.vidgen_conn_id = vidgen_conn_id
+        self.overwrite = overwrite
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """
+        Download every link.
+
+        :raises AirflowFailException: a link must not be fetched, is dead for good, or its place is taken.
+        :raises AirflowException: another try may help.
+        """
+        from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
+        from airflow_provider_vidgen.landing import Landing
+        from airflow_provider_vidgen.models import VideoJob
+
+        with airflow_errors():
+            hook = VideoGenHook(self.vidgen_conn_id)
+            landing = Landing(hook.settings, overwrite=self.overwrite)
+            map_index = context["ti"].map_index
+            if self.video is None:
+                links = [self.url] if isinstance(self.url, str) else list(self.url or [])
+                return landing.land(links, self.output_path, map_index=map_index)
+            job = VideoJob.from_dict({"base_url": hook.settings.base_url, **self.video})
+            return landing.land(
+                self.video["result_urls"],
+                self.output_path,
+                job=job,
+                map_index=map_index,
+                refresh=(lambda: hook.get_status(job).result_urls) if job.task_id else None,
+            )

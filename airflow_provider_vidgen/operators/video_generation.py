@@ -1,0 +1,315 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""The operator that makes a video: submit once, wait without a worker, hand on the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator, conf
+
+from airflow_provider_vidgen.operators.failing import airflow_errors
+from airflow_provider_vidgen.operators.waiting import WaitsForJob
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
+    from airflow_provider_vidgen.landing import Landing
+    from airflow_provider_vidgen.ledger import Ledger, OnUnknown, Record
+    from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
+
+
+class VideoGenerationOperator(WaitsForJob, BaseOperator):
+    """
+    Make one video.
+
+    The job is submitted once: what was submitted is recorded before the paid call goes out, and a retry asks
+    about that job instead of paying for another. See :mod:`airflow_provider_vidgen.ledger` for every case.
+
+    XCom ``return_value`` holds vendor, model, task_id, state, result_urls, thumbnail_url, duration_seconds,
+    created_at, completed_at, expires_at, cost and files; ``result_urls`` and ``task_id`` stand under keys of
+    their own, too, the latter as soon as the vendor has accepted the job, and ``progress`` while it renders.
+
+    :param prompt: what the video shows. (templated)
+    :param model: the vendor's model id; ``None`` takes the connection's. (templated)
+    :param duration: whole seconds; which ones depends on the model. (templated)
+    :param aspect_ratio: ``"16:9"``; one spelling for every vendor. (templated)
+    :param resolution: ``"480p"``, ``"720p"`` or ``"1080p"``; one spelling for every vendor. (templated)
+    :param image_urls: reference images in order, each an https URL or a full data URL. (templated)
+    :param continue_from: ``{"task_id": ..., "index": ...}``, an image job to go on from; Apixo. (templated)
+    :param style: the vendor's name of a style; Apixo. (templated)
+    :param routing: ``auto``, ``value`` or ``official``; Apixo. (templated)
+    :param extra: the vendor's own fields, passed untouched. (templated)
+    :param vidgen_conn_id: Airflow connection of type ``vidgen``. (templated)
+    :param deferrable: wait on the triggerer instead of holding a worker; default from
+        ``[operators] default_deferrable``.
+    :param poll_interval: seconds between checks; ``None`` follows the vendor's advice.
+    :param timeout: seconds from submission until this try stops waiting; the job stays attached.
+    :param use_callback: have the vendor POST to the connection's ``callback_base_url`` at the end of the job.
+        Checks go on all the same, so a lost callback costs nothing.
+    :param output_path: land the files here, as :class:`airflow.sdk.ObjectStoragePath` takes it; ``{vendor}``,
+        ``{model}``, ``{task_id}``, ``{index}``, ``{ext}`` and ``{map_index}`` are filled in, and a path
+        ending in ``/`` is a folder. (templated)
+    :param on_unknown_submit: when the fate of a paid call is not known: ``"fail"`` reports it and never
+        submits by itself, ``"resubmit"`` accepts the risk of paying twice.
+    """
+
+    template_fields: Sequence[str] = (
+        "prompt",
+        "model",
+        "duration",
+        "aspect_ratio",
+        "resolution",
+        "image_urls",
+        "continue_from",
+        "style",
+        "routing",
+        "extra",
+        "vidgen_conn_id",
+        "output_path",
+    )
+    ui_color = "#e8e0f7"
+
+    def __init__(
+        self,
+        *,
+        prompt: str,
+        model: str | None = None,
+        duration: int | None = None,
+        aspect_ratio: str | None = None,
+        resolution: str | None = None,
+        image_urls: list[str] | None = None,
+        continue_from: Mapping[str, Any] | None = None,
+        style: str | None = None,
+        routing: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+        vidgen_conn_id: str = "vidgen_default",
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float | None = None,
+        timeout: float = 1800,
+        use_callback: bool = False,
+        output_path: str | None = None,
+        on_unknown_submit: OnUnknown = "fail",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if on_unknown_submit not in ("fail", "resubmit"):
+            raise ValueError(f"on_unknown_submit={on_unknown_submit!r}: must be 'fail' or 'resubmit'")
+        if timeout <= 0:
+            raise ValueError(f"timeout={timeout!r}: must be a number of seconds above 0")
+        if poll_interval is not None and poll_interval <= 0:
+            raise ValueError(f"poll_interval={poll_interval!r}: must be above 0, or None")
+        self.prompt = prompt
+        self.model = model
+        self.duration = duration
+        self.aspect_ratio = aspect_ratio
+        self.resolution = resolution
+        self.image_urls = image_urls
+        self.continue_from = continue_from
+        self.style = style
+        self.routing = routing
+        self.extra = extra
+        self.vidgen_conn_id = vidgen_conn_id
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        self.use_callback = use_callback
+        self.output_path = output_path
+        self.on_unknown_submit = on_unknown_submit
+
+    def execute(self, context: Context) -> Any:
+        """
+        Submit the job, or find the one an earlier try submitted, and wait for it.
+
+        :raises AirflowFailException: content, input, funds, key, or a submission of unknown outcome: another
+            automatic try would fail again, or pay again.
+        :raises AirflowException: another try may help; it asks about the same job where there is one.
+        """
+        with airflow_errors():
+            hook = self.hook
+            request = self._request(hook)
+            for doubt in hook.check(request):
+                self.log.warning("%s", doubt)
+            record, status = self._submission(context, hook, request)
+            job = record.job
+            submitted_at = datetime.fromisoformat(record.submitted_at)
+            deadline = submitted_at + timedelta(seconds=self.timeout)
+            if status is None and self.deferrable:
+                status = self.look(hook, job)
+            if status is not None and (status.has_video or status.failure):
+                return self.settle(context, hook, job, status)
+            if self.deferrable:
+                self.wait_deferred(job, submitted_at=submitted_at, deadline=deadline)
+            return self.wait_blocking(context, hook, job, submitted_at=submitted_at, deadline=deadline)
+
+    def _request(self, hook: VideoGenHook) -> VideoRequest:
+        from airflow_provider_vidgen.errors import InvalidConnection, Problem
+        from airflow_provider_vidgen.models import VideoRequest
+
+        settings = hook.settings
+        if self.use_callback and not settings.callback_base_url:
+            raise InvalidConnection(
+                f"The connection {self.vidgen_conn_id!r} cannot be used with use_callback",
+                [
+                    Problem(
+                        field="callback_base_url", value="empty", allowed="must be a link vendors can reach"
+                    )
+                ],
+            )
+        return VideoRequest(
+            prompt=self.prompt,
+            model=self.model or settings.model,
+            duration=self.duration,
+            aspect_ratio=self.aspect_ratio,
+            resolution=self.resolution,
+            image_urls=self.image_urls,
+            continue_from=self.continue_from,
+            style=self.style,
+            routing=self.routing,
+            callback_url=settings.callback_base_url if self.use_callback else None,
+            extra=self.extra,
+        )
+
+    def _submission(
+        self, context: Context, hook: VideoGenHook, request: VideoRequest
+    ) -> tuple[Record, JobStatus | None]:
+        """Return the job to wait for, and its state where that is already known."""
+        from airflow_provider_vidgen.errors import SubmitOutcomeUnknown
+        from airflow_provider_vidgen.ledger import Action, Phase, fingerprint
+
+        vendor, ledger = hook.settings.vendor, self._ledger(context)
+        # Where the end is reported to does not make it another video.
+        call = vendor.submit_call(replace(request, callback_url=None))
+        wanted = fingerprint(call.body, path=call.path, conn_id=self.vidgen_conn_id)
+        decision = ledger.resolve(wanted, on_unknown=self.on_unknown_submit, has_keys=vendor.idempotent)
+        if decision.why:
+            self.log.warning("%s", decision.why)
+        earlier = decision.record
+        if decision.action is Action.SUBMIT:
+            if self.output_path:
+                self._landing(hook).check_target(self.output_path)
+            return self._submit(context, hook, request, ledger, wanted)
+        assert earlier is not None  # every other action is about an earlier submission
+        if decision.action is Action.STOP:
+            ledger.moved(earlier, earlier.phase if earlier.phase is Phase.LOST else Phase.UNKNOWN)
+            raise SubmitOutcomeUnknown(
+                f"An earlier try sent a paid request at {earlier.submitted_at} and its outcome is not known",
+                job=earlier.job,
+            )
+        if decision.action is Action.RESEND:
+            return self._submit(context, hook, request, ledger, wanted, key=earlier.idempotency_key)
+        earlier = ledger.moved(earlier, earlier.phase)
+        context["ti"].xcom_push(key="task_id", value=earlier.task_id)
+        return earlier, _recorded_status(earlier)
+
+    def _submit(
+        self,
+        context: Context,
+        hook: VideoGenHook,
+        request: VideoRequest,
+        ledger: Ledger,
+        wanted: str,
+        *,
+        key: str | None = None,
+    ) -> tuple[Record, JobStatus]:
+        from airflow_provider_vidgen.errors import SubmitError, SubmitOutcomeUnknown
+        from airflow_provider_vidgen.ledger import Phase
+        from airflow_provider_vidgen.models import VideoJob
+        from airflow_provider_vidgen.transport.client import utcnow
+
+        settings, now = hook.settings, utcnow()
+        record = ledger.submitting(
+            wanted,
+            VideoJob(
+                vendor=settings.vendor.name, base_url=settings.base_url, model=request.model, task_id=""
+            ),
+            submitted_at=now,
+            deadline=now + timedelta(seconds=self.timeout),
+            idempotency_key=key,
+        )
+        try:
+            submission = hook.client.submit(request, idempotency_key=record.idempotency_key)
+        except SubmitOutcomeUnknown:
+            ledger.moved(record, Phase.UNKNOWN)
+            raise
+        except SubmitError:
+            ledger.moved(record, Phase.FRESH)
+            raise
+        job, status = submission.job, submission.status
+        self.log.info("%s accepted the request as job %s", settings.vendor.label, job.task_id or "(no id)")
+        record = ledger.moved(
+            record, Phase.SUBMITTED, task_id=job.task_id, result_urls=tuple(status.result_urls)
+        )
+        context["ti"].xcom_push(key="task_id", value=job.task_id)
+        return record, status
+
+    def finish(
+        self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus
+    ) -> dict[str, Any]:
+        """Land the files if asked to, and hand on the result."""
+        from airflow_provider_vidgen.ledger import Phase
+        from airflow_provider_vidgen.results import build_result
+
+        files: list[dict[str, Any]] = []
+        if self.output_path:
+            files = self._landing(hook).land(
+                status.result_urls,
+                self.output_path,
+                job=job,
+                map_index=context["ti"].map_index,
+                refresh=lambda: hook.get_status(job).result_urls,
+            )
+        context["ti"].xcom_push(key="result_urls", value=list(status.result_urls))
+        self._note(context, Phase.DELIVERED)
+        return build_result(job, status, files)
+
+    def ended_without_video(self, context: Context, job: VideoJob, status: JobStatus) -> None:
+        """Record that the next try may submit afresh."""
+        from airflow_provider_vidgen.ledger import Phase
+
+        self._note(context, Phase.FAILED)
+
+    def lost(self, context: Context, job: VideoJob) -> None:
+        """Record that only a person's clear may submit afresh."""
+        from airflow_provider_vidgen.ledger import Phase
+
+        self._note(context, Phase.LOST)
+
+    def on_kill(self) -> None:
+        """Say what a kill does not do: none of these vendors can cancel a job."""
+        self.log.warning(
+            "The task was killed; a job that was submitted goes on at the vendor and may be billed. "
+            "Clearing the task asks about the same job."
+        )
+
+    def _ledger(self, context: Context) -> Ledger:
+        from airflow_provider_vidgen.airflow_internals import max_tries
+        from airflow_provider_vidgen.ledger import Ledger
+        from airflow_provider_vidgen.transport.client import utcnow
+
+        return Ledger(context["task_state_store"], max_tries=max_tries(context), now=utcnow)
+
+    def _note(self, context: Context, phase: Any) -> None:
+        ledger = self._ledger(context)
+        record = ledger.read()
+        if record is not None:
+            ledger.moved(record, phase)
+
+    def _landing(self, hook: VideoGenHook) -> Landing:
+        from airflow_provider_vidgen.landing import Landing
+
+        return Landing(hook.settings)
+
+
+def _recorded_status(record: Record) -> JobStatus | None:
+    """Return the result of a synchronous endpoint, which cannot be asked for again."""
+    from airflow_provider_vidgen.models import JobState, JobStatus
+
+    if not record.result_urls:
+        return None
+    return JobStatus(state=JobState.SUCCEEDED, raw_state="recorded", result_urls=record.result_urls)

@@ -1,0 +1,188 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""Wait for a job, deferred or blocking, and look at it once more before anything is believed."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_vidgen.operators.failing import airflow_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow.sdk import Context
+
+    from airflow_provider_vidgen.errors import StatusError
+    from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
+    from airflow_provider_vidgen.models import JobStatus, VideoJob
+    from airflow_provider_vidgen.triggers.events import Reason
+
+#: Airflow's own timeout of a deferral comes later than ours, so that our path, which keeps the job, wins.
+_MARGIN = timedelta(minutes=10)
+
+
+class WaitsForJob:
+    """
+    Mixin of the operators that wait for a job.
+
+    There is a video when :meth:`finish` is called. What the trigger said only matters where the vendor's
+    own answer leaves it open.
+    """
+
+    vidgen_conn_id: str
+    poll_interval: float | None
+    if TYPE_CHECKING:
+        log: Any
+        defer: Callable[..., Any]
+
+    @property
+    def hook(self) -> VideoGenHook:
+        """The hook of the task's connection."""
+        from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
+
+        return VideoGenHook(self.vidgen_conn_id)
+
+    def finish(self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus) -> Any:
+        """Hand on a finished video."""
+        raise NotImplementedError
+
+    def ended_without_video(self, context: Context, job: VideoJob, status: JobStatus) -> None:
+        """Take note that the job failed, before the task does."""
+
+    def lost(self, context: Context, job: VideoJob) -> None:
+        """Take note that the vendor does not know the job, before the task fails."""
+
+    def settle(self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus) -> Any:
+        """
+        Bring a job to its end.
+
+        :raises GenerationFailed: the vendor ended it without a video.
+        """
+        from airflow_provider_vidgen.errors import generation_failed
+
+        if status.failure is not None:
+            self.ended_without_video(context, job, status)
+            raise generation_failed(status.failure, job=job)
+        return self.finish(context, hook, job, status)
+
+    def look(self, hook: VideoGenHook, job: VideoJob) -> JobStatus | None:
+        """
+        Ask once before deferring, for a task must not be deferred on a job that has ended already.
+
+        :return: ``None`` if the vendor cannot tell now; that is left to the trigger.
+        :raises StatusRefused: the key is not accepted.
+        """
+        from airflow_provider_vidgen.errors import JobNotFound, StatusUnavailable
+
+        try:
+            return hook.get_status(job)
+        except (JobNotFound, StatusUnavailable) as error:
+            self.log.warning("%s", error)
+            return None
+
+    def wait_deferred(self, job: VideoJob, *, submitted_at: datetime, deadline: datetime) -> None:
+        """Leave the worker; :meth:`resume` goes on."""
+        from airflow_provider_vidgen.airflow_internals import SECONDS_BEFORE_WAKING
+        from airflow_provider_vidgen.transport.client import utcnow
+        from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
+
+        now = utcnow()
+        watched: dict[str, Any] = {
+            "job": job.to_dict(),
+            "submitted_at": submitted_at.isoformat(),
+            "deadline": deadline.isoformat(),
+        }
+        self.defer(
+            trigger=VideoTaskTrigger(
+                vidgen_conn_id=self.vidgen_conn_id,
+                not_before=(now + timedelta(seconds=SECONDS_BEFORE_WAKING)).isoformat(),
+                poll_interval=self.poll_interval,
+                **watched,
+            ),
+            method_name="resume",
+            kwargs=watched,
+            timeout=max(deadline - now, timedelta(seconds=SECONDS_BEFORE_WAKING)) + _MARGIN,
+        )
+
+    def wait_blocking(
+        self,
+        context: Context,
+        hook: VideoGenHook,
+        job: VideoJob,
+        *,
+        submitted_at: datetime,
+        deadline: datetime,
+    ) -> Any:
+        """Stay on the worker until the job has ended."""
+        from airflow_provider_vidgen.errors import JobLost
+
+        def show(status: JobStatus) -> None:
+            context["ti"].xcom_push(
+                key="progress", value={"state": str(status.state), "progress": status.progress}
+            )
+
+        try:
+            status = hook.wait(
+                job,
+                submitted_at=submitted_at,
+                timeout=(deadline - submitted_at).total_seconds(),
+                poll_interval=self.poll_interval,
+                on_news=show,
+            )
+        except JobLost:
+            self.lost(context, job)
+            raise
+        return self.settle(context, hook, job, status)
+
+    def resume(
+        self, context: Context, event: Any, job: dict[str, str], submitted_at: str, deadline: str
+    ) -> Any:
+        """
+        Go on after the trigger's event: ask the vendor, and act on that.
+
+        :param event: see :mod:`.triggers.events`.
+        """
+        from airflow_provider_vidgen.errors import JobLost, JobNotFound
+        from airflow_provider_vidgen.models import VideoJob
+        from airflow_provider_vidgen.transport.client import utcnow
+        from airflow_provider_vidgen.triggers.events import Reason, read_event
+
+        handle, until = VideoJob.from_dict(job), datetime.fromisoformat(deadline)
+        reason, odd = read_event(event, handle)
+        if odd:
+            self.log.warning("%s; asking the vendor", odd)
+        with airflow_errors():
+            hook = self.hook
+            try:
+                status = hook.get_status(handle)
+            except JobNotFound as error:
+                if reason is not Reason.LOST:
+                    raise
+                self.lost(context, handle)
+                raise JobLost(
+                    "The vendor does not know the job", job=handle, code=error.code, words=error.words
+                ) from None
+            if status.has_video or status.failure is not None:
+                return self.settle(context, hook, handle, status)
+            stop = _stop(handle, status, reason, expired=utcnow() >= until)
+            if stop is not None:
+                raise stop
+            self.log.info("%s is still %s; waiting on", handle, status.state)
+            self.wait_deferred(handle, submitted_at=datetime.fromisoformat(submitted_at), deadline=until)
+
+
+def _stop(job: VideoJob, status: JobStatus, reason: Reason, *, expired: bool) -> StatusError | None:
+    from airflow_provider_vidgen.errors import DeadlineExceeded, ResultMissing
+    from airflow_provider_vidgen.models import JobState
+    from airflow_provider_vidgen.triggers.events import Reason
+
+    if status.state is JobState.SUCCEEDED and (expired or reason is Reason.RESULT_MISSING):
+        return ResultMissing("The vendor calls the job finished but gives no usable link", job=job)
+    if expired:
+        return DeadlineExceeded(
+            f"The job was still {status.state} ({status.raw_state}) at its deadline", job=job
+        )
+    return None

@@ -1,0 +1,39 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""The XCom contract: what a finished generation hands on. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from airflow_provider_vidgen.models import JobStatus, VideoJob
+
+
+def build_result(job: VideoJob, status: JobStatus, files: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """
+    Return what a finished generation puts into XCom: JSON values only, times as ISO 8601 in UTC.
+
+    :param files: manifests of landed files, see :mod:`.landing`.
+    """
+    cost = status.cost
+    return {
+        "vendor": job.vendor,
+        "model": job.model,
+        "task_id": job.task_id,
+        "state": str(status.state),
+        "result_urls": list(status.result_urls),
+        "thumbnail_url": status.thumbnail_url,
+        "duration_seconds": status.duration_seconds,
+        "created_at": _iso(status.created_at),
+        "completed_at": _iso(status.completed_at),
+        "expires_at": _iso(status.expires_at),
+        "cost": cost and {"amount": cost.amount, "currency": cost.currency, "basis": cost.basis},
+        "files": list(files),
+    }
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None

@@ -1,0 +1,85 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""
+Send free calls from the triggerer, through aiohttp.
+
+All triggers of a triggerer live in one event loop and share one session, which is closed with its last user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import aiohttp
+
+from airflow_provider_vidgen.errors import StatusUnavailable
+from airflow_provider_vidgen.transport.settings import ConnectionSettings
+from airflow_provider_vidgen.transport.wire import MAX_REPLY, headers_for, url_for, without_key
+from airflow_provider_vidgen.vendors.base import HttpCall, HttpReply
+
+_CONNECTIONS = 100
+
+
+@dataclass
+class _Shared:
+    session: aiohttp.ClientSession
+    users: int = 0
+
+
+_sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
+    """Lend the running loop's session; the last one to give it back closes it."""
+    loop = asyncio.get_running_loop()
+    shared = _sessions.get(loop)
+    if shared is None:
+        shared = _sessions[loop] = _Shared(
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=True,
+            )
+        )
+    shared.users += 1
+    try:
+        yield shared.session
+    finally:
+        shared.users -= 1
+        if not shared.users:
+            del _sessions[loop]
+            await shared.session.close()
+
+
+async def get(session: aiohttp.ClientSession, settings: ConnectionSettings, call: HttpCall) -> HttpReply:
+    """
+    Send a free call.
+
+    :raises StatusUnavailable: no whole reply came.
+    """
+    try:
+        async with session.get(
+            url_for(settings, call),
+            params=dict(call.query),
+            headers={**headers_for(call), "Authorization": f"Bearer {settings.api_key}"},
+            timeout=aiohttp.ClientTimeout(total=settings.timeout),
+            allow_redirects=False,
+        ) as response:
+            content = bytearray()
+            async for chunk in response.content.iter_chunked(64 * 1024):
+                content += chunk
+                if len(content) > MAX_REPLY:
+                    raise StatusUnavailable(f"{settings.vendor.label} sent an overlong reply")
+            return HttpReply(
+                status=response.status,
+                headers={name.lower(): value for name, value in response.headers.items()},
+                content=without_key(bytes(content), settings),
+            )
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        raise StatusUnavailable(f"{settings.vendor.label} did not answer ({type(error).__name__})") from None

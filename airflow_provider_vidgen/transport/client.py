@@ -1,0 +1,192 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""One account at one vendor: the vendor's contract joined to a transport."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from airflow_provider_vidgen.errors import (
+    InvalidConnection,
+    InvalidRequest,
+    Problem,
+    StatusUnavailable,
+    SubmitInFlight,
+    SubmitOutcomeUnknown,
+    VidgenError,
+)
+from airflow_provider_vidgen.models import JobStatus, Submission, VideoJob, VideoRequest
+from airflow_provider_vidgen.polling import Watch
+from airflow_provider_vidgen.transport import policy
+from airflow_provider_vidgen.transport.settings import ConnectionSettings
+
+if TYPE_CHECKING:
+    import aiohttp
+
+
+def utcnow() -> datetime:
+    """Return the current time in UTC."""
+    return datetime.now(UTC)
+
+
+def check_request(settings: ConnectionSettings, request: VideoRequest) -> list[Problem]:
+    """
+    Judge a request before anything is paid.
+
+    :return: what is doubtful.
+    :raises InvalidRequest: with everything that is wrong.
+    """
+    problems = settings.vendor.problems(request, allow_private=settings.allow_private_urls)
+    wrong = [problem for problem in problems if problem.rejects]
+    if wrong:
+        raise InvalidRequest(f"{settings.vendor.label} would not take this request", wrong)
+    return problems
+
+
+def check_job(settings: ConnectionSettings, job: VideoJob) -> None:
+    """
+    Refuse to ask one vendor about another's job.
+
+    :raises InvalidConnection: the connection has been changed to another vendor.
+    """
+    if job.vendor != settings.vendor.name:
+        raise InvalidConnection(
+            f"The connection {settings.conn_id!r} cannot be used for {job}",
+            [Problem(field="vendor", value=settings.vendor.name, allowed=f"must be {job.vendor}")],
+        )
+
+
+class WorkerClient:
+    """
+    Submit, ask and wait, blocking. For workers.
+
+    :param now: the clock.
+    :param sleep: waits for so many seconds.
+    """
+
+    def __init__(
+        self,
+        settings: ConnectionSettings,
+        *,
+        now: Callable[[], datetime] = utcnow,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        from airflow_provider_vidgen.transport.sync import WorkerTransport
+
+        self.settings = settings
+        self._transport = WorkerTransport(settings)
+        self._now = now
+        self._sleep = sleep
+
+    def submit(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Submission:
+        """
+        Send the paid call; again only where the vendor cannot have taken it.
+
+        :param idempotency_key: one for the logical request, the same for each time it is sent.
+        :raises SubmitError: see the subclass for what is known of the job.
+        """
+        vendor = self.settings.vendor
+        key = idempotency_key if vendor.idempotent else None
+        call = vendor.submit_call(request, idempotency_key=key)
+
+        def send() -> Submission:
+            reply = self._transport.submit(call)
+            return vendor.read_submit(request, self.settings.base_url, reply, now=self._now())
+
+        try:
+            return policy.submitting(has_key=key is not None, sleep=self._sleep)(send)
+        except SubmitInFlight as error:
+            raise SubmitOutcomeUnknown(error.what, code=error.code, words=error.words) from None
+
+    def status(self, job: VideoJob) -> JobStatus:
+        """
+        Ask about a job, a few times if the vendor does not answer.
+
+        :raises StatusError: no answer about the job.
+        """
+        return policy.asking(sleep=self._sleep)(self._status_once, job)
+
+    def _status_once(self, job: VideoJob) -> JobStatus:
+        check_job(self.settings, job)
+        vendor = self.settings.vendor
+        reply = self._transport.get(vendor.status_call(job))
+        return vendor.read_status(job, reply, now=self._now())
+
+    def wait(self, watch: Watch, on_news: Callable[[JobStatus], None] = lambda status: None) -> JobStatus:
+        """
+        Ask until the job has ended, on the schedule of ``watch``.
+
+        :param on_news: called with each status.
+        :return: the last status: a video, or the job's failure.
+        :raises StatusError: the deadline passed, or a budget for failed checks is used up.
+        """
+        delay: float | None = watch.first_delay(self._now())
+        while delay is not None:
+            self._sleep(delay)
+            try:
+                status = self._status_once(watch.job)
+            except VidgenError as error:
+                delay = watch.after_error(error, self._now())
+                continue
+            on_news(status)
+            delay = watch.after_status(status, self._now())
+        return status
+
+    def list_models(self) -> list[str]:
+        """
+        Return the vendor's models: its live list where its document has one, else those of the document.
+
+        :raises VidgenError: the vendor gave no list.
+        """
+        vendor = self.settings.vendor
+        call = vendor.models_call()
+        if call is None:
+            return list(vendor.models)
+        return vendor.read_models(self._transport.get(call))
+
+    def test(self) -> tuple[bool, str]:
+        """
+        Try the account free of charge: the model list, or the status of a job that cannot exist.
+
+        :return: whether it works, and a sentence about it.
+        """
+        vendor, where = self.settings.vendor, self.settings.base_url
+        model = self.settings.model or next(iter(vendor.models))
+        nobody = VideoJob(vendor=vendor.name, base_url=where, model=model, task_id="connection-test")
+        try:
+            reply = self._transport.get(vendor.models_call() or vendor.status_call(nobody))
+        except StatusUnavailable as error:
+            return False, f"{where} cannot be reached: {error.what}."
+        code = vendor.reply_code(reply)
+        if code is None:
+            return False, f"{where} answers, but not as {vendor.label} does: HTTP {reply.status}, no JSON."
+        if code in (401, 403):
+            return False, f"{where} was reached, and {vendor.label} refuses the API key ({code})."
+        if code == 429 or code >= 500:
+            return False, f"{where} was reached, and {vendor.label} cannot answer now ({code})."
+        return True, f"{vendor.label} accepts the API key."
+
+
+class TriggererClient:
+    """Ask, without blocking the loop. For triggers."""
+
+    def __init__(self, settings: ConnectionSettings, session: aiohttp.ClientSession) -> None:
+        self.settings = settings
+        self._session = session
+
+    async def status(self, job: VideoJob) -> JobStatus:
+        """
+        Ask about a job, once.
+
+        :raises StatusError: no answer about the job.
+        """
+        from airflow_provider_vidgen.transport.aio import get
+
+        check_job(self.settings, job)
+        vendor = self.settings.vendor
+        reply = await get(self._session, self.settings, vendor.status_call(job))
+        return vendor.read_status(job, reply, now=utcnow())

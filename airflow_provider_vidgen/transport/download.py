@@ -1,0 +1,159 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""
+Fetch a result link on a worker: only from where it is safe, and never with the key for somebody else.
+
+The address is checked at the moment of connecting, so a name that resolves differently the second time gains
+nothing, and each redirect is checked like the first link.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from airflow_provider_vidgen.addresses import is_public_address, may_be_public_host
+from airflow_provider_vidgen.errors import DownloadFailed, ResultExpired, UnsafeLink
+from airflow_provider_vidgen.transport.settings import ConnectionSettings
+from airflow_provider_vidgen.vendors.reading import is_link
+
+_REDIRECTS = 5
+_DEAD = (401, 403, 404, 410)
+
+
+@contextmanager
+def open_link(link: str, settings: ConnectionSettings) -> Iterator[requests.Response]:
+    """
+    Open a result link for reading.
+
+    :raises UnsafeLink: the link, or one it redirects to, must not be fetched.
+    :raises ResultExpired: the link is dead.
+    :raises DownloadFailed: anything else that a later try may overcome.
+    """
+    with requests.Session() as session:
+        session.trust_env = settings.allow_private_urls
+        for prefix in ("http://", "https://"):
+            session.mount(prefix, _PublicOnlyAdapter(settings.allow_private_urls))
+        for _ in range(_REDIRECTS + 1):
+            check_link(link, settings)
+            try:
+                response = session.get(
+                    link,
+                    headers={"Accept-Encoding": "identity", **_key_for(link, settings)},
+                    timeout=(settings.timeout, settings.timeout),
+                    allow_redirects=False,
+                    stream=True,
+                    auth=_no_netrc,
+                )
+            except _NotPublic:
+                raise UnsafeLink(f"{_host(link)} leads to a private address") from None
+            except requests.RequestException as error:
+                raise DownloadFailed(f"{_host(link)} did not answer ({type(error).__name__})") from None
+            if response.is_redirect:
+                link = urljoin(link, response.headers["location"])
+                response.close()
+                continue
+            with response:
+                if response.status_code in _DEAD:
+                    raise ResultExpired(f"The link at {_host(link)} is dead (HTTP {response.status_code})")
+                if response.status_code != 200:
+                    raise DownloadFailed(f"{_host(link)} answered HTTP {response.status_code}")
+                yield response
+                return
+        raise UnsafeLink(f"{_host(link)} redirects more than {_REDIRECTS} times")
+
+
+def check_link(link: str, settings: ConnectionSettings) -> None:
+    """
+    Refuse a link by its look.
+
+    :raises UnsafeLink: not a link, not https, with user name, or to a private host.
+    """
+    if not is_link(link):
+        raise UnsafeLink("The result is not an http(s) link")
+    parts = urlsplit(link)
+    if parts.username is not None or parts.password is not None:
+        raise UnsafeLink(f"The link to {parts.hostname} carries a user name")
+    if settings.allow_private_urls:
+        return
+    if parts.scheme != "https":
+        raise UnsafeLink(f"The link to {parts.hostname} is not https")
+    if not may_be_public_host(parts.hostname or ""):
+        raise UnsafeLink(f"{parts.hostname} is not a public host")
+
+
+def _key_for(link: str, settings: ConnectionSettings) -> dict[str, str]:
+    """Return the key for links of the API itself (one vendor family serves results there), else nothing."""
+    api, result = urlsplit(settings.base_url), urlsplit(link)
+    if (api.scheme, api.netloc) != (result.scheme, result.netloc) or not result.path.startswith(
+        f"{api.path}/v1/"
+    ):
+        return {}
+    return {"Authorization": f"Bearer {settings.api_key}"}
+
+
+def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _host(link: str) -> str:
+    return urlsplit(link).hostname or "the link"
+
+
+class _NotPublic(Exception):
+    """The name resolves to an address that is not public."""
+
+
+class _PublicOnlyAdapter(HTTPAdapter):
+    def __init__(self, allow_private: bool) -> None:
+        self._allow_private = allow_private
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        if not self._allow_private:
+            self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+
+
+def _connect(connection: HTTPConnection) -> socket.socket:
+    """Resolve once, judge every address, connect to one of those very addresses."""
+    found = socket.getaddrinfo(connection.host, connection.port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    if not addresses or not all(map(is_public_address, addresses)):
+        raise _NotPublic(connection.host)
+    timeout = connection.timeout if isinstance(connection.timeout, int | float) else None
+    error: OSError = OSError("no address")
+    for address in addresses:
+        try:
+            return socket.create_connection((str(ipaddress.ip_address(address)), connection.port), timeout)
+        except OSError as failed:
+            error = failed
+    raise error
+
+
+class _Http(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connect(self)
+
+
+class _Https(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connect(self)
+
+
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _Http
+
+
+class _HttpsPool(HTTPSConnectionPool):
+    ConnectionCls = _Https

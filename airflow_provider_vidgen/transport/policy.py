@@ -1,0 +1,59 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""What may be sent again, how often, and after what wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from airflow_provider_vidgen.errors import (
+    NotSent,
+    RateLimited,
+    StatusUnavailable,
+    SubmitInFlight,
+    SubmitOutcomeUnknown,
+    VendorUnavailable,
+    VidgenError,
+)
+
+if TYPE_CHECKING:
+    import tenacity
+
+#: The vendor cannot have taken these, so the same paid request may go out once more.
+SAFE_TO_SUBMIT_AGAIN = (NotSent, RateLimited, VendorUnavailable)
+#: With an idempotency key the vendor itself sees to it that the same request counts once.
+SAFE_UNDER_A_KEY = (*SAFE_TO_SUBMIT_AGAIN, SubmitOutcomeUnknown, SubmitInFlight)
+
+_ATTEMPTS = 4
+_LONGEST_WAIT = 60.0
+
+
+def submitting(*, has_key: bool, sleep: Callable[[float], None]) -> tenacity.Retrying:
+    """Return the policy for a paid call."""
+    return _retrying(SAFE_UNDER_A_KEY if has_key else SAFE_TO_SUBMIT_AGAIN, sleep)
+
+
+def asking(*, sleep: Callable[[float], None]) -> tenacity.Retrying:
+    """Return the policy for a single free call outside a waiting loop."""
+    return _retrying((StatusUnavailable,), sleep)
+
+
+def _retrying(errors: tuple[type[VidgenError], ...], sleep: Callable[[float], None]) -> tenacity.Retrying:
+    import tenacity
+
+    backoff = tenacity.wait_exponential_jitter(initial=1, max=20, jitter=1)
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after if isinstance(error, VidgenError) else None
+        return min(max(backoff(state), asked or 0.0), _LONGEST_WAIT)
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(errors),
+        wait=wait,
+        stop=tenacity.stop_after_attempt(_ATTEMPTS),
+        sleep=sleep,
+        reraise=True,
+    )

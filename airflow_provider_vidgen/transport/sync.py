@@ -1,0 +1,173 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""
+Send calls from a worker, through requests.
+
+Whether a paid request may have reached the vendor is not guessed from an exception's name: the connection
+itself tells whether it was ever established. Until then nothing was sent; afterwards anything may have been.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from airflow_provider_vidgen.errors import NotSent, StatusUnavailable, SubmitOutcomeUnknown
+from airflow_provider_vidgen.transport.settings import ConnectionSettings
+from airflow_provider_vidgen.transport.wire import (
+    MAX_REPLY,
+    Overlong,
+    encode,
+    headers_for,
+    url_for,
+    without_key,
+)
+from airflow_provider_vidgen.vendors.base import HttpCall, HttpReply
+
+_CHUNK = 64 * 1024
+
+
+class WorkerTransport:
+    """
+    Calls of one account, each on a connection of its own.
+
+    A reused connection could have been closed by the vendor just before the request, and then nobody could
+    tell whether it was taken.
+
+    :param monotonic: a clock for the limit on slow replies.
+    """
+
+    def __init__(
+        self, settings: ConnectionSettings, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._settings = settings
+        self._monotonic = monotonic
+
+    def submit(self, call: HttpCall) -> HttpReply:
+        """
+        Send a paid call, once.
+
+        :raises NotSent: no connection came about, so nothing was sent.
+        :raises SubmitOutcomeUnknown: it was sent, and no whole reply came.
+        """
+        adapter = _WatchedAdapter()
+        try:
+            return self._send(call, adapter)
+        except (requests.RequestException, Overlong) as error:
+            what = f"{self._settings.vendor.label} could not be reached ({type(error).__name__})"
+            if adapter.nothing_sent or isinstance(error, requests.ConnectTimeout):
+                raise NotSent(what) from None
+            raise SubmitOutcomeUnknown(
+                f"The request was sent to {self._settings.vendor.label} and no whole reply came "
+                f"({type(error).__name__})"
+            ) from None
+
+    def get(self, call: HttpCall) -> HttpReply:
+        """
+        Send a free call.
+
+        :raises StatusUnavailable: no whole reply came.
+        """
+        try:
+            return self._send(call, _WatchedAdapter())
+        except (requests.RequestException, Overlong) as error:
+            raise StatusUnavailable(
+                f"{self._settings.vendor.label} did not answer ({type(error).__name__})"
+            ) from None
+
+    def _send(self, call: HttpCall, adapter: HTTPAdapter) -> HttpReply:
+        settings = self._settings
+        read_timeout = max(settings.timeout, call.read_timeout or 0.0)
+        with requests.Session() as session:
+            session.mount("http://", adapter)
+            session.mount("https://", adapter)
+            with session.request(
+                call.method,
+                url_for(settings, call),
+                params=dict(call.query),
+                data=encode(call),
+                headers=headers_for(call),
+                auth=_Bearer(settings.api_key),
+                timeout=(settings.timeout, read_timeout),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                content = self._read(response, read_timeout)
+                return HttpReply(
+                    status=response.status_code,
+                    headers={name.lower(): value for name, value in response.headers.items()},
+                    content=without_key(content, settings),
+                )
+
+    def _read(self, response: requests.Response, limit: float) -> bytes:
+        started, content = self._monotonic(), bytearray()
+        for chunk in response.iter_content(_CHUNK):
+            content += chunk
+            if len(content) > MAX_REPLY or self._monotonic() - started > limit:
+                raise Overlong
+        return bytes(content)
+
+
+class _Bearer(AuthBase):
+    """The API key. As ``auth`` and not as a header, because a .netrc entry would replace the header."""
+
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._api_key}"
+        return request
+
+
+class _WatchedAdapter(HTTPAdapter):
+    """An adapter that knows whether its connection was tried and whether it was ever established."""
+
+    def __init__(self) -> None:
+        self._tried = False
+        self._established = False
+        super().__init__(max_retries=0)
+
+    @property
+    def nothing_sent(self) -> bool:
+        """Whether a connection was tried and none, TLS and proxy included, came about."""
+        return self._tried and not self._established
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = self._pool_classes()
+
+    def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = self._pool_classes()
+        return manager
+
+    def _pool_classes(self) -> dict[str, type[HTTPConnectionPool]]:
+        adapter = self
+
+        class _Http(HTTPConnection):
+            def connect(self) -> None:
+                adapter._tried = True
+                super().connect()
+                adapter._established = True
+
+        class _Https(HTTPSConnection):
+            def connect(self) -> None:
+                adapter._tried = True
+                super().connect()
+                adapter._established = True
+
+        class _HttpPool(HTTPConnectionPool):
+            ConnectionCls = _Http
+
+        class _HttpsPool(HTTPSConnectionPool):
+            ConnectionCls = _Https
+
+        return {"http": _HttpPool, "https": _HttpsPool}

@@ -1,0 +1,137 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""The trigger: watch a job from the triggerer, with GETs only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_vidgen import airflow_internals
+from airflow_provider_vidgen.errors import (
+    DeadlineExceeded,
+    JobLost,
+    ResultMissing,
+    StatusRefused,
+    StatusUnavailable,
+    VidgenError,
+)
+from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
+from airflow_provider_vidgen.models import JobStatus, VideoJob
+from airflow_provider_vidgen.polling import Watch
+from airflow_provider_vidgen.transport.client import utcnow
+from airflow_provider_vidgen.triggers.events import Reason, make_event
+
+_REASONS: dict[type[VidgenError], Reason] = {
+    DeadlineExceeded: Reason.DEADLINE,
+    JobLost: Reason.LOST,
+    ResultMissing: Reason.RESULT_MISSING,
+    StatusRefused: Reason.REFUSED,
+    StatusUnavailable: Reason.UNAVAILABLE,
+}
+
+
+class VideoTaskTrigger(BaseTrigger):
+    """
+    Ask about a job until it has ended, then wake the task with a word on why.
+
+    The event carries no link and nothing a vendor wrote: the resumed task asks again and decides itself. The
+    same trigger may therefore run twice, in two triggerers, without harm.
+
+    :param vidgen_conn_id: Airflow connection of type ``vidgen``.
+    :param job: the job's handle, see :meth:`.VideoJob.to_dict`.
+    :param submitted_at: ISO 8601, UTC.
+    :param deadline: ISO 8601, UTC; counted from submission, so a restart of the triggerer does not move it.
+    :param not_before: ISO 8601, UTC; no event is sent earlier, see :mod:`.airflow_internals`.
+    :param poll_interval: seconds between checks; ``None`` follows the vendor's advice.
+    """
+
+    def __init__(
+        self,
+        *,
+        vidgen_conn_id: str,
+        job: dict[str, str],
+        submitted_at: str,
+        deadline: str,
+        not_before: str,
+        poll_interval: float | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.vidgen_conn_id = vidgen_conn_id
+        self.job = job
+        self.submitted_at = submitted_at
+        self.deadline = deadline
+        self.not_before = not_before
+        self.poll_interval = poll_interval
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return class path and arguments."""
+        return (
+            "airflow_provider_vidgen.triggers.video_task.VideoTaskTrigger",
+            {
+                "vidgen_conn_id": self.vidgen_conn_id,
+                "job": self.job,
+                "submitted_at": self.submitted_at,
+                "deadline": self.deadline,
+                "not_before": self.not_before,
+                "poll_interval": self.poll_interval,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Watch the job and yield one event; an error is an event, too, so that its kind is not lost."""
+        job = VideoJob.from_dict(self.job)
+        try:
+            await self._watch(job)
+            reason = Reason.ENDED
+        except VidgenError as error:
+            self.log.warning("%s", error)
+            reason = _REASONS.get(type(error), Reason.TROUBLE)
+        except Exception as error:
+            # Only the kind: texts of other libraries may quote links.
+            self.log.error("%s cannot be watched: %s", job, type(error).__name__)
+            reason = Reason.TROUBLE
+        early = (datetime.fromisoformat(self.not_before) - utcnow()).total_seconds()
+        await asyncio.sleep(max(0.0, early))
+        yield TriggerEvent(make_event(reason, job))  # type: ignore[no-untyped-call]
+
+    async def _watch(self, job: VideoJob) -> None:
+        async with VideoGenHook(self.vidgen_conn_id).async_client() as client:
+            watch = Watch(
+                job,
+                client.settings.vendor.schedule.every(self.poll_interval),
+                submitted_at=datetime.fromisoformat(self.submitted_at),
+                deadline=datetime.fromisoformat(self.deadline),
+            )
+            delay: float | None = watch.first_delay(utcnow())
+            while delay is not None:
+                await asyncio.sleep(delay)
+                try:
+                    status = await client.status(job)
+                except VidgenError as error:
+                    delay = watch.after_error(error, utcnow())
+                    continue
+                await self._tell(watch, status)
+                delay = watch.after_status(status, utcnow())
+
+    async def _tell(self, watch: Watch, status: JobStatus) -> None:
+        if doubt := watch.doubt(status):
+            self.log.warning("%s", doubt)
+        news = watch.news(status)
+        if news is None:
+            return
+        self.log.info("%s", news)
+        if self.task_instance is None:
+            return
+        try:
+            await airflow_internals.push_xcom_from_trigger(
+                self.task_instance, "progress", {"state": str(status.state), "progress": status.progress}
+            )
+        except Exception as error:
+            # Decoration must not end the watch.
+            self.log.warning("Progress cannot be shown: %s", type(error).__name__)

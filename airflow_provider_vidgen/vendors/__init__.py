@@ -1,0 +1,32 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""The vendors, one file each, and how they are found."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from airflow_provider_vidgen.vendors.base import Vendor
+
+ENTRY_POINT_GROUP = "airflow_provider_vidgen.vendors"
+
+
+def vendor_names() -> list[str]:
+    """Return the names of all installed vendors."""
+    return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
+
+
+@cache
+def get_vendor(name: str) -> Vendor:
+    """
+    Return the vendor of that name.
+
+    :raises KeyError: no installed package brings it.
+    """
+    for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
+        return point.load()()  # type: ignore[no-any-return]
+    raise KeyError(name)

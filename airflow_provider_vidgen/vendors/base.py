@@ -1,0 +1,404 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""
+What every vendor's file gives, and the reading of replies that is the same for all.
+
+A vendor does no I/O: it turns a request into an :class:`HttpCall` and an :class:`HttpReply` into a state.
+A new vendor is one subclass, found through the entry point group ``airflow_provider_vidgen.vendors``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, TypedDict
+
+from airflow_provider_vidgen.errors import (
+    BadCredentials,
+    ContentRefused,
+    InsufficientFunds,
+    JobNotFound,
+    PermissionDenied,
+    Problem,
+    RateLimited,
+    StatusRefused,
+    StatusUnavailable,
+    SubmitInFlight,
+    SubmitOutcomeUnknown,
+    SubmitRefused,
+    VendorUnavailable,
+    VidgenError,
+)
+from airflow_provider_vidgen.models import (
+    Cost,
+    Failure,
+    FailureCategory,
+    JobState,
+    JobStatus,
+    Submission,
+    VideoJob,
+    VideoRequest,
+)
+from airflow_provider_vidgen.polling import Schedule
+from airflow_provider_vidgen.redaction import redact
+from airflow_provider_vidgen.vendors.reading import (
+    UnreadableReply,
+    dig,
+    first,
+    moment,
+    number,
+    parse_json,
+    percent,
+    text,
+)
+from airflow_provider_vidgen.vendors.retry_after import retry_after
+from airflow_provider_vidgen.vendors.rules import ModelRules, check_model_rules, check_request, shown
+from airflow_provider_vidgen.vendors.words import known_state, words_tell
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpCall:
+    """
+    An HTTP request without host and key; the transport adds both.
+
+    :param path: below the connection's base URL.
+    :param body: sent as compact JSON, keys in this order.
+    :param read_timeout: seconds the reply may take, where the connection's own timeout is too short.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    read_timeout: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpReply:
+    """
+    What came back.
+
+    :param headers: names in lower case.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes = field(default=b"", repr=False)
+
+
+class _Told(TypedDict):
+    code: str
+    words: str
+
+
+#: Effective codes by which a vendor certainly did not take the job.
+_REFUSALS: dict[int, type[SubmitRefused]] = {
+    400: SubmitRefused,
+    401: BadCredentials,
+    402: InsufficientFunds,
+    403: PermissionDenied,
+    404: SubmitRefused,
+    405: SubmitRefused,
+    413: SubmitRefused,
+    415: SubmitRefused,
+    422: SubmitRefused,
+}
+
+
+class Vendor(ABC):
+    """One vendor's documented contract."""
+
+    #: The name in the connection's ``vendor`` field.
+    name: ClassVar[str]
+    label: ClassVar[str]
+    default_base_url: ClassVar[str]
+    schedule: ClassVar[Schedule]
+    #: How long result links live by the vendor's document.
+    retention: ClassVar[timedelta | None] = None
+    requests_per_minute: ClassVar[int | None] = None
+    max_concurrent: ClassVar[int | None] = None
+    #: Whether the same request under the same key is taken only once.
+    idempotent: ClassVar[bool] = False
+    accepts_data_urls: ClassVar[bool] = False
+    #: Field of the vendor's body -> field of :class:`VideoRequest` that fills it; a dot means nesting.
+    mapped_fields: ClassVar[Mapping[str, str]]
+    #: What the documents say of each model. A model that is not here is passed with a warning.
+    models: ClassVar[Mapping[str, ModelRules]]
+    #: The vendor's failure codes, normalised by :func:`.words.normal`.
+    fail_codes: ClassVar[Mapping[str, FailureCategory]] = {}
+
+    # --- the request ------------------------------------------------------------------------------------
+
+    def problems(self, request: VideoRequest, *, allow_private: bool = False) -> list[Problem]:
+        """
+        Judge a request before anything is paid: everything wrong or doubtful with it, at once.
+
+        :param allow_private: callbacks may be http and private.
+        """
+        found = check_request(self, request, allow_private=allow_private)
+        rules = self.models.get(request.model) if isinstance(request.model, str) else None
+        if rules is not None:
+            found += check_model_rules(rules, request, images=self.count_images(request))
+        elif isinstance(request.model, str) and request.model:
+            known = ", ".join(self.models)
+            found.append(
+                Problem(
+                    field="model",
+                    value=shown(request.model),
+                    allowed=f"unknown to the {self.label} document, so no model rules apply; known: {known}",
+                    rejects=False,
+                )
+            )
+        return found + self.own_problems(request)
+
+    def own_problems(self, request: VideoRequest) -> list[Problem]:
+        """Judge what only this vendor has."""
+        return []
+
+    def count_images(self, request: VideoRequest) -> int:
+        """Return how many reference images the request carries."""
+        return len(request.image_urls) if isinstance(request.image_urls, list | tuple) else 0
+
+    @abstractmethod
+    def submit_call(self, request: VideoRequest, *, idempotency_key: str | None = None) -> HttpCall:
+        """Return the one paid call for a request that :meth:`problems` found nothing to reject in."""
+
+    @abstractmethod
+    def status_call(self, job: VideoJob) -> HttpCall:
+        """Return the free call that asks about a job."""
+
+    def models_call(self) -> HttpCall | None:
+        """Return the free call that lists models, where the vendor documents one."""
+        return None
+
+    def is_synchronous(self, request: VideoRequest) -> bool:
+        """Whether the submit call itself blocks until the video is there."""
+        return False
+
+    # --- the reply to a submission ----------------------------------------------------------------------
+
+    def read_submit(
+        self, request: VideoRequest, base_url: str, reply: HttpReply, *, now: datetime
+    ) -> Submission:
+        """
+        Read what the vendor answered to the paid call.
+
+        :param base_url: becomes part of the handle.
+        :raises SubmitError: no job handle; the subclass tells whether one may exist all the same.
+        """
+        body = self._json_or_none(reply)
+        code = effective_code(reply, body)
+        told = _Told(code=vendor_code(body), words=redact(vendor_words(body), [text(request.prompt)]))
+        where = f"{self.label} answered the submission with {describe(reply, body)}"
+        task_id = self.find_task_id(body)
+        if not task_id.isprintable() or "\ufffd" in task_id:
+            task_id = ""  # nothing could be asked about it
+        job = VideoJob(vendor=self.name, base_url=base_url, model=request.model, task_id=task_id)
+        if 200 <= code < 300 or code == 0:
+            status = self.submit_status(body, now)
+            ended = status.has_video or (status.failure is not None and self.is_synchronous(request))
+            if task_id or ended:
+                return Submission(job=job, status=status)
+            raise SubmitOutcomeUnknown(f"{where}, which names no job", **told)
+        if task_id:
+            raise SubmitOutcomeUnknown(f"{where}, which names a job all the same", job=job, **told)
+        if code in (425, 429):
+            raise RateLimited(where, retry_after=retry_after(reply.headers, now), **told)
+        if code == 409 and self.idempotent:
+            raise SubmitInFlight(where, **told)
+        if code == 503 and self.took_nothing(body):
+            raise VendorUnavailable(where, **told)
+        if code in _REFUSALS:
+            raise self._refusal(code, body)(where, **told)
+        raise SubmitOutcomeUnknown(where, **told)
+
+    def _refusal(self, code: int, body: Any) -> type[SubmitRefused]:
+        category = words_tell(f"{vendor_code(body)} {vendor_words(body)}", self.fail_codes)
+        if category is FailureCategory.INSUFFICIENT_FUNDS:
+            return InsufficientFunds
+        if category is FailureCategory.CONTENT_POLICY and code not in (401, 402):
+            return ContentRefused
+        return _REFUSALS[code]
+
+    def took_nothing(self, body: Any) -> bool:
+        """Whether a 503 says in a form known to us that no job was made."""
+        return False
+
+    @abstractmethod
+    def find_task_id(self, body: Any) -> str:
+        """Return the job id in a reply to a submission, or ``""``."""
+
+    @abstractmethod
+    def submit_status(self, body: Any, now: datetime) -> JobStatus:
+        """Return the state a reply to a submission tells."""
+
+    # --- the reply to a check ---------------------------------------------------------------------------
+
+    def read_status(self, job: VideoJob, reply: HttpReply, *, now: datetime) -> JobStatus:
+        """
+        Read what the vendor answered about a job.
+
+        :param now: when the reply came, UTC; expiry is counted from here where no time is given.
+        :raises StatusUnavailable: this check brought nothing, the next may.
+        :raises StatusRefused: the key may not ask.
+        :raises JobNotFound: the vendor does not know the job, or not yet.
+        """
+        body = self._json_or_none(reply)
+        code = effective_code(reply, body)
+        where = f"{self.label} answered the status check with {describe(reply, body)}"
+        told = _Told(code=vendor_code(body), words=redact(vendor_words(body)))
+        if code == 404 or self.says_not_found(body):
+            raise JobNotFound(where, job=job, **told)
+        if code in (401, 403):
+            raise StatusRefused(where, job=job, **told)
+        if 200 <= code < 300 or code == 0:
+            status = self.job_status(body, now)
+            if status is not None:
+                return status
+            where += ", which names no state"
+        raise StatusUnavailable(where, job=job, retry_after=retry_after(reply.headers, now), **told)
+
+    def says_not_found(self, body: Any) -> bool:
+        """Whether an error body says that the job does not exist."""
+        return False
+
+    @abstractmethod
+    def job_status(self, body: Any, now: datetime) -> JobStatus | None:
+        """Return the state a reply to a check tells, or ``None`` if it tells none."""
+
+    def reply_code(self, reply: HttpReply) -> int | None:
+        """Return the code that counts of any reply, or ``None`` if it is not JSON at all."""
+        body = self._json_or_none(reply)
+        return None if body is None else effective_code(reply, body)
+
+    def read_models(self, reply: HttpReply) -> list[str]:
+        """
+        Read a list of models in the usual ``{"data": [{"id": ...}]}`` form.
+
+        :raises VidgenError: the vendor gave no list.
+        """
+        body = self._json_or_none(reply)
+        where = f"{self.label} answered the model list with {describe(reply, body)}"
+        if effective_code(reply, body) == 401:
+            raise BadCredentials(where, words=redact(vendor_words(body)))
+        listed = dig(body, "data")
+        if reply.status >= 300 or not isinstance(listed, list):
+            raise VidgenError(where, words=redact(vendor_words(body)))
+        return [name for name in (text(dig(item, "id")) or text(item) for item in listed) if name]
+
+    # --- shared by the vendors' readers -----------------------------------------------------------------
+
+    def state_of(self, word: Any) -> tuple[JobState, bool]:
+        """Return our word for a vendor's, and whether it was understood; unknown words count as running."""
+        state = known_state(text(word))
+        return (state, True) if state else (JobState.RUNNING, False)
+
+    def category_of(self, code: str, words: str) -> FailureCategory:
+        """Return why a job failed, from the vendor's code and words."""
+        return words_tell(f"{code} {words}", self.fail_codes) or FailureCategory.INTERNAL
+
+    def make_status(
+        self,
+        word: Any,
+        *,
+        now: datetime,
+        urls: tuple[str, ...] = (),
+        thumbnails: tuple[str, ...] = (),
+        progress: Any = None,
+        created_at: Any = None,
+        completed_at: Any = None,
+        expires_at: Any = None,
+        duration_seconds: Any = None,
+        cost: Cost | None = None,
+        fail_code: Any = None,
+        fail_words: Any = None,
+    ) -> JobStatus:
+        """
+        Put together a status from a vendor's values, each of which may be of any type.
+
+        Links count on success only; before it the same fields have been seen to hold other text.
+        """
+        state, known = self.state_of(word)
+        succeeded = state is JobState.SUCCEEDED
+        completed, reported = moment(completed_at), moment(expires_at)
+        failure = None
+        if state is JobState.CANCELLED:
+            failure = Failure(category=FailureCategory.CANCELLED, message=redact(text(fail_words)))
+        elif state is JobState.FAILED:
+            code, words = redact(text(fail_code))[:100], text(fail_words)
+            failure = Failure(category=self.category_of(code, words), code=code, message=redact(words))
+        documented = _later(completed or now, self.retention)
+        return JobStatus(
+            state=state,
+            raw_state=text(word)[:100],
+            known_state=known,
+            progress=percent(progress),
+            result_urls=urls if succeeded else (),
+            thumbnail_url=thumbnails[0] if succeeded and thumbnails else None,
+            created_at=moment(created_at),
+            completed_at=completed,
+            expires_at=(reported or documented) if succeeded else None,
+            expires_basis="unknown"
+            if not succeeded
+            else "reported"
+            if reported
+            else "documented"
+            if documented
+            else "unknown",
+            duration_seconds=number(duration_seconds) if succeeded else None,
+            cost=cost,
+            failure=failure,
+        )
+
+    def _json_or_none(self, reply: HttpReply) -> Any:
+        try:
+            return parse_json(reply.content)
+        except UnreadableReply:
+            return None
+
+
+def effective_code(reply: HttpReply, body: Any) -> int:
+    """
+    Return the code that counts: HTTP's if it is an error, else a numeric ``code`` in the body.
+
+    Vendors report errors as HTTP 200 with a code in the body, too. 0 stands for "no code", which some
+    relays send on success.
+    """
+    if reply.status >= 300:
+        return reply.status
+    inner = number(first(body, ("error", "code"), ("code",)))
+    return reply.status if inner is None else int(inner)
+
+
+def vendor_code(body: Any) -> str:
+    """Return the vendor's own error code, ``""`` where there is none."""
+    return redact(text(first(body, ("error", "code"), ("data", "failCode"), ("code",))))[:100]
+
+
+def vendor_words(body: Any) -> str:
+    """Return the vendor's own words about an error, ``""`` where there are none."""
+    error = dig(body, "error")
+    if isinstance(error, str):
+        return error.strip()
+    return text(
+        first(body, ("error", "message"), ("data", "error"), ("message",), ("msg",), ("data", "fail_reason"))
+    )
+
+
+def describe(reply: HttpReply, body: Any) -> str:
+    """Return what kind of reply it was, without its content."""
+    if reply.status < 300 and body is None:
+        return f"HTTP {reply.status} and {len(reply.content)} bytes that are not JSON"
+    code = effective_code(reply, body)
+    return f"HTTP {reply.status}" + (f" and code {code} in the body" if code != reply.status else "")
+
+
+def _later(start: datetime, by: timedelta | None) -> datetime | None:
+    try:
+        return None if by is None else start + by
+    except OverflowError:
+        return None

@@ -1,0 +1,129 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+"""The request examples of the five documents: name, vendor and body, byte for byte."""
+
+from __future__ import annotations
+
+EXAMPLES: dict[str, tuple[str, str]] = {
+    "APIModels documents, create": (
+        "apimodels",
+        """{
+"model": "grok-video-3",
+"prompt": "A cat playing piano in a jazz club, cinematic lighting",
+"aspect_ratio": "16:9"
+}""",
+    ),
+    "Apixo document, text to video": (
+        "apixo",
+        """{
+    "request_type": "async",
+    "input": {
+      "mode": "text-to-video",
+      "prompt": "a peaceful lakeside at sunset with gentle waves",
+      "duration": 6,
+      "resolution": "480p",
+      "aspect_ratio": "3:2",
+      "style": "normal"
+    }
+  }""",
+    ),
+    "Apixo document, reference image": (
+        "apixo",
+        """{
+    "request_type": "async",
+    "provider": "value",
+    "input": {
+      "mode": "image-to-video",
+      "prompt": "make this scene into a short cinematic pan",
+      "duration": 6,
+      "resolution": "480p",
+      "image_urls": ["https://example.com/ref.jpg"],
+      "style": "fun"
+    }
+  }""",
+    ),
+    "Apixo document, continuation": (
+        "apixo",
+        """{
+    "request_type": "callback",
+    "callback_url": "https://your-server.com/callback",
+    "provider": "official",
+    "input": {
+      "mode": "image-to-video",
+      "prompt": "turn this character into a walking animation",
+      "duration": 10,
+      "resolution": "720p",
+      "task_id": "task_previous_grok_image",
+      "index": 0,
+      "style": "spicy"
+    }
+  }""",
+    ),
+    "Apixgo document, text to video": (
+        "apixgo",
+        """{
+    "model": "grok-image-video",
+    "prompt": "A cinematic shot of a red sports car driving through rainy neon streets at night",
+    "seconds": 6,
+    "aspect_ratio": "16:9",
+    "resolution": "720p"
+  }""",
+    ),
+    "Apixgo document, one reference image": (
+        "apixgo",
+        """{
+    "model": "grok-image-video",
+    "prompt": "Animate the product with a slow rotating camera, soft studio light, premium commercial style",
+    "seconds": 6,
+    "aspect_ratio": "9:16",
+    "resolution": "720p",
+    "image_urls": [
+      "https://example.com/product.png"
+    ]
+  }""",
+    ),
+    "Apixgo document, two reference images": (
+        "apixgo",
+        """{
+    "model": "grok-image-video",
+    "prompt": "Create a smooth product showcase video using these references, luxury lighting, clean background",
+    "seconds": 10,
+    "aspect_ratio": "16:9",
+    "resolution": "720p",
+    "image_urls": [
+      "https://example.com/ref-1.png",
+      "https://example.com/ref-2.png"
+    ]
+  }""",  # noqa: E501 - byte for byte as in the document
+    ),
+    "APIMart document, both curl examples": (
+        "apimart",
+        """{
+    "model": "grok-imagine-1.0-video-apimart",
+    "prompt": "A dog running on the beach, sunny weather, slow motion",
+    "size": "16:9",
+    "duration": 6,
+    "quality": "720p"
+  }""",
+    ),
+    "APIMart document, case 1": (
+        "apimart",
+        """{
+  "model": "grok-imagine-1.0-video-apimart",
+  "prompt": "A dog running on the beach, sunny weather, slow motion",
+  "size": "16:9",
+  "duration": 6
+}""",
+    ),
+    "APIMart document, case 2": (
+        "apimart",
+        """{
+  "model": "grok-imagine-1.0-video-apimart",
+  "prompt": "Bring the scene to life with natural dynamic effects",
+  "image_urls": ["https://example.com/start.png"],
+  "size": "16:9",
+  "duration": 10,
+  "quality": "720p"
+}""",
+    ),
+}

@@ -1,0 +1,150 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""Every example of the vendors' five documents, as they show it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from vendor_case import NOW, VENDORS, looked, reply, submitted
+
+from airflow_provider_vidgen.errors import VidgenError
+from airflow_provider_vidgen.models import JobStatus, Submission, VideoJob, VideoRequest
+from airflow_provider_vidgen.vendors.base import HttpCall
+
+_DOCUMENTS = Path(__file__).resolve().parents[1] / "fixtures" / "documents"
+_EXAMPLES = [
+    example
+    for document in sorted(_DOCUMENTS.glob("*.json"))
+    for example in json.loads(document.read_text(encoding="utf-8"))
+]
+#: The transport adds these two to every call.
+_BY_TRANSPORT = {"Authorization", "Content-Type"}
+
+
+def _examples(*kinds: str, part: str) -> Any:
+    """The examples of some kinds; those with a URL are requests, those with a status are replies."""
+    found = [example for example in _EXAMPLES if example["kind"] in kinds and part in example]
+    assert found
+    return pytest.mark.parametrize("example", found, ids=lambda example: example["name"])
+
+
+def _url(vendor: str, call: HttpCall) -> str:
+    query = f"?{urlencode(call.query)}" if call.query else ""
+    return VENDORS[vendor].default_base_url + call.path + query
+
+
+def _compact(body: Any) -> str:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+
+
+def test_all_five_documents_are_here() -> None:
+    assert len(list(_DOCUMENTS.glob("*.json"))) == 5
+    assert len({example["name"] for example in _EXAMPLES}) == len(_EXAMPLES)
+
+
+@_examples("create", part="method")
+def test_a_documented_request_is_sent_byte_for_byte(example: dict[str, Any]) -> None:
+    vendor, request = VENDORS[example["vendor"]], VideoRequest(**example["request"])
+    rejected = [problem for problem in vendor.problems(request) if problem.rejects]
+    assert [problem.field for problem in rejected] == example.get("rejected", [])
+    if rejected:
+        return
+    call = vendor.submit_call(request)
+    assert call.method == example["method"]
+    assert _url(example["vendor"], call) == example["url"]
+    assert dict(call.headers) == {k: v for k, v in example["headers"].items() if k not in _BY_TRANSPORT}
+    assert _compact(call.body) == _compact(example["body"])
+
+
+def test_the_catalogue_of_all_of_apixos_fields_is_not_a_request() -> None:
+    catalogue = next(example for example in _EXAMPLES if "catalogue" in example["name"])
+    (problem,) = [p for p in VENDORS["apixo"].problems(VideoRequest(**catalogue["request"])) if p.rejects]
+    assert "not both" in problem.allowed
+
+
+@_examples("status", part="method")
+def test_a_job_is_asked_about_at_the_documented_address(example: dict[str, Any]) -> None:
+    vendor = VENDORS[example["vendor"]]
+    job = VideoJob(vendor=vendor.name, base_url=vendor.default_base_url, **example["job"])
+    call = vendor.status_call(job)
+    assert (call.method, _url(vendor.name, call)) == (example["method"], example["url"])
+    assert (dict(call.headers), call.body) == ({}, None)
+
+
+@_examples("models", part="method")
+def test_the_models_are_listed_at_the_documented_address(example: dict[str, Any]) -> None:
+    call = VENDORS[example["vendor"]].models_call()
+    assert call is not None
+    assert (call.method, _url(example["vendor"], call)) == (example["method"], example["url"])
+    assert (dict(call.headers), call.body) == ({}, None)
+
+
+def test_no_other_vendor_documents_a_list_of_models() -> None:
+    assert [name for name, vendor in VENDORS.items() if vendor.models_call() is not None] == ["apixgo"]
+
+
+@_examples("create", part="http_status")
+def test_a_documented_answer_to_a_submission_is_understood(example: dict[str, Any]) -> None:
+    expected = dict(example["expect"])
+    found = submitted(example["vendor"], reply(example["http_status"], example["body"]))
+    if "error" in expected:
+        assert isinstance(found, VidgenError)
+        assert type(found).__name__ == expected["error"]
+        assert (found.code, found.words) == (expected["code"], expected["words"])
+        return
+    assert isinstance(found, Submission), found
+    assert found.job.task_id == expected.pop("task_id")
+    assert found.job.vendor == example["vendor"]
+    assert found.job.base_url == VENDORS[example["vendor"]].default_base_url
+    _assert_status(found.status, expected)
+
+
+@_examples("status", "callback", part="http_status")
+def test_a_documented_state_is_understood(example: dict[str, Any]) -> None:
+    found = looked(example["vendor"], reply(example["http_status"], example["body"]))
+    assert isinstance(found, JobStatus), found
+    _assert_status(found, example["expect"])
+
+
+def _assert_status(status: JobStatus, expected: dict[str, Any]) -> None:
+    """Compare every field: what the example does not tell must not be made up."""
+    failure = status.failure
+    found = {
+        "state": str(status.state),
+        "raw_state": status.raw_state,
+        "known_state": status.known_state,
+        "progress": status.progress,
+        "result_urls": list(status.result_urls),
+        "thumbnail_url": status.thumbnail_url,
+        "created_at": status.created_at and status.created_at.isoformat(),
+        "completed_at": status.completed_at and status.completed_at.isoformat(),
+        "expires_at": status.expires_at and status.expires_at.isoformat(),
+        "expires_basis": status.expires_basis,
+        "duration_seconds": status.duration_seconds,
+        "cost": status.cost,
+        "failure": failure
+        and {"category": str(failure.category), "code": failure.code, "message": failure.message},
+    }
+    nothing_told: dict[str, Any] = {
+        **dict.fromkeys(found, None),
+        # Apixo's create reply names no state at all; that is documented, hence known.
+        "known_state": True,
+        "result_urls": [],
+        "expires_basis": "unknown",
+    }
+    assert found == {**nothing_told, **expected}
+    assert status.has_video == bool(expected.get("result_urls"))
+
+
+def test_an_example_without_a_time_counts_expiry_from_the_reply() -> None:
+    example = next(e for e in _EXAMPLES if e["name"] == "Apixgo: success reply")
+    status = looked("apixgo", reply(200, example["body"]))
+    assert isinstance(status, JobStatus)
+    assert status.expires_at is not None
+    assert (status.expires_at - NOW).total_seconds() == 3600

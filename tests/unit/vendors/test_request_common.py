@@ -1,0 +1,291 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""What holds for a request to any vendor, and what a vendor is sent beyond its documents' examples."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import Any
+
+import pytest
+from vendor_case import MODELS, VENDORS, request_for
+
+from airflow_provider_vidgen.vendors import get_vendor, vendor_names
+
+_every_vendor = pytest.mark.parametrize("vendor", VENDORS)
+
+
+def _refused(vendor: str, **fields: Any) -> list[str]:
+    allow = fields.pop("allow_private", False)
+    found = VENDORS[vendor].problems(request_for(vendor, **fields), allow_private=allow)
+    return [problem.field for problem in found if problem.rejects]
+
+
+@_every_vendor
+@pytest.mark.parametrize("prompt", ["", "  \n", None, 7, ["a"], b"a", "half a pair \ud83c"])
+def test_a_prompt_is_text_that_can_be_sent(vendor: str, prompt: Any) -> None:
+    assert _refused(vendor, prompt=prompt) == ["prompt"]
+
+
+@_every_vendor
+@pytest.mark.parametrize("prompt", ["a", "東京の夜 🌃", "línea\nnueva"])
+def test_a_prompt_may_be_in_any_language(vendor: str, prompt: str) -> None:
+    assert _refused(vendor, prompt=prompt) == []
+
+
+@_every_vendor
+@pytest.mark.parametrize("model", [None, "", " ", 3, "two words", "../admin", "a/../b", ".", "a/.", "a?b", "a#b"])
+def test_a_model_is_an_id(vendor: str, model: Any) -> None:
+    assert "model" in _refused(vendor, model=model)
+
+
+@_every_vendor
+@pytest.mark.parametrize("model", ["brand-new-model", "provider/model_2.5", "veo3.1:fast"])
+def test_an_unknown_model_passes_with_one_warning(vendor: str, model: str) -> None:
+    request = request_for(vendor, model=model, duration=300, aspect_ratio="32:9", resolution="1080p")
+    (problem,) = VENDORS[vendor].problems(request)
+    assert (problem.field, problem.rejects) == ("model", False)
+    assert MODELS[vendor] in problem.allowed
+    assert model in json.dumps(VENDORS[vendor].submit_call(request).body) + VENDORS[vendor].submit_call(
+        request
+    ).path.replace("%2F", "/").replace("%3A", ":")
+
+
+@_every_vendor
+@pytest.mark.parametrize("duration", ["6", 6.0, True, False, 0, -6, [6], "six", float("nan")])
+def test_a_duration_is_a_whole_number_and_never_text(vendor: str, duration: Any) -> None:
+    assert _refused(vendor, duration=duration) == ["duration"]
+
+
+@_every_vendor
+def test_a_duration_as_text_is_told_how_a_template_gives_a_number(vendor: str) -> None:
+    problem = next(p for p in VENDORS[vendor].problems(request_for(vendor, duration="6")) if p.rejects)
+    assert "render_template_as_native_obj" in problem.allowed
+    assert problem.value == "'6'"
+
+
+@_every_vendor
+@pytest.mark.parametrize("ratio", ["", "16x9", "16/9", "0:1", "16:0", "16:9 ", ":9", "-16:9", 1.78, "16:9\n", "१६:९"])
+def test_a_ratio_is_width_and_height(vendor: str, ratio: Any) -> None:
+    assert _refused(vendor, aspect_ratio=ratio) == ["aspect_ratio"]
+
+
+@_every_vendor
+@pytest.mark.parametrize("resolution", ["720P", "720", "4k", "1280x720", 720, ""])
+def test_a_resolution_has_one_spelling(vendor: str, resolution: Any) -> None:
+    assert _refused(vendor, resolution=resolution) == ["resolution"]
+
+
+@_every_vendor
+@pytest.mark.parametrize(
+    "image",
+    [
+        "iVBORw0KGgoAAAANSUhEUgAA",
+        "ftp://example.com/a.png",
+        "file:///etc/passwd",
+        "/images/a.png",
+        "https://",
+        "https://exa mple.com/a.png",
+        "https://user:secret@example.com/a.png",
+        "https://user@example.com/a.png",
+        "https://example.com:99999/a.png",
+        "https://example.com\\@evil.example.net/a.png",
+        "data:image/png,rawbytes",
+        "data:text/html;base64,AAAA",
+        "",
+        None,
+        7,
+    ],
+)
+def test_an_image_that_no_vendor_can_read_is_refused(vendor: str, image: Any) -> None:
+    assert "image_urls[0]" in _refused(vendor, image_urls=[image])
+
+
+@_every_vendor
+@pytest.mark.parametrize("images", ["https://example.com/a.png", {"url": "x"}, 3])
+def test_images_are_a_list(vendor: str, images: Any) -> None:
+    assert "image_urls" in _refused(vendor, image_urls=images)
+
+
+@pytest.mark.parametrize(
+    "image", ["data:image/png;base64,iVBORw0KGgo=", "data:image/svg+xml;base64,AAAA"]
+)
+def test_only_apixgo_takes_data_urls(image: str) -> None:
+    taking = [v for v in VENDORS if "image_urls[0]" not in _refused(v, image_urls=[image])]
+    assert taking == ["apixgo"]
+
+
+_CALLBACK_VENDORS = pytest.mark.parametrize("vendor", ["apimodels", "apixo"])
+
+
+@_CALLBACK_VENDORS
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://hooks.example.com/done",
+        "https://localhost/done",
+        "https://127.0.0.1/done",
+        "https://10.1.2.3/done",
+        "https://[::1]/done",
+        "https://2130706433/done",
+        "https://airflow/done",
+        "https://airflow.internal/done",
+    ],
+)
+def test_a_callback_is_https_and_public_unless_private_ones_are_allowed(vendor: str, url: str) -> None:
+    assert _refused(vendor, callback_url=url) == ["callback_url"]
+    assert _refused(vendor, callback_url=url, allow_private=True) == []
+
+
+@_CALLBACK_VENDORS
+@pytest.mark.parametrize("url", ["", "hooks.example.com", 7, "ftp://hooks.example.com", "https://a b"])
+def test_a_callback_is_a_link_even_where_private_ones_are_allowed(vendor: str, url: Any) -> None:
+    assert _refused(vendor, callback_url=url, allow_private=True) == ["callback_url"]
+
+
+@_CALLBACK_VENDORS
+def test_the_case_of_a_scheme_does_not_matter(vendor: str) -> None:
+    assert _refused(vendor, callback_url="HTTPS://hooks.example.com/done") == []
+
+
+@_every_vendor
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "seed=1",
+        [1],
+        {1: 2},
+        {"when": date(2026, 1, 1)},
+        {"x": float("nan")},
+        {"x": "\ud800"},
+        {"x": {1, 2}},
+        {"input": {"x": b"raw"}},
+    ],
+)
+def test_extra_is_json(vendor: str, extra: Any) -> None:
+    assert "extra" in _refused(vendor, extra=extra)
+
+
+@_every_vendor
+def test_extra_does_not_override_a_field_of_the_request(vendor: str) -> None:
+    for path, field in VENDORS[vendor].mapped_fields.items():
+        outer, _, inner = path.partition(".")
+        extra = {outer: {inner: "x"}} if inner else {outer: "x"}
+        found = [p for p in VENDORS[vendor].problems(request_for(vendor, extra=extra)) if p.rejects]
+        assert [problem.field for problem in found] == [f"extra.{path}"]
+        assert field in found[0].allowed
+
+
+@_every_vendor
+def test_extra_is_passed_untouched_and_last(vendor: str) -> None:
+    extra = {"seed": 7, "nothing": None, "deep": {"a": [1, {"b": "ü"}]}}
+    body = VENDORS[vendor].submit_call(request_for(vendor, extra=extra)).body
+    assert body is not None
+    assert list(body.items())[-3:] == list(extra.items())
+    p_video = VENDORS["apimodels"].submit_call(request_for("apimodels", model="p-video", extra=extra)).body
+    assert p_video is not None
+    assert list(p_video.items())[-3:] == list(extra.items())
+
+
+def test_apixos_extra_input_goes_into_the_input() -> None:
+    request = request_for("apixo", duration=6, extra={"input": {"seed": 7}, "priority": 1})
+    body = VENDORS["apixo"].submit_call(request).body
+    assert body == {
+        "request_type": "async",
+        "input": {"mode": "text-to-video", "prompt": request.prompt, "duration": 6, "seed": 7},
+        "priority": 1,
+    }
+    assert request.extra == {"input": {"seed": 7}, "priority": 1}
+
+
+@_every_vendor
+def test_no_problem_shows_a_prompt_a_link_or_data(vendor: str) -> None:
+    prompt, secret = "zebra" * 2000, "signature=s3cr3t"
+    link, data = f"https://user:pw@example.com/a.png?{secret}", "data:image/png;base64,SECRETDATA!"
+    for field in (prompt, link, data, f"http://10.0.0.1/cb?{secret}"):
+        request = request_for(
+            vendor,
+            prompt=prompt,
+            model=f"m {field}",
+            duration=field,
+            aspect_ratio=field,
+            resolution=field,
+            image_urls=[field, [field]],
+            continue_from={"task_id": [link], "index": data},
+            style=field,
+            routing=field,
+            callback_url=field,
+            extra={"model": link, "prompt": prompt, "input": {"prompt": prompt}},
+        )
+        said = " ".join(map(str, VENDORS[vendor].problems(request)))
+        for shown in ("zebra" * 13, "s3cr3t", "SECRETDATA", "user:pw", "a.png"):
+            assert shown not in said
+    assert prompt not in repr(request_for(vendor, prompt=prompt, image_urls=[link]))
+
+
+@_every_vendor
+def test_values_that_cannot_be_written_out_are_still_judged(vendor: str) -> None:
+    huge = 10**5000
+    assert "duration" in _refused(vendor, duration=huge)
+    assert "model" in _refused(vendor, model=huge)
+    assert "aspect_ratio" in _refused(vendor, aspect_ratio=huge)
+    assert _refused(vendor, style=huge, routing=huge, continue_from={huge: huge})
+
+
+def test_the_idempotency_key_goes_to_the_vendor_that_keeps_it() -> None:
+    for name, vendor in VENDORS.items():
+        headers = vendor.submit_call(request_for(name), idempotency_key="key-1").headers
+        assert dict(headers) == ({"Idempotency-Key": "key-1"} if vendor.idempotent else {})
+    assert [name for name, vendor in VENDORS.items() if vendor.idempotent] == ["apimart"]
+
+
+def test_apimodels_lengths_are_said_by_the_models_name() -> None:
+    for model, seconds, sent in (
+        ("grok-video-3", 5, None),
+        ("grok-video-3-10s", 10, None),
+        ("grok-video-3-official", 15, 15),
+        ("other", 8, 8),
+    ):
+        request = request_for("apimodels", model=model, duration=seconds, resolution="1080p")
+        body = VENDORS["apimodels"].submit_call(request).body
+        assert body is not None
+        assert body.get("duration") == sent
+        assert body["size"] == "1080P"
+
+
+def test_p_video_is_one_long_call_without_a_model() -> None:
+    request = request_for(
+        "apimodels", model="p-video", duration=5, resolution="720p", image_urls=["https://example.com/a.png"]
+    )
+    call = VENDORS["apimodels"].submit_call(request)
+    assert (call.method, call.path, call.read_timeout) == ("POST", "/api/v1/video/p-video", 180.0)
+    assert call.body == {
+        "prompt": request.prompt,
+        "duration": 5,
+        "resolution": "720p",
+        "image": "https://example.com/a.png",
+    }
+    assert VENDORS["apimodels"].is_synchronous(request)
+    assert not any(vendor.is_synchronous(request_for(name)) for name, vendor in VENDORS.items())
+
+
+def test_ids_and_models_cannot_leave_their_place_in_a_path() -> None:
+    from airflow_provider_vidgen.models import VideoJob
+
+    for name, vendor in VENDORS.items():
+        call = vendor.status_call(
+            VideoJob(vendor=name, base_url="https://x", model="a/b?c", task_id="../x?y#z/ü")
+        )
+        assert not set("?#") & set(call.path)
+        assert "/x" not in call.path
+        assert "a/b" not in call.path
+
+
+def test_the_vendors_are_found_by_their_entry_points() -> None:
+    assert set(VENDORS) <= set(vendor_names())
+    for name, vendor in VENDORS.items():
+        assert type(get_vendor(name)) is type(vendor)
+    with pytest.raises(KeyError):
+        get_vendor("nobody")

@@ -1,0 +1,115 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""What the vendors' tests share: the four vendors, good requests, and replies made of anything."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_provider_vidgen.errors import VidgenError
+from airflow_provider_vidgen.models import JobStatus, Submission, VideoJob, VideoRequest
+from airflow_provider_vidgen.vendors.apimart import ApiMart
+from airflow_provider_vidgen.vendors.apimodels import ApiModels
+from airflow_provider_vidgen.vendors.apixgo import Apixgo
+from airflow_provider_vidgen.vendors.apixo import Apixo
+from airflow_provider_vidgen.vendors.base import HttpReply, Vendor
+
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+PROMPT = "A lighthouse in a storm"
+LINK = "https://cdn.example.com/video.mp4"
+VENDORS: dict[str, Vendor] = {
+    vendor.name: vendor for vendor in (ApiModels(), Apixo(), Apixgo(), ApiMart())
+}
+MODELS = {
+    "apimodels": "grok-video-3-official",
+    "apixo": "grok-video",
+    "apixgo": "grok-image-video",
+    "apimart": "grok-imagine-1.0-video-apimart",
+}
+
+
+def request_for(vendor: str, **fields: Any) -> VideoRequest:
+    """A request that the vendor's document allows, but for the fields given."""
+    return VideoRequest(**{"prompt": PROMPT, "model": MODELS[vendor], **fields})
+
+
+def job_of(vendor: str) -> VideoJob:
+    return VideoJob(
+        vendor=vendor, base_url=VENDORS[vendor].default_base_url, model=MODELS[vendor], task_id="task_1"
+    )
+
+
+def reply(status: int, body: Any = b"", **headers: str) -> HttpReply:
+    """A reply; a body that is not bytes is sent as JSON."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return HttpReply(
+        status=status,
+        headers={name.lower().replace("_", "-"): value for name, value in headers.items()},
+        content=content,
+    )
+
+
+def submitted(vendor: str, answer: HttpReply, **fields: Any) -> Submission | VidgenError:
+    """What the vendor's answer to a submission comes to, the error as a value."""
+    base_url = VENDORS[vendor].default_base_url
+    try:
+        return VENDORS[vendor].read_submit(request_for(vendor, **fields), base_url, answer, now=NOW)
+    except VidgenError as error:
+        return error
+
+
+def looked(vendor: str, answer: HttpReply) -> JobStatus | VidgenError:
+    """What the vendor's answer to a check comes to, the error as a value."""
+    try:
+        return VENDORS[vendor].read_status(job_of(vendor), answer, now=NOW)
+    except VidgenError as error:
+        return error
+
+
+def status_body(vendor: str, word: Any, **data: Any) -> Any:
+    """The vendor's status envelope with a state and whatever else."""
+    if vendor in ("apimodels", "apixo"):
+        return {"code": 200, "msg": "success", "data": {"taskId": "task_1", "state": word, **data}}
+    if vendor == "apixgo":
+        return {"code": "success", "message": "", "data": {"task_id": "task_1", "status": word, **data}}
+    return {"code": 200, "data": {"id": "task_1", "status": word, **data}}
+
+
+def video_data(vendor: str, link: str = LINK) -> dict[str, Any]:
+    """The fields in which the vendor's status reply carries a link."""
+    return {
+        "apimodels": {"resultUrls": [link]},
+        "apixo": {"resultJson": json.dumps({"resultUrls": [link]})},
+        "apixgo": {"result_url": link},
+        "apimart": {"result": {"videos": [{"url": [link]}]}},
+    }[vendor]
+
+
+def failure_data(vendor: str, words: str, code: str = "") -> dict[str, Any]:
+    """The fields in which the vendor's status reply says why a job failed."""
+    return {
+        "apimodels": {"failMsg": words, "failCode": code},
+        "apixo": {"failMsg": words, "failCode": code},
+        "apixgo": {"fail_reason": f"{code} {words}".strip()},
+        "apimart": {"error": {"code": code, "message": words}},
+    }[vendor]
+
+
+def create_body(vendor: str, task_id: Any = "task_1") -> Any:
+    """The vendor's documented answer to a submission."""
+    return {
+        "apimodels": {"code": 200, "msg": "success", "data": {"taskId": task_id, "state": "pending"}},
+        "apixo": {"code": 200, "message": "success", "data": {"taskId": task_id}},
+        "apixgo": {"id": task_id, "task_id": task_id, "object": "video", "status": "queued", "progress": 0},
+        "apimart": {"code": 200, "data": {"id": task_id, "status": "submitted", "progress": 0}},
+    }[vendor]
+
+
+def error_body(vendor: str, code: int | str, words: str) -> Any:
+    """The vendor's form of an error."""
+    if vendor in ("apimodels", "apixo"):
+        return {"code": code, "msg" if vendor == "apimodels" else "message": words, "data": None}
+    return {"error": {"code": code, "message": words, "type": "error"}}
