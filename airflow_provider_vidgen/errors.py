@@ -154,6 +154,16 @@ class SubmitOutcomeUnknown(SubmitError):
     )
 
 
+class JobNotRecorded(SubmitError):
+    """The vendor accepted the job, and its id could not be written down."""
+
+    money = Money.JOB_GOES_ON
+    next_step = (
+        "Keep this job id: a VideoTaskSensor can wait for it. "
+        "Airflow does not know it, so a clear of this task reports an unknown submission first."
+    )
+
+
 class SubmitInFlight(SubmitError):
     """The vendor is still at work on the same idempotency key (409)."""
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 
 from airflow_provider_vidgen.operators.video_download import VideoDownloadOperator
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
@@ -45,12 +45,17 @@ with DAG(dag_id="vidgen_image_to_video", schedule=None, tags=["vidgen"], doc_md=
         resolution="720p",
         deferrable=True,
     )
-    # One mapped download for each link of the job.
+
+    @task
+    def each(links: list[str]) -> list[str]:
+        return links
+
+    # One mapped download for each link of the job. Airflow maps over return values only, hence ``each``.
     VideoDownloadOperator.partial(
         task_id="download_showcase",
         vidgen_conn_id="vidgen_apixgo",
         output_path="file:///tmp/vidgen/showcase-{{ run_id }}-{map_index}.mp4",
-    ).expand(url=showcase.output["result_urls"])
+    ).expand(url=each(showcase.output["result_urls"]))
     VideoDownloadOperator(
         task_id="download_turntable",
         vidgen_conn_id="vidgen_apixgo",

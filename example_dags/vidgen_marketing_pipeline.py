@@ -4,8 +4,8 @@
 """
 From a table of products to a folder of videos.
 
-Reads products, writes a prompt for each in each aspect ratio, generates the videos as mapped tasks (which wait
-on the triggerer, not on workers), downloads them, and writes an index of what was made.
+Reads products, writes a prompt for each in each aspect ratio, generates the videos as mapped tasks (which
+wait on the triggerer, not on workers), downloads them, and writes an index of what was made.
 
 Run it with another ``vidgen_conn_id``, ``model`` and ``duration`` to use another vendor, and with
 ``output`` set to, say, ``s3://aws_default@marketing/videos`` to store the files there.

@@ -4,8 +4,8 @@
 """
 The synchronous endpoint: one request that blocks until the video is there.
 
-Nothing is deferred. If the connection is lost after the request was sent, nobody can say whether the video was
-made, so the task fails and says so instead of paying again; the next clear submits.
+Nothing is deferred. If the connection is lost after the request was sent, nobody can say whether the video
+was made, so the task fails and says so instead of paying again; the next clear submits.
 """
 
 from __future__ import annotations

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf
@@ -20,8 +18,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
     from airflow_provider_vidgen.landing import Landing
-    from airflow_provider_vidgen.ledger import Ledger, OnUnknown, Record
+    from airflow_provider_vidgen.ledger import Ledger, OnUnknown, Phase
     from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
+    from airflow_provider_vidgen.submission import Attached
 
 
 class VideoGenerationOperator(WaitsForJob, BaseOperator):
@@ -135,17 +134,17 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
             request = self._request(hook)
             for doubt in hook.check(request):
                 self.log.warning("%s", doubt)
-            record, status = self._submission(context, hook, request)
-            job = record.job
-            submitted_at = datetime.fromisoformat(record.submitted_at)
-            deadline = submitted_at + timedelta(seconds=self.timeout)
+            attached = self._attach(context, hook, request)
+            job, status = attached.job, attached.status
             if status is None and self.deferrable:
                 status = self.look(hook, job)
             if status is not None and (status.has_video or status.failure):
                 return self.settle(context, hook, job, status)
             if self.deferrable:
-                self.wait_deferred(job, submitted_at=submitted_at, deadline=deadline)
-            return self.wait_blocking(context, hook, job, submitted_at=submitted_at, deadline=deadline)
+                self.wait_deferred(job, submitted_at=attached.submitted_at, deadline=attached.deadline)
+            return self.wait_blocking(
+                context, hook, job, submitted_at=attached.submitted_at, deadline=attached.deadline
+            )
 
     def _request(self, hook: VideoGenHook) -> VideoRequest:
         from airflow_provider_vidgen.errors import InvalidConnection, Problem
@@ -175,78 +174,27 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
             extra=self.extra,
         )
 
-    def _submission(
-        self, context: Context, hook: VideoGenHook, request: VideoRequest
-    ) -> tuple[Record, JobStatus | None]:
-        """Return the job to wait for, and its state where that is already known."""
-        from airflow_provider_vidgen.errors import SubmitOutcomeUnknown
-        from airflow_provider_vidgen.ledger import Action, Phase, fingerprint
-
-        vendor, ledger = hook.settings.vendor, self._ledger(context)
-        # Where the end is reported to does not make it another video.
-        call = vendor.submit_call(replace(request, callback_url=None))
-        wanted = fingerprint(call.body, path=call.path, conn_id=self.vidgen_conn_id)
-        decision = ledger.resolve(wanted, on_unknown=self.on_unknown_submit, has_keys=vendor.idempotent)
-        if decision.why:
-            self.log.warning("%s", decision.why)
-        earlier = decision.record
-        if decision.action is Action.SUBMIT:
-            if self.output_path:
-                self._landing(hook).check_target(self.output_path)
-            return self._submit(context, hook, request, ledger, wanted)
-        assert earlier is not None  # every other action is about an earlier submission
-        if decision.action is Action.STOP:
-            ledger.moved(earlier, earlier.phase if earlier.phase is Phase.LOST else Phase.UNKNOWN)
-            raise SubmitOutcomeUnknown(
-                f"An earlier try sent a paid request at {earlier.submitted_at} and its outcome is not known",
-                job=earlier.job,
-            )
-        if decision.action is Action.RESEND:
-            return self._submit(context, hook, request, ledger, wanted, key=earlier.idempotency_key)
-        earlier = ledger.moved(earlier, earlier.phase)
-        context["ti"].xcom_push(key="task_id", value=earlier.task_id)
-        return earlier, _recorded_status(earlier)
-
-    def _submit(
-        self,
-        context: Context,
-        hook: VideoGenHook,
-        request: VideoRequest,
-        ledger: Ledger,
-        wanted: str,
-        *,
-        key: str | None = None,
-    ) -> tuple[Record, JobStatus]:
-        from airflow_provider_vidgen.errors import SubmitError, SubmitOutcomeUnknown
-        from airflow_provider_vidgen.ledger import Phase
-        from airflow_provider_vidgen.models import VideoJob
+    def _attach(self, context: Context, hook: VideoGenHook, request: VideoRequest) -> Attached:
+        from airflow_provider_vidgen.submission import Attempt
         from airflow_provider_vidgen.transport.client import utcnow
 
-        settings, now = hook.settings, utcnow()
-        record = ledger.submitting(
-            wanted,
-            VideoJob(
-                vendor=settings.vendor.name, base_url=settings.base_url, model=request.model, task_id=""
-            ),
-            submitted_at=now,
-            deadline=now + timedelta(seconds=self.timeout),
-            idempotency_key=key,
+        attempt = Attempt(
+            hook.client,
+            self._ledger(context),
+            timeout=self.timeout,
+            on_unknown=self.on_unknown_submit,
+            now=utcnow,
+            warn=lambda sentence: self.log.warning("%s", sentence),
+            before_paying=lambda: self._check_target(hook),
         )
-        try:
-            submission = hook.client.submit(request, idempotency_key=record.idempotency_key)
-        except SubmitOutcomeUnknown:
-            ledger.moved(record, Phase.UNKNOWN)
-            raise
-        except SubmitError:
-            ledger.moved(record, Phase.FRESH)
-            raise
-        job, status = submission.job, submission.status
-        self.log.info("%s accepted the request as job %s", settings.vendor.label, job.task_id or "(no id)")
-        record = ledger.moved(
-            record, Phase.SUBMITTED, task_id=job.task_id, result_urls=tuple(status.result_urls)
-        )
-        context["ti"].xcom_push(key="task_id", value=job.task_id)
-        return record, status
+        attached = attempt.attach(request)
+        self.log.info("The job is %s", attached.job)
+        context["ti"].xcom_push(key="task_id", value=attached.job.task_id)
+        return attached
+
+    def _check_target(self, hook: VideoGenHook) -> None:
+        if self.output_path:
+            self._landing(hook).check_target(self.output_path)
 
     def finish(
         self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus
@@ -265,20 +213,20 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
                 refresh=lambda: hook.get_status(job).result_urls,
             )
         context["ti"].xcom_push(key="result_urls", value=list(status.result_urls))
-        self._note(context, Phase.DELIVERED)
+        self._note(context, job, Phase.DELIVERED)
         return build_result(job, status, files)
 
     def ended_without_video(self, context: Context, job: VideoJob, status: JobStatus) -> None:
         """Record that the next try may submit afresh."""
         from airflow_provider_vidgen.ledger import Phase
 
-        self._note(context, Phase.FAILED)
+        self._note(context, job, Phase.FAILED)
 
     def lost(self, context: Context, job: VideoJob) -> None:
         """Record that only a person's clear may submit afresh."""
         from airflow_provider_vidgen.ledger import Phase
 
-        self._note(context, Phase.LOST)
+        self._note(context, job, Phase.LOST)
 
     def on_kill(self) -> None:
         """Say what a kill does not do: none of these vendors can cancel a job."""
@@ -294,22 +242,14 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
 
         return Ledger(context["task_state_store"], max_tries=max_tries(context), now=utcnow)
 
-    def _note(self, context: Context, phase: Any) -> None:
+    def _note(self, context: Context, job: VideoJob, phase: Phase) -> None:
         ledger = self._ledger(context)
         record = ledger.read()
-        if record is not None:
+        # A record that has moved on to another job is not about this one any more.
+        if record is not None and record.task_id == job.task_id:
             ledger.moved(record, phase)
 
     def _landing(self, hook: VideoGenHook) -> Landing:
         from airflow_provider_vidgen.landing import Landing
 
         return Landing(hook.settings)
-
-
-def _recorded_status(record: Record) -> JobStatus | None:
-    """Return the result of a synchronous endpoint, which cannot be asked for again."""
-    from airflow_provider_vidgen.models import JobState, JobStatus
-
-    if not record.result_urls:
-        return None
-    return JobStatus(state=JobState.SUCCEEDED, raw_state="recorded", result_urls=record.result_urls)

@@ -145,7 +145,7 @@ class WaitsForJob:
 
         :param event: see :mod:`.triggers.events`.
         """
-        from airflow_provider_vidgen.errors import JobLost, JobNotFound
+        from airflow_provider_vidgen.errors import JobLost, JobNotFound, StatusUnavailable
         from airflow_provider_vidgen.models import VideoJob
         from airflow_provider_vidgen.transport.client import utcnow
         from airflow_provider_vidgen.triggers.events import Reason, read_event
@@ -156,21 +156,31 @@ class WaitsForJob:
             self.log.warning("%s; asking the vendor", odd)
         with airflow_errors():
             hook = self.hook
+            expired = utcnow() >= until
+            status: JobStatus | None
             try:
                 status = hook.get_status(handle)
             except JobNotFound as error:
-                if reason is not Reason.LOST:
+                if reason is Reason.LOST:
+                    self.lost(context, handle)
+                    raise JobLost(
+                        "The vendor does not know the job", job=handle, code=error.code, words=error.words
+                    ) from None
+                if expired:
                     raise
-                self.lost(context, handle)
-                raise JobLost(
-                    "The vendor does not know the job", job=handle, code=error.code, words=error.words
-                ) from None
-            if status.has_video or status.failure is not None:
+                status = None
+            except StatusUnavailable:
+                if expired or reason is Reason.UNAVAILABLE:
+                    raise
+                status = None
+            if status is None:
+                self.log.warning("The vendor could not be asked about %s just now; waiting on", handle)
+            elif status.has_video or status.failure is not None:
                 return self.settle(context, hook, handle, status)
-            stop = _stop(handle, status, reason, expired=utcnow() >= until)
-            if stop is not None:
+            elif (stop := _stop(handle, status, reason, expired=expired)) is not None:
                 raise stop
-            self.log.info("%s is still %s; waiting on", handle, status.state)
+            else:
+                self.log.info("%s is still %s; waiting on", handle, status.state)
             self.wait_deferred(handle, submitted_at=datetime.fromisoformat(submitted_at), deadline=until)
 
 

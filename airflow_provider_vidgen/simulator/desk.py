@@ -22,8 +22,6 @@ from airflow_provider_vidgen.simulator.vendors.apimodels import P_VIDEO
 from airflow_provider_vidgen.simulator.vendors.base import Endpoint, Refusal, Vendor
 from airflow_provider_vidgen.simulator.world import Upload, World
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 _IMAGES: Final = {"image/jpeg": "jpg", "image/png": "png", "image/gif": "gif", "image/webp": "webp"}
 _LARGEST_UPLOAD: Final = 20 * 1024 * 1024
 # What a fault before acceptance garbles: no job stands behind it.

@@ -169,7 +169,3 @@ class JobBook:
                 job.closed = True
                 ended.append(job)
         return ended
-
-    def next_end(self) -> float:
-        """Say when the next job ends; infinity when none does."""
-        return self._ends[0][0] if self._ends else float("inf")

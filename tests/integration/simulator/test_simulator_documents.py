@@ -30,12 +30,15 @@ def test_every_request_example_is_accepted_byte_for_byte(sim: Simulator, name: s
 def test_the_catalogue_of_apixo_fields_is_refused_as_its_own_tip_says(sim: Simulator) -> None:
     body = {
         "request_type": "async",
-        "callback_url": "https://your-server.com/callback",
+        "callback_url": "https://...",
         "provider": "auto",
         "input": {
-            "mode": "image-to-video",
+            "mode": "text-to-video",
             "prompt": "A cinematic city street after rain, soft reflections, slow camera push.",
             "duration": 6,
+            "resolution": "480p",
+            "aspect_ratio": "3:2",
+            "style": "normal",
             "image_urls": ["https://example.com/ref.jpg"],
             "task_id": "task_previous_grok_image",
             "index": 0,

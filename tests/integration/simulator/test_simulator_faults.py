@@ -157,6 +157,18 @@ def test_apimart_answers_409_while_the_first_request_is_in_flight(sim: Simulator
     assert len(sim.ledger().entries) == 1
 
 
+def test_a_key_is_no_longer_in_flight_once_its_client_has_gone(sim: Simulator) -> None:
+    headers = {**KEY, "Idempotency-Key": "one"}
+    sim.fault("hang", route="create", when="after")
+    with pytest.raises(requests.ReadTimeout):
+        create(sim, "apimart", headers=headers, timeout=0.2)
+    end = time.monotonic() + 5
+    while (reply := create(sim, "apimart", headers=headers)).status_code == 409:
+        assert time.monotonic() < end
+    assert reply.headers["Idempotency-Replayed"] == "true"
+    assert len(sim.ledger().entries) == 1
+
+
 def test_apimart_replays_what_a_reset_has_swallowed(sim: Simulator) -> None:
     headers = {**KEY, "Idempotency-Key": "one"}
     sim.fault("reset", route="create", when="after")

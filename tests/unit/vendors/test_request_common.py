@@ -36,7 +36,9 @@ def test_a_prompt_may_be_in_any_language(vendor: str, prompt: str) -> None:
 
 
 @_every_vendor
-@pytest.mark.parametrize("model", [None, "", " ", 3, "two words", "../admin", "a/../b", ".", "a/.", "a?b", "a#b"])
+@pytest.mark.parametrize(
+    "model", [None, "", " ", 3, "two words", "../admin", "a/../b", ".", "a/.", "a?b", "a#b"]
+)
 def test_a_model_is_an_id(vendor: str, model: Any) -> None:
     assert "model" in _refused(vendor, model=model)
 
@@ -67,7 +69,9 @@ def test_a_duration_as_text_is_told_how_a_template_gives_a_number(vendor: str) -
 
 
 @_every_vendor
-@pytest.mark.parametrize("ratio", ["", "16x9", "16/9", "0:1", "16:0", "16:9 ", ":9", "-16:9", 1.78, "16:9\n", "१६:९"])
+@pytest.mark.parametrize(
+    "ratio", ["", "16x9", "16/9", "0:1", "16:0", "16:9 ", ":9", "-16:9", 1.78, "16:9\n", "१६:९"]
+)
 def test_a_ratio_is_width_and_height(vendor: str, ratio: Any) -> None:
     assert _refused(vendor, aspect_ratio=ratio) == ["aspect_ratio"]
 
@@ -109,9 +113,7 @@ def test_images_are_a_list(vendor: str, images: Any) -> None:
     assert "image_urls" in _refused(vendor, image_urls=images)
 
 
-@pytest.mark.parametrize(
-    "image", ["data:image/png;base64,iVBORw0KGgo=", "data:image/svg+xml;base64,AAAA"]
-)
+@pytest.mark.parametrize("image", ["data:image/png;base64,iVBORw0KGgo=", "data:image/svg+xml;base64,AAAA"])
 def test_only_apixgo_takes_data_urls(image: str) -> None:
     taking = [v for v in VENDORS if "image_urls[0]" not in _refused(v, image_urls=[image])]
     assert taking == ["apixgo"]

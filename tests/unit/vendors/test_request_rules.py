@@ -129,10 +129,7 @@ _rows(
     ({"duration": 10, "image_urls": [_IMAGE] * 2}, [], []),
     ({"duration": 12, "image_urls": [_IMAGE] * 2}, ["duration"], []),
     ({"duration": 12, "extra": {"reference_images": [_IMAGE, _IMAGE]}}, ["duration"], []),
-    *(
-        ({"aspect_ratio": _ratio}, [], [])
-        for _ratio in ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3")
-    ),
+    *(({"aspect_ratio": _ratio}, [], []) for _ratio in ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3")),
     ({"aspect_ratio": "21:9"}, ["aspect_ratio"], []),
 )
 _rows(
@@ -191,7 +188,9 @@ _rows(
 
 
 def _id(row: Any) -> str:
-    return ",".join(f"{key}={value!s:.24}" for key, value in row.items()) if isinstance(row, dict) else str(row)
+    return (
+        ",".join(f"{key}={value!s:.24}" for key, value in row.items()) if isinstance(row, dict) else str(row)
+    )
 
 
 @pytest.mark.parametrize(("vendor", "model", "fields", "refused", "warned"), _ROWS, ids=_id)

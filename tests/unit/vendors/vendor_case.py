@@ -20,9 +20,7 @@ from airflow_provider_vidgen.vendors.base import HttpReply, Vendor
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 PROMPT = "A lighthouse in a storm"
 LINK = "https://cdn.example.com/video.mp4"
-VENDORS: dict[str, Vendor] = {
-    vendor.name: vendor for vendor in (ApiModels(), Apixo(), Apixgo(), ApiMart())
-}
+VENDORS: dict[str, Vendor] = {vendor.name: vendor for vendor in (ApiModels(), Apixo(), Apixgo(), ApiMart())}
 MODELS = {
     "apimodels": "grok-video-3-official",
     "apixo": "grok-video",

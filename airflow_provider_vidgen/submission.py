@@ -1,0 +1,179 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""
+One try at one logical request: find the job an earlier try submitted, or submit it, once.
+
+This is where the ledger and the paid call meet. It comes before the deferrable and the blocking way part, and
+knows nothing of either.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from airflow_provider_vidgen.errors import JobLost, JobNotRecorded, SubmitError, SubmitOutcomeUnknown
+from airflow_provider_vidgen.ledger import Action, Ledger, OnUnknown, Phase, Record, fingerprint
+from airflow_provider_vidgen.models import JobState, JobStatus, Submission, VideoJob, VideoRequest
+from airflow_provider_vidgen.transport.settings import ConnectionSettings
+
+#: The store's own client tries for a while, too; together they outlast a restart of the API server.
+_ATTEMPTS_TO_RECORD = 5
+
+
+class Submitter(Protocol):
+    """What this needs of a client: the account, and the paid call."""
+
+    @property
+    def settings(self) -> ConnectionSettings: ...
+
+    def submit(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Submission: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attached:
+    """
+    The job this try is about.
+
+    :param status: its state where that is already known: just submitted, or a recorded result.
+    """
+
+    job: VideoJob
+    submitted_at: datetime
+    deadline: datetime
+    status: JobStatus | None
+
+
+class Attempt:
+    """
+    One try.
+
+    :param client: the account at the vendor.
+    :param ledger: the record of what earlier tries did.
+    :param timeout: seconds from submission to the deadline.
+    :param on_unknown: see :mod:`.ledger`.
+    :param now: the clock.
+    :param warn: takes a sentence that the log must show.
+    :param before_paying: called when a submission is due; raises to prevent it.
+    :param sleep: waits for so many seconds.
+    """
+
+    def __init__(
+        self,
+        client: Submitter,
+        ledger: Ledger,
+        *,
+        timeout: float,
+        on_unknown: OnUnknown,
+        now: Callable[[], datetime],
+        warn: Callable[[str], None],
+        before_paying: Callable[[], None] = lambda: None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client = client
+        self._ledger = ledger
+        self._timeout = timedelta(seconds=timeout)
+        self._on_unknown = on_unknown
+        self._now = now
+        self._warn = warn
+        self._before_paying = before_paying
+        self._sleep = sleep
+
+    def attach(self, request: VideoRequest) -> Attached:
+        """
+        Return the job to wait for.
+
+        :raises LedgerUnreadable: what earlier tries did is not known; nothing was submitted.
+        :raises SubmitError: no job; the subclass says whether one may exist all the same.
+        :raises JobLost: an earlier try found that the vendor does not know the job.
+        """
+        wanted = self._fingerprint(request)
+        decision = self._ledger.resolve(
+            wanted, on_unknown=self._on_unknown, has_keys=self._client.settings.vendor.idempotent
+        )
+        if decision.why:
+            self._warn(decision.why)
+        if decision.action is Action.SUBMIT:
+            self._before_paying()
+            return self._submit(request, wanted, key=None)
+        assert decision.record is not None  # every other action is about an earlier submission
+        if decision.action is Action.RESEND:
+            return self._submit(request, wanted, key=decision.record.idempotency_key)
+        if decision.action is Action.STOP:
+            self._stop(decision.record)
+        record = self._ledger.moved(decision.record, decision.record.phase)
+        return self._attached(record, _recorded(record))
+
+    def _fingerprint(self, request: VideoRequest) -> str:
+        settings = self._client.settings
+        # Where the end is reported to does not make it another video.
+        call = settings.vendor.submit_call(replace(request, callback_url=None))
+        return fingerprint(call.body, path=call.path, conn_id=settings.conn_id)
+
+    def _submit(self, request: VideoRequest, wanted: str, *, key: str | None) -> Attached:
+        settings, now = self._client.settings, self._now()
+        nameless = VideoJob(
+            vendor=settings.vendor.name, base_url=settings.base_url, model=request.model, task_id=""
+        )
+        record = self._ledger.submitting(
+            wanted, nameless, submitted_at=now, deadline=now + self._timeout, idempotency_key=key
+        )
+        try:
+            submission = self._client.submit(request, idempotency_key=record.idempotency_key)
+        except SubmitOutcomeUnknown:
+            self._ledger.moved(record, Phase.UNKNOWN)
+            raise
+        except SubmitError:
+            # A key that was sent before may have been taken then, whatever became of it now.
+            self._ledger.moved(record, Phase.UNKNOWN if key else Phase.FRESH)
+            raise
+        return self._attached(self._record_job(record, submission), submission.status)
+
+    def _record_job(self, record: Record, submission: Submission) -> Record:
+        """Write down the id of a job that is being paid for, as persistently as that deserves."""
+        import tenacity
+
+        try:
+            return tenacity.Retrying(
+                stop=tenacity.stop_after_attempt(_ATTEMPTS_TO_RECORD),
+                wait=tenacity.wait_exponential(max=15),
+                sleep=self._sleep,
+                reraise=True,
+            )(
+                self._ledger.moved,
+                record,
+                Phase.SUBMITTED,
+                task_id=submission.job.task_id,
+                result_urls=tuple(submission.status.result_urls),
+            )
+        except Exception as error:
+            raise JobNotRecorded(
+                f"The vendor accepted the job, and its id could not be recorded ({type(error).__name__})",
+                job=submission.job,
+            ) from error
+
+    def _stop(self, record: Record) -> None:
+        if record.phase is Phase.LOST:
+            raise JobLost("An earlier try found that the vendor does not know the job", job=record.job)
+        self._ledger.moved(record, Phase.UNKNOWN)
+        raise SubmitOutcomeUnknown(
+            f"An earlier try sent a paid request at {record.submitted_at} and its outcome is not known"
+        )
+
+    def _attached(self, record: Record, status: JobStatus | None) -> Attached:
+        submitted_at = datetime.fromisoformat(record.submitted_at)
+        # The user's timeout as it is now: a larger one goes on waiting for the same job.
+        return Attached(
+            job=record.job, submitted_at=submitted_at, deadline=submitted_at + self._timeout, status=status
+        )
+
+
+def _recorded(record: Record) -> JobStatus | None:
+    """Return the result of a synchronous endpoint, which cannot be asked for again."""
+    if not record.result_urls:
+        return None
+    return JobStatus(state=JobState.SUCCEEDED, raw_state="recorded", result_urls=record.result_urls)

@@ -1,0 +1,140 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""Values out of a reply that may hold anything."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_provider_vidgen.vendors.reading import (
+    UnreadableReply,
+    dig,
+    first,
+    is_link,
+    links,
+    moment,
+    nested,
+    number,
+    parse_json,
+    text,
+)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe",
+        b"\x00",
+        b"[" * 100_000,
+        b"9" * 5000,
+        b'{"a":' * 100_000,
+        b"\x80\x81",
+        b"<html>",
+    ],
+    ids=range(9),
+)
+def test_what_is_not_json_is_one_error(content: bytes) -> None:
+    with pytest.raises(UnreadableReply):
+        parse_json(content)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (1763174708, datetime(2025, 11, 15, 2, 45, 8, tzinfo=UTC)),
+        (1763174708000, datetime(2025, 11, 15, 2, 45, 8, tzinfo=UTC)),
+        ("1763174708", datetime(2025, 11, 15, 2, 45, 8, tzinfo=UTC)),
+        (1763174708.5, datetime(2025, 11, 15, 2, 45, 8, 500_000, tzinfo=UTC)),
+        (100_000_000_000, datetime(5138, 11, 16, 9, 46, 40, tzinfo=UTC)),
+        (100_000_000_001, datetime(1973, 3, 3, 9, 46, 40, 1000, tzinfo=UTC)),
+        *((odd, None) for odd in (0, -1, None, "", "soon", True, [], 10**400, 1e300, float("nan"), 10**18)),
+    ],
+)
+def test_a_time_is_seconds_or_milliseconds_in_utc(value: Any, expected: datetime | None) -> None:
+    assert moment(value) == expected
+
+
+def test_a_number_is_finite_and_never_a_truth_value() -> None:
+    assert [number(value) for value in (1, 1.5, "2", " 3 ", "-4", 0)] == [1.0, 1.5, 2.0, 3.0, -4.0, 0.0]
+    for odd in (True, False, None, "", "x", "nan", "inf", float("inf"), 10**400, "9" * 5000, [], {}):
+        assert number(odd) is None
+
+
+def test_text_is_stripped_and_can_be_stored() -> None:
+    assert [text(value) for value in (" a ", 7, -1, True, None, 1.5, [], {})] == ["a", "7", "-1", *[""] * 5]
+    assert text(10**5000) == ""
+    assert text("a\0b\ud800c") == "a\ufffdb\ufffdc"
+
+
+def test_digging_ends_where_the_way_ends() -> None:
+    data = {"a": [{"b": 1}], "n": None}
+    assert dig(data, "a", 0, "b") == 1
+    assert dig(data, "a", -1, "b") == 1
+    for path in (("a", 1), ("a", "b"), ("n", "x"), ("x", "y"), (0,), ("a", 0, "b", "c")):
+        assert dig(data, *path) is None
+    assert first({"a": "", "b": None, "c": 0}, ("a",), ("b",), ("c",)) == 0
+    assert first({}, ("a",)) is None
+
+
+def test_json_in_a_string_is_opened_twice_at_most() -> None:
+    assert nested('{"a": 1}') == {"a": 1}
+    assert nested('"{\\"a\\": 1}"') == {"a": 1}
+    assert nested({"a": 1}) == {"a": 1}
+    assert nested("{") is None
+    assert nested(None) is None
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "https://a.example/x",
+        "http://a.example",
+        "HTTPS://A.example/x?y=1#z",
+        "https://[::1]:8443/v",
+        "https://例え.jp/v",
+    ],
+)
+def test_a_link_has_a_scheme_and_a_host(link: str) -> None:
+    assert is_link(link)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        7,
+        b"https://a.example",
+        "",
+        "a.example",
+        "https://",
+        "https:///x",
+        "ftp://a.example",
+        "https://a b",
+        "https://a.example/\x00",
+        "https://a.example/\x7f",
+        "https://a.example/\u2028",
+        "https://a.example/\ud800",
+        "https://[::1",
+        "https://a.example:x/",
+        "https://a.example:70000/",
+        "https://a.example:0/",
+        "https://a.example\\@b.example/",
+        "https://a.example/<b>",
+        '"https://a.example"',
+        "//a.example/x",
+    ],
+)
+def test_what_no_link_can_hold_is_not_a_link(value: Any) -> None:
+    assert not is_link(value)
+
+
+def test_links_are_collected_in_order_each_once() -> None:
+    a, b = "https://a.example/1", "https://b.example/2"
+    assert links([a, {"url": [b, a]}], b, None, 7, {"link": b}) == (a, b)
+    assert links([[[[[[a]]]]]]) == ()

@@ -1,0 +1,232 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""What each answer to a status check means: a failed check is not a failed job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from vendor_case import (
+    LINK,
+    NOW,
+    VENDORS,
+    error_body,
+    job_of,
+    looked,
+    reply,
+    status_body,
+    video_data,
+)
+
+from airflow_provider_vidgen.errors import (
+    BadCredentials,
+    JobNotFound,
+    Money,
+    StatusRefused,
+    StatusUnavailable,
+    VidgenError,
+)
+from airflow_provider_vidgen.models import JobState, JobStatus
+
+_every_vendor = pytest.mark.parametrize("vendor", VENDORS)
+_QUEUED = ("pending", "queued", "submitted", "NOT_START", "SUBMITTED", "QUEUED", "waiting", "queuing")
+_RUNNING = (
+    "processing",
+    "processing_r2",
+    "IN_PROGRESS",
+    "in progress",
+    "in-progress",
+    "running",
+    "generating",
+)
+_SUCCEEDED = ("completed", "complete", "succeeded", "success", "done", "SUCCESS", "Completed")
+_FAILED = ("failed", "failure", "FAILURE", "error", "expired", "Failed")
+_CANCELLED = ("cancelled", "canceled", "CANCELLED")
+
+
+def _status(vendor: str, word: Any, **data: Any) -> JobStatus:
+    found = looked(vendor, reply(200, status_body(vendor, word, **data)))
+    assert isinstance(found, JobStatus), found
+    return found
+
+
+def _error(vendor: str, status: int, body: Any = b"", **headers: str) -> VidgenError:
+    found = looked(vendor, reply(status, body, **headers))
+    assert isinstance(found, VidgenError), found
+    assert found.job == job_of(vendor)
+    assert found.money is Money.JOB_GOES_ON
+    return found
+
+
+# --- checks that failed ---------------------------------------------------------------------------------
+
+
+@_every_vendor
+@pytest.mark.parametrize(
+    "code", [301, 302, 400, 402, 405, 408, 409, 422, 425, 429, 500, 502, 503, 504, 520, 524]
+)
+def test_a_check_that_failed_is_made_again(vendor: str, code: int) -> None:
+    for body in (b"", b"<html>", error_body(vendor, code, "busy")):
+        error = _error(vendor, code, body, retry_after="9")
+        assert (type(error), error.ends_retries, error.retry_after) == (StatusUnavailable, False, 9.0)
+
+
+@_every_vendor
+@pytest.mark.parametrize("code", [400, 402, 429, 500, 503])
+def test_an_error_code_under_http_200_is_a_failed_check(vendor: str, code: int) -> None:
+    for spelled in (code, str(code)):
+        assert type(_error(vendor, 200, error_body(vendor, spelled, "busy"))) is StatusUnavailable
+
+
+@_every_vendor
+def test_an_error_code_beside_a_terminal_word_ends_nothing(vendor: str) -> None:
+    for word in ("failed", "completed", "FAILURE", "SUCCESS"):
+        body = {**status_body(vendor, word, **video_data(vendor)), "code": 500}
+        assert type(_error(vendor, 200, body)) is StatusUnavailable
+        assert type(_error(vendor, 503, status_body(vendor, word))) is StatusUnavailable
+
+
+@_every_vendor
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"{}",
+        b"[]",
+        b"<html>Maintenance</html>",
+        b'{"code": 200, "data": {"sta',
+        {"code": 200, "data": None},
+        {"code": 200, "message": "success", "data": {}},
+        {"code": 200, "data": []},
+        {"code": 200, "data": "completed"},
+        {"code": "success", "data": {"status": "", "state": " "}},
+        {"code": "success", "data": {"status": None, "state": None}},
+        {"code": "success", "data": {"status": ["SUCCESS"], "state": {"a": 1}}},
+    ],
+)
+def test_an_answer_that_names_no_state_is_a_failed_check(vendor: str, body: Any) -> None:
+    assert type(_error(vendor, 200, body)) is StatusUnavailable
+
+
+@_every_vendor
+@pytest.mark.parametrize("code", [401, 403])
+def test_a_key_that_may_not_ask_is_said_and_the_job_goes_on(vendor: str, code: int) -> None:
+    for status, body in (
+        (code, b""),
+        (code, error_body(vendor, code, "no")),
+        (200, error_body(vendor, code, "no")),
+    ):
+        error = _error(vendor, status, body)
+        assert (type(error), error.ends_retries) == (StatusRefused, True)
+
+
+@_every_vendor
+def test_an_unknown_job_may_not_be_known_yet(vendor: str) -> None:
+    for status, body in (
+        (404, b""),
+        (404, error_body(vendor, 404, "not found")),
+        (200, error_body(vendor, 404, "")),
+    ):
+        error = _error(vendor, status, body)
+        assert (type(error), error.ends_retries) == (JobNotFound, False)
+
+
+def test_apixgo_says_a_job_is_unknown_by_a_400() -> None:
+    body = {"code": "task_not_exist", "message": "task_not_exist", "data": None}
+    error = _error("apixgo", 400, body)
+    assert (type(error), error.code) == (JobNotFound, "task_not_exist")
+    for vendor in ("apimodels", "apixo", "apimart"):
+        assert type(_error(vendor, 400, body)) is StatusUnavailable
+
+
+# --- states ---------------------------------------------------------------------------------------------
+
+
+@_every_vendor
+def test_every_spelling_of_a_state_is_understood_at_every_vendor(vendor: str) -> None:
+    for state, words in (
+        (JobState.QUEUED, _QUEUED),
+        (JobState.RUNNING, _RUNNING),
+        (JobState.SUCCEEDED, _SUCCEEDED),
+        (JobState.FAILED, _FAILED),
+        (JobState.CANCELLED, _CANCELLED),
+    ):
+        for word in words:
+            status = _status(vendor, word, **video_data(vendor))
+            assert (status.state, status.raw_state, status.known_state) == (state, word, True), word
+            assert status.has_video == (state is JobState.SUCCEEDED)
+            assert (status.failure is not None) == (state in (JobState.FAILED, JobState.CANCELLED))
+
+
+@_every_vendor
+@pytest.mark.parametrize("word", ["UNKNOWN", "moderating", "finalizing", "完成", "success!", 7])
+def test_an_unknown_word_means_still_running(vendor: str, word: Any) -> None:
+    status = _status(vendor, word, **video_data(vendor))
+    assert (status.state, status.known_state, status.raw_state) == (JobState.RUNNING, False, str(word))
+    assert (status.result_urls, status.failure, status.has_video) == ((), None, False)
+
+
+@_every_vendor
+def test_progress_proves_nothing(vendor: str) -> None:
+    status = _status(vendor, "processing", progress="100%", **video_data(vendor))
+    assert (status.state, status.has_video) == (JobState.RUNNING, False)
+
+
+@pytest.mark.parametrize("vendor", ["apixgo", "apimart"])
+@pytest.mark.parametrize(
+    ("told", "percent"),
+    [
+        (30, 30.0),
+        ("30%", 30.0),
+        ("30", 30.0),
+        (" 30 % ", 30.0),
+        (30.5, 30.5),
+        (0, 0.0),
+        (-5, 0.0),
+        (250, 100.0),
+        (0.3, 0.3),
+        ("", None),
+        (None, None),
+        ("almost", None),
+        (True, None),
+        ([30], None),
+        ("nan", None),
+        (10**400, None),
+    ],
+)
+def test_progress_is_read_in_every_form(vendor: str, told: Any, percent: float | None) -> None:
+    assert _status(vendor, "processing", progress=told).progress == percent
+
+
+# --- the model list -------------------------------------------------------------------------------------
+
+
+def test_a_list_of_models_is_read_in_either_form() -> None:
+    body = {"object": "list", "data": [{"id": "a"}, {"id": ""}, "b", 3, None, {"name": "x"}, ["y"]]}
+    assert VENDORS["apixgo"].read_models(reply(200, body)) == ["a", "b", "3"]
+    assert VENDORS["apixgo"].read_models(reply(200, {"data": []})) == []
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", {}, {"data": None}, {"data": {"id": "a"}}])
+def test_what_is_no_list_of_models_is_an_error(body: Any) -> None:
+    with pytest.raises(VidgenError, match="model list"):
+        VENDORS["apixgo"].read_models(reply(200, body))
+
+
+def test_a_bad_key_shows_when_the_models_are_listed() -> None:
+    for answer in (reply(401), reply(200, {"code": 401, "data": [{"id": "a"}]})):
+        with pytest.raises(BadCredentials):
+            VENDORS["apixgo"].read_models(answer)
+    with pytest.raises(VidgenError):
+        VENDORS["apixgo"].read_models(reply(500, {"data": [{"id": "a"}]}))
+
+
+def test_expiry_counts_from_the_end_where_the_vendor_tells_it() -> None:
+    status = _status("apixgo", "SUCCESS", result_url=LINK, submit_time=1780000000, finish_time=1780000100)
+    assert status.completed_at is not None
+    assert status.expires_at is not None
+    assert (status.expires_at - status.completed_at).total_seconds() == 3600
+    assert status.expires_at < NOW

@@ -1,0 +1,212 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""What each answer to the paid call means: was a job made, may it be sent again, what about the money."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from vendor_case import NOW, VENDORS, create_body, error_body, reply, request_for, submitted
+
+from airflow_provider_vidgen.errors import (
+    BadCredentials,
+    InsufficientFunds,
+    Money,
+    PermissionDenied,
+    RateLimited,
+    SubmitError,
+    SubmitInFlight,
+    SubmitOutcomeUnknown,
+    SubmitRefused,
+    VidgenError,
+)
+from airflow_provider_vidgen.models import JobState, Submission
+
+_every_vendor = pytest.mark.parametrize("vendor", VENDORS)
+
+_REFUSED: dict[int, type[VidgenError]] = {
+    400: SubmitRefused,
+    401: BadCredentials,
+    402: InsufficientFunds,
+    403: PermissionDenied,
+    404: SubmitRefused,
+    405: SubmitRefused,
+    413: SubmitRefused,
+    415: SubmitRefused,
+    422: SubmitRefused,
+}
+_OPEN = (
+    300,
+    301,
+    302,
+    303,
+    307,
+    308,
+    406,
+    408,
+    409,
+    410,
+    418,
+    500,
+    501,
+    502,
+    503,
+    504,
+    520,
+    521,
+    522,
+    523,
+    524,
+)
+
+
+def _error(vendor: str, status: int, body: Any = b"", **headers: str) -> VidgenError:
+    found = submitted(vendor, reply(status, body, **headers))
+    assert isinstance(found, SubmitError), found
+    return found
+
+
+def _assert_is(error: VidgenError, kind: type[VidgenError], ends_retries: bool, money: Money) -> None:
+    assert type(error) is kind
+    assert (error.ends_retries, error.money) == (ends_retries, money)
+    assert str(money) in str(error)
+    assert error.next_step in str(error)
+
+
+@_every_vendor
+@pytest.mark.parametrize(("code", "kind"), _REFUSED.items())
+def test_a_refusal_ends_the_retries_and_costs_nothing(
+    vendor: str, code: int, kind: type[VidgenError]
+) -> None:
+    _assert_is(_error(vendor, code, error_body(vendor, code, "no")), kind, True, Money.NOT_SPENT)
+    _assert_is(_error(vendor, code), kind, True, Money.NOT_SPENT)
+    _assert_is(_error(vendor, code, b"<html>no</html>"), kind, True, Money.NOT_SPENT)
+
+
+@_every_vendor
+@pytest.mark.parametrize(("code", "kind"), _REFUSED.items())
+def test_a_refusal_in_the_body_under_http_200_is_a_refusal(
+    vendor: str, code: int, kind: type[VidgenError]
+) -> None:
+    for spelled in (code, str(code)):
+        error = _error(vendor, 200, error_body(vendor, spelled, "no"))
+        _assert_is(error, kind, True, Money.NOT_SPENT)
+        assert (error.code, error.words) == (str(code), "no")
+
+
+@_every_vendor
+@pytest.mark.parametrize("code", [425, 429])
+def test_no_room_means_nothing_was_taken_and_a_retry_submits(vendor: str, code: int) -> None:
+    for status, body in (
+        (code, b""),
+        (code, error_body(vendor, code, "slow")),
+        (200, error_body(vendor, code, "")),
+    ):
+        _assert_is(_error(vendor, status, body), RateLimited, False, Money.NOT_SPENT)
+
+
+@_every_vendor
+@pytest.mark.parametrize("code", _OPEN)
+def test_what_leaves_it_open_is_never_submitted_again(vendor: str, code: int) -> None:
+    if code == 409 and VENDORS[vendor].idempotent:
+        return
+    for body in (b"", b"<html>Bad gateway</html>", error_body(vendor, code, "upstream failed")):
+        _assert_is(_error(vendor, code, body), SubmitOutcomeUnknown, True, Money.MAYBE)
+    if code >= 400:
+        inner = _error(vendor, 200, error_body(vendor, code, "upstream failed"))
+        _assert_is(inner, SubmitOutcomeUnknown, True, Money.MAYBE)
+
+
+def test_only_apimart_answers_409_for_a_key_still_at_work() -> None:
+    error = _error("apimart", 409, error_body("apimart", 409, "request in progress"))
+    _assert_is(error, SubmitInFlight, False, Money.MAYBE)
+    for vendor in ("apimodels", "apixo", "apixgo"):
+        assert type(_error(vendor, 409)) is SubmitOutcomeUnknown
+
+
+@_every_vendor
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"task_1"',
+        b"{}",
+        b"<!doctype html><title>Welcome</title>",
+        b'{"code": 200, "data": {"taskI',
+        b"\xff\xfe\x00",
+        b'{"code": 200, "data": null}',
+        b'{"code": 200, "data": {}}',
+        b'{"code": 200, "data": []}',
+        b'{"code": 200, "data": {"taskId": "", "task_id": " ", "id": null}}',
+        b'{"code": 200, "data": {"taskId": {"a": 1}, "task_id": [1], "id": true}}',
+        b'{"code": 200, "data": {"taskId": "a\\nb", "task_id": "a\\nb", "id": "a\\nb"}}',
+        b'{"code": 200, "data": {"taskId": "\\ud800", "task_id": "\\ud800", "id": "\\ud800"}}',
+        b'{"code": "success", "message": "", "data": ""}',
+        b'{"status": "error", "message": "upstream timed out"}',
+        b'{"success": false, "message": "upstream timed out"}',
+        b'{"code": 200, "data": {"state": "failed", "status": "failed"}}',
+    ],
+)
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+def test_a_2xx_that_names_no_job_leaves_it_open(vendor: str, status: int, body: bytes) -> None:
+    error = _error(vendor, status, body)
+    _assert_is(error, SubmitOutcomeUnknown, True, Money.MAYBE)
+    assert str(status) in str(error)
+
+
+@_every_vendor
+def test_an_accepted_job_is_known_by_its_id(vendor: str) -> None:
+    for status in (200, 201, 202):
+        found = submitted(vendor, reply(status, create_body(vendor, "task_77")))
+        assert isinstance(found, Submission)
+        assert found.job.task_id == "task_77"
+        assert found.job.model == request_for(vendor).model
+        assert found.status.state is JobState.QUEUED
+    numeric = submitted(vendor, reply(200, create_body(vendor, 77)))
+    assert isinstance(numeric, Submission)
+    assert numeric.job.task_id == "77"
+
+
+@_every_vendor
+@pytest.mark.parametrize("code", [400, 401, 402, 403, 404, 422, 425, 429, 500, 503, 504])
+def test_an_error_that_names_a_job_is_neither_a_refusal_nor_forgotten(vendor: str, code: int) -> None:
+    error = _error(vendor, code, create_body(vendor, "task_77"))
+    _assert_is(error, SubmitOutcomeUnknown, True, Money.MAYBE)
+    assert error.job is not None
+    assert "task_77" in str(error)
+
+
+def test_a_code_of_zero_or_success_is_no_error() -> None:
+    for code in (0, "0", 200, "200", 201, "success", "", None, True, [], {}):
+        body = {"code": code, "data": {"taskId": "t", "state": "pending"}}
+        assert isinstance(submitted("apimodels", reply(200, body)), Submission), code
+
+
+@_every_vendor
+def test_a_code_that_nobody_documents_leaves_it_open_and_keeps_the_id(vendor: str) -> None:
+    error = _error(vendor, 200, {**create_body(vendor, "task_77"), "code": 1001})
+    _assert_is(error, SubmitOutcomeUnknown, True, Money.MAYBE)
+    assert error.job is not None
+    assert error.job.task_id == "task_77"
+
+
+# --- p-video --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 520, 524, 302])
+def test_a_synchronous_video_that_broke_off_may_have_been_made(status: int) -> None:
+    found = submitted("apimodels", reply(status, b"<html>"), model="p-video")
+    assert type(found) is SubmitOutcomeUnknown
+
+
+def test_a_synchronous_video_that_failed_is_a_failed_job_without_an_id() -> None:
+    body = {"code": 200, "data": {"state": "failed", "failMsg": "Content policy violation"}}
+    found = VENDORS["apimodels"].read_submit(
+        request_for("apimodels", model="p-video"), "https://x", reply(200, body), now=NOW
+    )
+    assert found.job.task_id == ""
+    assert found.status.state is JobState.FAILED

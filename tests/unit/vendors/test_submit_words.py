@@ -1,0 +1,192 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""What a vendor's words say about a refused submission: money, content, room, and how long to wait."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from vendor_case import PROMPT, VENDORS, error_body, reply, submitted
+
+from airflow_provider_vidgen.errors import (
+    BadCredentials,
+    ContentRefused,
+    InsufficientFunds,
+    Money,
+    PermissionDenied,
+    SubmitError,
+    SubmitOutcomeUnknown,
+    VendorUnavailable,
+    VidgenError,
+)
+
+_every_vendor = pytest.mark.parametrize("vendor", VENDORS)
+
+
+def _error(vendor: str, status: int, body: Any = b"", **headers: str) -> VidgenError:
+    found = submitted(vendor, reply(status, body, **headers))
+    assert isinstance(found, SubmitError), found
+    return found
+
+
+def _assert_is(error: VidgenError, kind: type[VidgenError], ends_retries: bool, money: Money) -> None:
+    assert type(error) is kind
+    assert (error.ends_retries, error.money) == (ends_retries, money)
+
+
+# --- money ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("vendor", "status", "body"),
+    [
+        ("apimodels", 402, {"code": 402, "msg": "Payment Required", "data": None}),
+        ("apimodels", 200, {"code": 402, "msg": "Payment Required", "data": None}),
+        ("apixo", 400, {"code": 400, "message": "Insufficient credits", "data": None}),
+        ("apixo", 200, {"code": 400, "message": "Insufficient credits", "data": None}),
+        ("apixo", 402, {"code": 402, "message": "x", "data": None}),
+        ("apixgo", 403, {"error": {"message": "insufficient_user_quota (request id: 1)", "code": ""}}),
+        ("apixgo", 403, {"error": {"message": "x", "code": "insufficient_user_quota"}}),
+        ("apixgo", 403, {"error": {"message": "用户额度不足, 剩余额度: $0.01", "type": "new_api_error"}}),
+        (
+            "apixgo",
+            403,
+            {"error": {"message": "预扣费额度失败, 用户剩余额度: $0.1", "type": "new_api_error"}},
+        ),
+        ("apixgo", 401, {"error": {"message": "该令牌额度已用尽", "type": "new_api_error", "code": ""}}),
+        ("apixgo", 403, {"error": {"message": "x", "code": "pre_consume_token_quota_failed"}}),
+        ("apixgo", 403, {"error": {"message": "token quota is not enough", "code": ""}}),
+        ("apixgo", 403, {"code": "insufficient_user_quota", "message": "余额不足", "data": None}),
+        (
+            "apimart",
+            402,
+            {"error": {"code": 402, "message": "Insufficient balance", "type": "payment_required"}},
+        ),
+        ("apimart", 402, {"error": {"code": "402", "message": "x"}}),
+        ("apimart", 200, {"error": {"code": 402, "message": "x"}}),
+        ("apimart", 200, {"error": {"code": "402", "message": "x"}}),
+        ("apimart", 403, {"error": "Insufficient balance"}),
+        ("apimart", 400, {"success": False, "message": "Insufficient balance"}),
+    ],
+)
+def test_an_empty_account_is_called_so(vendor: str, status: int, body: Any) -> None:
+    _assert_is(_error(vendor, status, body), InsufficientFunds, True, Money.NOT_SPENT)
+
+
+def test_a_403_without_words_about_quota_is_a_missing_permission() -> None:
+    body = {"error": {"message": "This token has no access to model x", "type": "new_api_error", "code": ""}}
+    assert type(_error("apixgo", 403, body)) is PermissionDenied
+
+
+@pytest.mark.parametrize(
+    ("vendor", "status", "body"),
+    [
+        ("apixo", 400, {"code": 400, "message": "CONTENT_VIOLATION", "data": None}),
+        ("apimodels", 422, {"code": 422, "msg": "Content policy violation"}),
+        ("apixgo", 400, {"error": {"message": "内容违规", "code": ""}}),
+        ("apimart", 400, {"error": {"code": 400, "message": "Request violates our content policy"}}),
+    ],
+)
+def test_content_refused_at_the_door_is_called_so(vendor: str, status: int, body: Any) -> None:
+    _assert_is(_error(vendor, status, body), ContentRefused, True, Money.NOT_SPENT)
+
+
+def test_a_bad_key_stays_a_bad_key_whatever_the_words() -> None:
+    assert type(_error("apimart", 401, {"error": {"message": "key in violation of terms"}})) is BadCredentials
+
+
+# --- 503 ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"code": "model_not_found", "message": "x", "type": "new_api_error"}},
+        {"error": {"code": "", "message": "No available channel for model x under group default"}},
+        {"error": {"code": "", "message": "当前分组 default 下对于模型 x 无可用渠道"}},
+        {"code": "model_not_found", "message": "", "data": None},
+    ],
+)
+def test_apixgos_503_without_a_channel_took_nothing(body: Any) -> None:
+    error = _error("apixgo", 503, body)
+    _assert_is(error, VendorUnavailable, False, Money.NOT_SPENT)
+    for vendor in ("apimodels", "apixo", "apimart"):
+        assert type(_error(vendor, 503, body)) is SubmitOutcomeUnknown
+
+
+def test_another_503_of_apixgo_leaves_it_open() -> None:
+    for body in (b"", b"<html>503</html>", {"error": {"code": "do_request_failed", "message": "upstream"}}):
+        assert type(_error("apixgo", 503, body)) is SubmitOutcomeUnknown
+    # The same words under a 500 prove nothing: that is the relay's code for a lost upstream.
+    body = {"error": {"code": "model_not_found", "message": ""}}
+    assert type(_error("apixgo", 500, body)) is SubmitOutcomeUnknown
+
+
+# --- the vendor's own words -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("vendor", "body", "code", "words"),
+    [
+        ("apimodels", {"code": 400, "msg": "aspect_ratio is invalid"}, "400", "aspect_ratio is invalid"),
+        (
+            "apixo",
+            {"code": 400, "message": "Bad", "data": {"error": "Missing input.prompt"}},
+            "400",
+            "Missing input.prompt",
+        ),
+        ("apixgo", {"error": {"code": "bad", "message": "prompt is required"}}, "bad", "prompt is required"),
+        ("apimart", {"error": {"code": 400, "message": "bad duration"}}, "400", "bad duration"),
+        ("apimart", {"error": {"code": "invalid_duration", "message": "4/6/8"}}, "invalid_duration", "4/6/8"),
+        ("apimart", {"error": "bad request"}, "", "bad request"),
+        ("apimart", {"success": False, "message": "no"}, "", "no"),
+    ],
+)
+def test_the_vendors_own_code_and_words_are_kept(vendor: str, body: Any, code: str, words: str) -> None:
+    error = _error(vendor, 400, body)
+    assert (error.code, error.words) == (code, words)
+    assert words in str(error)
+
+
+@_every_vendor
+def test_the_vendors_words_are_told_without_prompt_links_and_keys(vendor: str) -> None:
+    said = f"Cannot use '{PROMPT}' with https://s3.example.com/a?sig=abc and Bearer sk-1234567890"
+    error = _error(vendor, 400, error_body(vendor, f"https://s3.example.com/?sig=abc {PROMPT}"[:40], said))
+    for hidden in (PROMPT, "sig=abc", "sk-1234567890"):
+        assert hidden not in str(error)
+        assert hidden not in repr(error)
+    assert "Cannot use" in str(error)
+    assert "https://s3.example.com/***" in error.words
+
+
+# --- Retry-After ----------------------------------------------------------------------------------------
+
+
+@_every_vendor
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry_after": "7"}, 7.0),
+        ({"retry_after": "1.5"}, 1.5),
+        ({"retry_after": "-3"}, 0.0),
+        ({"retry_after": "Fri, 20 Nov 2026 12:01:30 GMT"}, 90.0),
+        ({"retry_after": "Fri, 20 Nov 2026 13:01:30 +0100"}, 90.0),
+        ({"retry_after": "Fri, 20 Nov 2026 12:01:30 -0000"}, 90.0),
+        ({"retry_after": "Fri, 20 Nov 2026 11:00:00 GMT"}, 0.0),
+        ({"retry_after_ms": "1500"}, 1.5),
+        ({"retry_after_ms": "1500", "retry_after": "60"}, 1.5),
+        ({"retry_after_ms": "soon", "retry_after": "60"}, 60.0),
+        ({"retry_after": "soon"}, None),
+        ({"retry_after": ""}, None),
+        ({"retry_after": "nan"}, None),
+        ({"retry_after": "inf"}, None),
+        ({"retry_after": "Fri, 99 Nov 99999999999 12:01:30 GMT"}, None),
+    ],
+)
+def test_how_long_the_vendor_asks_to_wait(
+    vendor: str, headers: dict[str, str], seconds: float | None
+) -> None:
+    assert _error(vendor, 429, b"", **headers).retry_after == seconds
