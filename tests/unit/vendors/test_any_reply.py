@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -29,16 +30,41 @@ from airflow_provider_vidgen.models import JobState, JobStatus
 from airflow_provider_vidgen.vendors.base import HttpReply, Vendor
 from airflow_provider_vidgen.vendors.reading import is_link
 
-_SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+_SETTINGS = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 _every_vendor = pytest.mark.parametrize("vendor", VENDORS)
 
 _KEYS = st.sampled_from(
-    ["code", "msg", "message", "data", "error", "taskId", "task_id", "id", "state", "status", "progress", "resultJson", "resultUrls", "result_url", "url", "videos", "video_url", "images", "result", "expires_at", "created", "completed", "createTime", "completeTime", "submit_time", "finish_time", "failCode", "failMsg", "fail_reason", "cost", "credits_cost", "thumbnailUrl", "videoDuration"]
+    re.findall(
+        r"\w+",
+        "code msg message data error taskId task_id id state status progress resultJson resultUrls "
+        "result_url url videos video_url images result expires_at created completed createTime completeTime "
+        "submit_time finish_time failCode failMsg fail_reason cost credits_cost thumbnailUrl videoDuration",
+    )
 )
 _WORDS = st.sampled_from(
-    ["success", "SUCCESS", "completed", "failed", "FAILURE", "pending", "cancelled", "UNKNOWN", LINK, "30%", "", "0",
-     "200", "429", "1e400", "nan", "task_not_exist", "\ud800", "\0", '{"resultUrls": ["https://a.example/x"]}']
-)  # fmt: skip
+    [
+        "success",
+        "SUCCESS",
+        "completed",
+        "failed",
+        "FAILURE",
+        "pending",
+        "cancelled",
+        "UNKNOWN",
+        LINK,
+        "30%",
+        "",
+        "0",
+        "200",
+        "429",
+        "1e400",
+        "nan",
+        "task_not_exist",
+        "\ud800",
+        "\0",
+        '{"resultUrls": ["https://a.example/x"]}',
+    ]
+)
 _LEAVES = (
     st.none()
     | st.booleans()
@@ -204,7 +230,7 @@ def test_every_beginning_of_a_good_reply_is_read_or_refused(vendor: str) -> None
 
 @_every_vendor
 @given(status=st.integers(300, 599), content=_CONTENT)
-@settings(_SETTINGS, max_examples=60)
+@settings(_SETTINGS, max_examples=150)
 def test_an_http_error_never_accepts_and_never_ends_a_job(vendor: str, status: int, content: bytes) -> None:
     answer = HttpReply(status=status, content=content)
     with pytest.raises(SubmitError):

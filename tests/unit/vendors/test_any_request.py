@@ -21,9 +21,8 @@ _ODD = (
     st.none()
     | st.booleans()
     | st.integers()
-    | st.sampled_from(
-        [10**5000, float("nan"), float("inf"), object(), datetime.min, b"x", {1}, "\ud800", "\0"]
-    )
+    | st.sampled_from([float("nan"), float("inf"), object(), datetime.min, b"x", {1}, "\ud800", "\0"])
+    | st.just(5000).map(lambda digits: 10**digits)  # too long to be written out
     | st.floats()
     | st.text(max_size=12)
     | st.binary(max_size=4)

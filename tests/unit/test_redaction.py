@@ -1,0 +1,105 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""What must not be written down is not in a redacted text."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_vidgen.redaction import redact
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("see https://cdn.example.com/v/1.mp4?sig=abc now", "see https://cdn.example.com/*** now"),
+        ("http://cdn.example.com", "http://cdn.example.com/***"),
+        ("HTTPS://CDN.example.com/x#y", "HTTPS://CDN.example.com/***"),
+        ("https://user:pw@cdn.example.com:8443/x", "https://cdn.example.com:8443/***"),
+        ("https://cdn.example.com?sig=abc", "https://cdn.example.com/***"),
+        ('{"url": "https://a.example/x?sig=abc"}', '{"url": "https://a.example/***"}'),
+        ('{"url": "https:\\/\\/a.example\\/x?sig=abc"}', '{"url": "https://a.example/***"}'),
+        ("<https://a.example/x>, <http://b.example/y>", "<https://a.example/***>, <http://b.example/***>"),
+        ("图片无法访问https://a.example/x?sig=abc", "图片无法访问https://a.example/***"),
+        ("next=https%3A%2F%2Fa.example%2Fx%3Fsig%3Dabc", "next=https://a.example/***"),
+        ("not a link: https:/x", "not a link: https:/x"),
+    ],
+)
+def test_a_link_keeps_its_scheme_and_host_only(text: str, expected: str) -> None:
+    assert redact(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data:image/png;base64,SECRET+/=",
+        "DATA:image/png;base64,SECRET",
+        "图data:image/png;base64,SECRET",
+        "data:,SECRET",
+        "data:text/plain;charset=utf-8,SECRET",
+    ],
+)
+def test_a_data_url_keeps_nothing(text: str) -> None:
+    assert "SECRET" not in redact(f"cannot read {text} here")
+    assert redact(f"cannot read {text} here").endswith("data:*** here")
+    assert redact("metadata: a, b") == "metadata: a, b"
+
+
+@pytest.mark.parametrize(
+    "text", ["Bearer SECRETKEY", "bearer  SECRETKEY", "密钥Bearer SECRETKEY", "key sk-SECRETKEY1"]
+)
+def test_a_key_keeps_nothing(text: str) -> None:
+    assert "SECRETKEY" not in redact(f"got {text}, which is bad")
+    assert (
+        redact("task-12345678 and risk-12345678 are no keys") == "task-12345678 and risk-12345678 are no keys"
+    )
+
+
+def test_secrets_given_are_taken_out_wherever_they_stand() -> None:
+    assert redact("the prompt A red fox! was bad", ["A red fox!"]) == "the prompt *** was bad"
+    assert redact("abcdefgh", ["abcdef", "abcdefgh"]) == "***"
+    assert redact("https://a.example/k3y-k3y", ["a.example/k3y-k3y"]) == "https://***/***"
+
+
+def test_a_secret_shorter_than_a_word_is_left() -> None:
+    assert redact("a cat and a category", ["cat", ""]) == "a cat and a category"
+
+
+def test_a_long_text_is_cut_after_it_was_redacted() -> None:
+    text = redact("x" * 490 + " https://a.example/" + "s" * 1000)
+    assert text == "x" * 490 + " https://a…"
+    assert len(redact("y" * 10_000)) == 501
+    assert redact("z" * 500) == "z" * 500
+    assert "fox" not in redact("A red fox! " * 5000, ["A red fox!"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data:" * 200_000,
+        "data:" + "a" * 1_000_000,
+        "https://" * 200_000,
+        "bearer " * 200_000,
+        "sk-" * 300_000,
+        "\\/" * 500_000,
+    ],
+    ids=range(6),
+)
+def test_no_text_takes_long(text: str) -> None:
+    started = time.perf_counter()
+    redact(text)
+    assert time.perf_counter() - started < 1
+
+
+@given(
+    st.text(max_size=30),
+    st.text("abcdefghijklmnopqrstuvwxyz0123456789-_=&%/.", min_size=1, max_size=30),
+    st.text(max_size=30),
+)
+def test_the_rest_of_a_link_never_shows(before: str, rest: str, after: str) -> None:
+    assert f"SECRET{rest}" not in redact(f"{before}https://a.example/?sig=SECRET{rest} {after}")
