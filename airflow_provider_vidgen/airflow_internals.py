@@ -9,6 +9,8 @@ Seen on: apache-airflow 3.3.2 with task SDK 1.3.2.
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import Any
 
 #: A task that wakes sooner after it was deferred is marked failed by the scheduler although it is healthy:
@@ -46,3 +48,85 @@ async def push_xcom_from_trigger(task_instance: Any, key: str, value: Any) -> No
         run_id=task_instance.run_id,
         map_index=task_instance.map_index,
     )
+
+
+@dataclass(frozen=True)
+class CoreTask:
+    """A task instance as seen from core code (a command line, say), and its state store."""
+
+    task_id: str
+    map_index: int
+    state: str
+    max_tries: int
+    store: CoreStateStore
+
+
+class CoreStateStore:
+    """
+    The task state store as seen from core code, where there is no task context.
+
+    :param scope: an ``airflow.state.TaskScope``.
+    """
+
+    def __init__(self, scope: Any) -> None:
+        from airflow.state import get_state_backend
+
+        self._backend = get_state_backend()
+        self._scope = scope
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a value."""
+        stored = self._backend.get(self._scope, key)
+        return default if stored is None else json.loads(stored)
+
+    def set(self, key: str, value: Any) -> None:
+        """Write a value that does not expire."""
+        self._backend.set(self._scope, key, json.dumps(value))
+
+
+def tasks_of_run(dag_id: str, run_id: str) -> list[CoreTask]:
+    """Return the task instances of a run, mapped ones each, in order."""
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.state import TaskScope
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    query = (
+        select(TaskInstance)
+        .where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
+        .order_by(TaskInstance.task_id, TaskInstance.map_index)
+    )
+    with create_session() as session:
+        return [
+            CoreTask(
+                task_id=ti.task_id,
+                map_index=ti.map_index,
+                state=str(ti.state),
+                max_tries=ti.max_tries,
+                store=CoreStateStore(TaskScope(dag_id, run_id, ti.task_id, ti.map_index)),
+            )
+            for ti in session.scalars(query)
+        ]
+
+
+async def task_state(task_instance: Any) -> str | None:
+    """
+    Return a task's state from its trigger.
+
+    ``BaseTrigger.on_kill`` also runs when a trigger moves to another triggerer and after a normal event, so
+    it has to look before it acts.
+    """
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    from asgiref.sync import sync_to_async
+
+    states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
+        dag_id=task_instance.dag_id,
+        task_ids=[task_instance.task_id],
+        run_ids=[task_instance.run_id],
+        map_index=task_instance.map_index,
+    )
+    name = task_instance.task_id
+    if task_instance.map_index is not None and task_instance.map_index >= 0:
+        name = f"{name}_{task_instance.map_index}"
+    found = states.get(task_instance.run_id, {}).get(name)
+    return None if found is None else str(found)

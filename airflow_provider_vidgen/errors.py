@@ -154,6 +154,23 @@ class SubmitOutcomeUnknown(SubmitError):
     )
 
 
+class SubmitToBeResent(SubmitOutcomeUnknown):
+    """Its fate is not known, and under the same idempotency key the vendor takes it only once."""
+
+    ends_retries = False
+    next_step = (
+        "A retry or a clear soon sends the same request under the same key, which is not billed twice. "
+        "Once the vendor has forgotten the key, a clear submits a new, paid job: look in its console first."
+    )
+
+
+class SubmitToBeRisked(SubmitOutcomeUnknown):
+    """Its fate is not known, and ``on_unknown_submit="resubmit"`` accepts a second bill."""
+
+    ends_retries = False
+    next_step = "A retry submits a new job, as on_unknown_submit='resubmit' asks, and both may be billed."
+
+
 class JobNotRecorded(SubmitError):
     """The vendor accepted the job, and its id could not be written down."""
 

@@ -34,6 +34,7 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": _modules("hooks", "video_gen"),
         "operators": _modules("operators", "video_generation", "video_download"),
         "sensors": _modules("sensors", "video_task"),
+        "cli": [f"{_ROOT}.cli.definition.get_commands"],
         "triggers": _modules("triggers", "video_task"),
         "connection-types": [
             {
@@ -89,7 +90,7 @@ def get_provider_info() -> dict[str, Any]:
                         "Allow private URLs",
                         "Permits http and private addresses, for the simulator or a private network. "
                         "Leave off for vendors on the internet.",
-                        type="boolean",
+                        type=["boolean", "null"],
                         default=False,
                     ),
                 },

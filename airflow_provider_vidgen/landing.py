@@ -15,12 +15,22 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo, ResultExpired, TargetExists
+from airflow_provider_vidgen.errors import (
+    DownloadFailed,
+    InvalidRequest,
+    JobNotFound,
+    LandingError,
+    NotAVideo,
+    Problem,
+    ResultExpired,
+    TargetExists,
+)
 from airflow_provider_vidgen.models import VideoJob
+from airflow_provider_vidgen.redaction import redact
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 if TYPE_CHECKING:
@@ -30,6 +40,7 @@ if TYPE_CHECKING:
 _CHUNK = 1024 * 1024
 _LARGEST = 8 * 1024**3
 _ATTEMPTS = 4
+_HEAD = 8
 _FIELDS = ("vendor", "model", "task_id", "index", "ext", "map_index")
 
 #: Gives the job's links anew, or an empty sequence if they cannot be had.
@@ -83,24 +94,31 @@ class Landing:
         def renew(state: tenacity.RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
             if refresh is not None and isinstance(error, ResultExpired | NotAVideo):
-                fresh = list(refresh())
-                if len(fresh) == len(links):
-                    links[:] = fresh
+                with suppress(JobNotFound):  # then the link that is dead is the last word
+                    fresh = list(refresh())
+                    if len(fresh) == len(links):
+                        links[:] = fresh
 
         manifests = []
         for index in range(len(links)):
             target = self.target(
-                target_for(output_path, job=job, index=index, of=len(links), map_index=map_index)
+                target_for(
+                    output_path, job=job, index=index, of=len(links), map_index=map_index, link=links[index]
+                )
             )
             retrying = tenacity.Retrying(
                 retry=tenacity.retry_if_exception(lambda error: _may_go_again(error, refresh is not None)),
                 wait=tenacity.wait_exponential_jitter(initial=1, max=20, jitter=1),
-                stop=_stop,
+                stop=_Budget(),
                 before_sleep=renew,
                 sleep=self._sleep,
                 reraise=True,
             )
-            manifests.append(retrying(once, index, target))
+            try:
+                manifests.append(retrying(once, index, target))
+            except LandingError as error:
+                error.job = error.job or job
+                raise
         return manifests
 
     def target(self, path: str) -> ObjectStoragePath:
@@ -113,12 +131,18 @@ class Landing:
         """
         Look at the target before anything is paid.
 
-        :raises TargetExists: the path is fixed, occupied, and may not be overwritten.
+        :raises InvalidRequest: no storage of that kind is installed, or the path is fixed, occupied, and may
+            not be overwritten.
         """
+        try:
+            storage = self.target(output_path).fs
+        except (ValueError, ImportError) as error:
+            raise _unusable(output_path, f"no storage of this kind is here ({type(error).__name__})") from None
         if self._overwrite or output_path.endswith("/") or "{" in output_path:
             return
-        if self.target(output_path).exists():
-            raise TargetExists(f"There is already a file at {output_path}")
+        target = self.target(output_path)
+        if storage.exists(target.path):
+            raise _unusable(output_path, "must be free: there is already a file")
 
     def _land_one(self, link: str, target: ObjectStoragePath, job: VideoJob | None) -> dict[str, Any]:
         from airflow_provider_vidgen.transport.download import open_link
@@ -140,7 +164,20 @@ class Landing:
         }
 
 
-def target_for(output_path: str, *, job: VideoJob | None, index: int, of: int, map_index: int | None) -> str:
+def _unusable(output_path: str, why: str) -> InvalidRequest:
+    problem = Problem(field="output_path", value=redact(output_path), allowed=why)
+    return InvalidRequest("The video could not be landed", [problem])
+
+
+def target_for(
+    output_path: str,
+    *,
+    job: VideoJob | None,
+    index: int,
+    of: int,
+    map_index: int | None,
+    link: str = "",
+) -> str:
     """
     Return the path of one file of a job.
 
@@ -150,6 +187,7 @@ def target_for(output_path: str, *, job: VideoJob | None, index: int, of: int, m
 
     :param output_path: a URL or path as :class:`airflow.sdk.ObjectStoragePath` takes it.
     :param index: of the file among ``of`` files.
+    :param link: names the file where there is no job id, the same at each try.
     """
     if output_path.endswith("/"):
         output_path += "{task_id}-{index}.{ext}"
@@ -159,7 +197,7 @@ def target_for(output_path: str, *, job: VideoJob | None, index: int, of: int, m
     values = {
         "vendor": job.vendor if job else "unknown",
         "model": job.model if job else "unknown",
-        "task_id": (job.task_id if job else "") or uuid.uuid4().hex,
+        "task_id": (job.task_id if job else "") or hashlib.sha256(link.encode()).hexdigest()[:32],
         "index": str(index),
         "ext": "mp4",
         "map_index": str(map_index),
@@ -182,9 +220,12 @@ class _Verified:
     def __iter__(self) -> Iterator[bytes]:
         import requests
 
-        announced = self._response.headers.get("Content-Length", "")
+        headers = self._response.headers
+        # Of an encoded body the length announced is another one; that it is whole, its decoder has seen.
+        encoded = headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity")
+        announced = "" if encoded else headers.get("Content-Length", "")
         try:
-            for chunk in self._response.iter_content(_CHUNK):
+            for chunk in _with_whole_head(self._response.iter_content(_CHUNK)):
                 if not self.bytes:
                     _check_container(chunk)
                 self.bytes += len(chunk)
@@ -198,6 +239,20 @@ class _Verified:
             raise NotAVideo("The link gave an empty file")
         if announced.isdigit() and int(announced) != self.bytes:
             raise DownloadFailed(f"The download ended after {self.bytes} of {announced} bytes")
+
+
+def _with_whole_head(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Hold back the first bytes until there are enough of them to tell the container."""
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= _HEAD:
+            yield head
+            break
+    else:
+        if head:
+            yield head
+    yield from chunks
 
 
 def _check_container(head: bytes) -> None:
@@ -238,8 +293,16 @@ def _may_go_again(error: BaseException, refreshable: bool) -> bool:
     return isinstance(error, DownloadFailed) or (refreshable and isinstance(error, ResultExpired | NotAVideo))
 
 
-def _stop(state: Any) -> bool:
-    """Dead links are refreshed once; a download that breaks off is tried some more."""
-    error = state.outcome.exception()
-    limit = _ATTEMPTS if isinstance(error, DownloadFailed) else 2
-    return bool(state.attempt_number >= limit)
+class _Budget:
+    """When to give one file up: a download may break off a few times, a dead link is refreshed once."""
+
+    def __init__(self) -> None:
+        self._broken = 0
+        self._renewed = False
+
+    def __call__(self, state: Any) -> bool:
+        if isinstance(state.outcome.exception(), DownloadFailed):
+            self._broken += 1
+            return self._broken >= _ATTEMPTS
+        spent, self._renewed = self._renewed, True
+        return spent

@@ -13,24 +13,30 @@ record says    automatic retry, lost worker   a person's clear                ch
 fresh          submit                         submit                          submit
 submitting     report as unknown (*)          report as unknown (*)           submit, name what is left
 submitted      ask about the same job         ask about the same job          submit, name what is left
-unknown        report again (*)               submit                          submit, name what is left
+unknown        report again (*)               submit (*)                      submit, name what is left
 delivered      return the same video          submit                          submit
 failed         submit                         submit                          submit
 lost           report again                   submit                          submit, name what is left
 =============  =============================  ==============================  =============================
 
-(*) A vendor with idempotency keys is sent the same request under the same key instead; and
-``on_unknown_submit="resubmit"`` accepts the risk of a second bill and submits.
+(*) A vendor with idempotency keys is sent the same request under the same key instead, while the key is
+younger than the vendor's window. Otherwise ``on_unknown_submit="resubmit"`` accepts the risk of a second bill
+and submits.
+
+A clear is known by Airflow's raised limit of tries. It looks the same whether the cleared task had ended, or
+its worker had died in the moment between *delivered*, *unknown* or *lost* and Airflow's own word for it.
+
+Two processes of one task at once, as after an outage of Airflow's API: each try has a task instance id of its
+own, and the store gives nothing to an outdated one and refuses its writes. Nothing is submitted before the
+intent is written, so the older process cannot submit any more, and if it had written, the newer one sees it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
@@ -44,9 +50,9 @@ OnUnknown = Literal["fail", "resubmit"]
 
 
 class Store(Protocol):
-    """What the ledger needs of the task state store."""
+    """What the ledger needs of the task state store. A write that did not happen raises."""
 
-    def get(self, key: str, default: Any = None) -> Any: ...
+    def get(self, key: str) -> Any: ...
 
     def set(self, key: str, value: Any) -> None: ...
 
@@ -63,25 +69,31 @@ class Phase(StrEnum):
     LOST = "lost"
 
 
+#: Phases that leave nothing behind that may still be billed.
+_SETTLED = (Phase.FRESH, Phase.DELIVERED, Phase.FAILED)
+
+
 class Action(StrEnum):
     """What a new try must do."""
 
     SUBMIT = "submit"
     RESEND = "resend"
     REATTACH = "reattach"
+    RETURN = "return"
     STOP = "stop"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """
-    One submission.
+    One submission. Times are ISO 8601, UTC.
 
-    :param fingerprint: of the final request and the connection, see :func:`fingerprint`.
-    :param task_id: the vendor's id, empty before it is known.
-    :param submitted_at: ISO 8601, UTC; when the paid call went out.
-    :param deadline: ISO 8601, UTC.
+    :param fingerprint: of the final request and the connection, see :func:`.submission.fingerprint`.
+    :param idempotency_key: empty for a vendor that knows no such keys.
+    :param key_since: when the key was first sent; the vendor's memory counts from there, so a resend keeps it.
+    :param deadline: of the try that submitted; a later one counts from submission with its own timeout.
     :param max_tries: Airflow's limit of tries when this was written; a person's clear raises it.
+    :param task_id: the vendor's id, empty before it is known.
     :param result_urls: only for a synchronous endpoint, whose result cannot be asked for again.
     """
 
@@ -91,6 +103,7 @@ class Record:
     base_url: str
     model: str
     idempotency_key: str
+    key_since: str
     submitted_at: str
     deadline: str
     max_tries: int
@@ -104,13 +117,43 @@ class Record:
         """The handle of the job."""
         return VideoJob(vendor=self.vendor, base_url=self.base_url, model=self.model, task_id=self.task_id)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values."""
+        return {**asdict(self), "phase": str(self.phase), "result_urls": list(self.result_urls)}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Record:
+        """
+        Read back what :meth:`to_json` wrote; unknown fields are left aside.
+
+        :raises ValueError: anything else. Money depends on it, so nothing is guessed.
+        """
+        if not isinstance(value, Mapping) or type(value.get("v")) is not int or value["v"] != VERSION:
+            raise ValueError("not a record of this version")
+        known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
+        urls = known.pop("result_urls", [])
+        texts = [field for name, field in known.items() if name not in ("max_tries", "v")]
+        if type(known.get("max_tries")) is not int or not isinstance(urls, list):
+            raise ValueError("fields of another type")
+        if not all(isinstance(text, str) for text in (*texts, *urls)):
+            raise ValueError("fields of another type")
+        try:
+            record = cls(**{**known, "phase": Phase(known["phase"]), "result_urls": tuple(urls)})
+        except (KeyError, TypeError) as error:
+            raise ValueError("fields are missing") from error
+        for moment in (record.key_since, record.submitted_at, record.deadline):
+            _moment(moment)
+        if record.phase is Phase.SUBMITTED and not (record.task_id or record.result_urls):
+            raise ValueError("a job without a handle")
+        return record
+
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
     """
-    What a new try must do, and why.
+    What a new try must do.
 
-    :param record: the earlier submission, if it still matters.
+    :param record: what earlier tries left.
     :param why: a sentence for the log, empty for a plain first try.
     """
 
@@ -119,14 +162,48 @@ class Decision:
     why: str = ""
 
 
-def fingerprint(body: Mapping[str, Any] | None, *, path: str, conn_id: str) -> str:
+def decide(
+    record: Record | None, wanted: str, *, cleared: bool, key_holds: bool, on_unknown: OnUnknown
+) -> Decision:
     """
-    Return what makes two requests the same: the final body, the path (which may hold the model), the account.
+    Decide what a new try must do. The table is in the module's docstring.
 
-    Never the try number: a retry is the same request.
+    :param record: what earlier tries left.
+    :param wanted: the fingerprint of the request as it is now.
+    :param cleared: a person cleared the task since the record was written.
+    :param key_holds: the vendor takes a request only once under the record's idempotency key.
     """
-    canonical = json.dumps([path, conn_id, body], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def so(action: Action, why: str = "") -> Decision:
+        return Decision(action=action, record=record, why=why)
+
+    if record is None or record.phase is Phase.FRESH:
+        return so(Action.SUBMIT)
+    phase = record.phase
+    left = f"the job {record.task_id}" if record.task_id else "a job of unknown id"
+    if record.fingerprint != wanted:
+        why = "The request has changed since the last try, so a new job is submitted"
+        if phase not in _SETTLED:
+            why += f"; {left} at {record.vendor} is left behind and may be billed"
+        return so(Action.SUBMIT, why)
+    if phase is Phase.SUBMITTED:
+        return so(Action.REATTACH, f"An earlier try has submitted {left}; asking about it, not submitting")
+    if phase is Phase.FAILED:
+        return so(Action.SUBMIT, f"An earlier try saw {left} end without a video; a new one may cost again")
+    open_ = "The outcome of an earlier submission is unknown"
+    if key_holds and phase in (Phase.SUBMITTING, Phase.UNKNOWN):
+        return so(Action.RESEND, f"{open_}; the same request is sent again under the same idempotency key")
+    if cleared and phase is not Phase.SUBMITTING:
+        had = "delivered" if phase is Phase.DELIVERED else "reported"
+        return so(Action.SUBMIT, f"The task was cleared after {left} had been {had}; a new one is submitted")
+    if phase is Phase.DELIVERED:
+        return so(Action.RETURN, f"An earlier try has already delivered {left}; returning it again")
+    if phase is Phase.LOST:
+        return so(Action.STOP)
+    if on_unknown == "resubmit":
+        accepted = "as on_unknown_submit='resubmit' asks, and both may be billed"
+        return so(Action.SUBMIT, f"{open_}; a new job is submitted all the same, {accepted}")
+    return so(Action.STOP)
 
 
 class Ledger:
@@ -152,133 +229,87 @@ class Ledger:
         try:
             value = self._store.get(KEY)
         except Exception as error:
-            raise LedgerUnreadable(
-                f"The record of earlier submissions cannot be read ({type(error).__name__})"
-            ) from error
+            what = f"The record of earlier submissions cannot be read ({type(error).__name__})"
+            raise LedgerUnreadable(what) from error
         if value is None:
             return None
         try:
-            known = {name: value[name] for name in Record.__dataclass_fields__ if name in value}
-            record = Record(**{**known, "phase": Phase(known["phase"])})
-            return replace(record, result_urls=tuple(record.result_urls), v=self._version(value))
-        except (TypeError, ValueError, KeyError) as error:
+            return Record.from_json(value)
+        except ValueError as error:
             raise LedgerUnreadable(
-                f"The record of earlier submissions is not one this version writes ({type(error).__name__})"
+                f"The record of earlier submissions ({KEY!r} in the task state store) is not one this version "
+                "writes; look for a job in the vendor's console before deleting it"
             ) from error
 
-    @staticmethod
-    def _version(value: Mapping[str, Any]) -> int:
-        if value["v"] != VERSION:
-            raise ValueError(value["v"])
-        return VERSION
-
-    def resolve(self, wanted: str, *, on_unknown: OnUnknown, has_keys: bool) -> Decision:
+    def resolve(self, wanted: str, *, on_unknown: OnUnknown, key_window: timedelta | None) -> Decision:
         """
-        Decide what this try must do. The table is in the module's docstring.
+        Read what earlier tries left, and :func:`decide`.
 
-        :param wanted: the fingerprint of the request as it is now.
-        :param has_keys: whether the vendor takes a request only once under the same idempotency key.
+        :param key_window: how long the vendor remembers an idempotency key; ``None``: it knows none.
         :raises LedgerUnreadable: nothing may be submitted.
         """
         record = self.read()
-        if record is None or record.phase is Phase.FRESH:
+        if record is None:
             return Decision(action=Action.SUBMIT)
-        cleared = self._max_tries != record.max_tries
-        left = f"the job {record.task_id}" if record.task_id else "a submission of unknown outcome"
-        if record.fingerprint != wanted:
-            why = "The request has changed since the last try, so a new job is submitted"
-            if record.phase not in (Phase.DELIVERED, Phase.FAILED):
-                why += f"; {left} at {record.vendor} is left behind and may be billed"
-            return Decision(action=Action.SUBMIT, record=record, why=why)
-        match record.phase:
-            case Phase.SUBMITTED:
-                return Decision(
-                    action=Action.REATTACH,
-                    record=record,
-                    why=f"An earlier try has submitted {left}; asking about it instead of submitting",
-                )
-            case Phase.DELIVERED if not cleared:
-                return Decision(
-                    action=Action.REATTACH,
-                    record=record,
-                    why=f"An earlier try has already delivered {left}; returning it again",
-                )
-            case Phase.DELIVERED:
-                return Decision(
-                    action=Action.SUBMIT,
-                    record=record,
-                    why=f"The task was cleared after {left} had been delivered, so a new job is submitted",
-                )
-            case Phase.FAILED:
-                return Decision(
-                    action=Action.SUBMIT,
-                    record=record,
-                    why=f"{left[0].upper()}{left[1:]} ended without a video; a new job is submitted, "
-                    "which may cost again",
-                )
-            case Phase.UNKNOWN | Phase.LOST if cleared:
-                return Decision(
-                    action=Action.SUBMIT,
-                    record=record,
-                    why=f"The task was cleared after {left} had been reported, so a new job is submitted",
-                )
-            case Phase.LOST:
-                return Decision(action=Action.STOP, record=record)
-        if has_keys:
-            return Decision(
-                action=Action.RESEND,
-                record=record,
-                why="The outcome of an earlier submission is unknown; "
-                "the same request is sent again under the same idempotency key",
-            )
-        if on_unknown == "resubmit":
-            return Decision(
-                action=Action.SUBMIT,
-                record=record,
-                why="The outcome of an earlier submission is unknown; a new job is submitted all the same, "
-                "as on_unknown_submit='resubmit' asks, and both may be billed",
-            )
-        return Decision(action=Action.STOP, record=record)
+        return decide(
+            record,
+            wanted,
+            cleared=self._max_tries != record.max_tries,
+            key_holds=self.key_holds(record, key_window),
+            on_unknown=on_unknown,
+        )
+
+    def key_holds(self, record: Record, key_window: timedelta | None) -> bool:
+        """Return whether the vendor still remembers the key under which the request was sent."""
+        if key_window is None or not record.idempotency_key:
+            return False
+        return self._now() - _moment(record.key_since) < key_window
 
     def submitting(
-        self,
-        wanted: str,
-        job: VideoJob,
-        *,
-        submitted_at: datetime,
-        deadline: datetime,
-        idempotency_key: str | None = None,
+        self, wanted: str, job: VideoJob, *, deadline: datetime, has_keys: bool, resent: Record | None = None
     ) -> Record:
         """
         Record that the paid call is about to go out.
 
         :param job: the handle, still without an id.
+        :param has_keys: the vendor knows idempotency keys.
+        :param resent: the earlier submission whose key is used again.
         :raises LedgerUnreadable: it could not be recorded, so nothing may be submitted.
         """
+        now = self._now().isoformat()
         record = Record(
             phase=Phase.SUBMITTING,
             fingerprint=wanted,
             vendor=job.vendor,
             base_url=job.base_url,
             model=job.model,
-            idempotency_key=idempotency_key or f"vidgen-{uuid.uuid4().hex}",
-            submitted_at=submitted_at.isoformat(),
+            idempotency_key=f"vidgen-{uuid.uuid4().hex}" if has_keys else "",
+            key_since=now,
+            submitted_at=now,
             deadline=deadline.isoformat(),
             max_tries=self._max_tries,
         )
+        if resent is not None:
+            record = replace(record, idempotency_key=resent.idempotency_key, key_since=resent.key_since)
         try:
-            return self.write(record)
+            return self._write(record)
         except Exception as error:
-            raise LedgerUnreadable(
-                f"The intent to submit cannot be recorded ({type(error).__name__})"
-            ) from error
+            what = f"The intent to submit cannot be recorded ({type(error).__name__})"
+            raise LedgerUnreadable(what) from error
 
     def moved(self, record: Record, phase: Phase, **changes: Any) -> Record:
-        """Record how far a submission got."""
-        return self.write(replace(record, phase=phase, max_tries=self._max_tries, **changes))
+        """Record how far a submission got, and the limit of tries by which the next clear is known."""
+        return self._write(replace(record, phase=phase, max_tries=self._max_tries, **changes))
 
-    def write(self, record: Record) -> Record:
-        """Store a record."""
+    def _write(self, record: Record) -> Record:
         record = replace(record, updated_at=self._now().isoformat())
-        self._store.set(KEY, {**asdict(record), "result_urls": list(record.result_urls)})
+        self._store.set(KEY, record.to_json())
         return record
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    # Far-off years would overflow as soon as a timeout is added.
+    if moment.tzinfo is None or not 2000 <= moment.year < 3000:
+        raise ValueError("not a time of ours")
+    return moment

@@ -10,14 +10,23 @@ knows nothing of either.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
-from airflow_provider_vidgen.errors import JobLost, JobNotRecorded, SubmitError, SubmitOutcomeUnknown
-from airflow_provider_vidgen.ledger import Action, Ledger, OnUnknown, Phase, Record, fingerprint
+from airflow_provider_vidgen.errors import (
+    JobLost,
+    JobNotRecorded,
+    SubmitError,
+    SubmitOutcomeUnknown,
+    SubmitToBeResent,
+    SubmitToBeRisked,
+)
+from airflow_provider_vidgen.ledger import Action, Ledger, OnUnknown, Phase, Record
 from airflow_provider_vidgen.models import JobState, JobStatus, Submission, VideoJob, VideoRequest
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
@@ -92,21 +101,22 @@ class Attempt:
         :raises JobLost: an earlier try found that the vendor does not know the job.
         """
         wanted = self._fingerprint(request)
-        decision = self._ledger.resolve(
-            wanted, on_unknown=self._on_unknown, has_keys=self._client.settings.vendor.idempotent
-        )
+        decision = self._ledger.resolve(wanted, on_unknown=self._on_unknown, key_window=self._key_window)
         if decision.why:
             self._warn(decision.why)
-        if decision.action is Action.SUBMIT:
+        record = decision.record
+        if decision.action is Action.SUBMIT or record is None:
             self._before_paying()
-            return self._submit(request, wanted, key=None)
-        assert decision.record is not None  # every other action is about an earlier submission
+            return self._submit(request, wanted, resent=None)
         if decision.action is Action.RESEND:
-            return self._submit(request, wanted, key=decision.record.idempotency_key)
+            return self._submit(request, wanted, resent=record)
         if decision.action is Action.STOP:
-            self._stop(decision.record)
-        record = self._ledger.moved(decision.record, decision.record.phase)
+            raise self._stopped(record)
         return self._attached(record, _recorded(record))
+
+    @property
+    def _key_window(self) -> timedelta | None:
+        return self._client.settings.vendor.idempotency_window
 
     def _fingerprint(self, request: VideoRequest) -> str:
         settings = self._client.settings
@@ -114,54 +124,82 @@ class Attempt:
         call = settings.vendor.submit_call(replace(request, callback_url=None))
         return fingerprint(call.body, path=call.path, conn_id=settings.conn_id)
 
-    def _submit(self, request: VideoRequest, wanted: str, *, key: str | None) -> Attached:
-        settings, now = self._client.settings, self._now()
+    def _submit(self, request: VideoRequest, wanted: str, *, resent: Record | None) -> Attached:
+        settings = self._client.settings
         nameless = VideoJob(
             vendor=settings.vendor.name, base_url=settings.base_url, model=request.model, task_id=""
         )
         record = self._ledger.submitting(
-            wanted, nameless, submitted_at=now, deadline=now + self._timeout, idempotency_key=key
+            wanted,
+            nameless,
+            deadline=self._now() + self._timeout,
+            has_keys=self._key_window is not None,
+            resent=resent,
         )
         try:
-            submission = self._client.submit(request, idempotency_key=record.idempotency_key)
-        except SubmitOutcomeUnknown:
-            self._ledger.moved(record, Phase.UNKNOWN)
-            raise
+            submission = self._client.submit(request, idempotency_key=record.idempotency_key or None)
+        except SubmitOutcomeUnknown as error:
+            self._note(record, Phase.UNKNOWN, task_id=error.job.task_id if error.job else "")
+            raise self._unknown(error, record) from error
         except SubmitError:
             # A key that was sent before may have been taken then, whatever became of it now.
-            self._ledger.moved(record, Phase.UNKNOWN if key else Phase.FRESH)
+            self._note(record, Phase.UNKNOWN if resent else Phase.FRESH)
             raise
         return self._attached(self._record_job(record, submission), submission.status)
 
     def _record_job(self, record: Record, submission: Submission) -> Record:
-        """Write down the id of a job that is being paid for, as persistently as that deserves."""
-        import tenacity
-
+        """Write down a job that is being paid for."""
+        job, status = submission.job, submission.status
+        # A synchronous endpoint's failure leaves no id to ask about.
+        phase = Phase.FAILED if status.failure and not job.task_id else Phase.SUBMITTED
         try:
-            return tenacity.Retrying(
-                stop=tenacity.stop_after_attempt(_ATTEMPTS_TO_RECORD),
-                wait=tenacity.wait_exponential(max=15),
-                sleep=self._sleep,
-                reraise=True,
-            )(
-                self._ledger.moved,
-                record,
-                Phase.SUBMITTED,
-                task_id=submission.job.task_id,
-                result_urls=tuple(submission.status.result_urls),
-            )
+            return self._persist(record, phase, task_id=job.task_id, result_urls=status.result_urls)
         except Exception as error:
             raise JobNotRecorded(
                 f"The vendor accepted the job, and its id could not be recorded ({type(error).__name__})",
-                job=submission.job,
+                job=job,
             ) from error
 
-    def _stop(self, record: Record) -> None:
+    def _note(self, record: Record, phase: Phase, **changes: Any) -> None:
+        """Write down how it ended; failing that, *submitting* stays, and the next try reports it."""
+        try:
+            self._persist(record, phase, **changes)
+        except Exception as error:
+            self._warn(f"That the submission is {phase} could not be recorded ({type(error).__name__})")
+
+    def _persist(self, record: Record, phase: Phase, **changes: Any) -> Record:
+        """Write down what the vendor said, as persistently as money deserves."""
+        import tenacity
+
+        def tell(state: tenacity.RetryCallState) -> None:
+            job = f"the job {changes['task_id']}" if changes.get("task_id") else "the submission"
+            self._warn(f"The task state store does not take what is known of {job} ({phase}); trying again")
+
+        return tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(_ATTEMPTS_TO_RECORD),
+            wait=tenacity.wait_exponential(max=15),
+            sleep=self._sleep,
+            before_sleep=tell,
+            reraise=True,
+        )(self._ledger.moved, record, phase, **changes)
+
+    def _unknown(self, error: SubmitOutcomeUnknown, record: Record) -> SubmitOutcomeUnknown:
+        """Return the error as what it means for the next automatic try, which decides by the same rules."""
+        kind = SubmitOutcomeUnknown
+        if self._ledger.key_holds(record, self._key_window):
+            kind = SubmitToBeResent
+        elif self._on_unknown == "resubmit":
+            kind = SubmitToBeRisked
+        return kind(error.what, job=error.job, code=error.code, words=error.words)
+
+    def _stopped(self, record: Record) -> SubmitOutcomeUnknown | JobLost:
         if record.phase is Phase.LOST:
-            raise JobLost("An earlier try found that the vendor does not know the job", job=record.job)
-        self._ledger.moved(record, Phase.UNKNOWN)
-        raise SubmitOutcomeUnknown(
-            f"An earlier try sent a paid request at {record.submitted_at} and its outcome is not known"
+            return JobLost("An earlier try found that the vendor does not know the job", job=record.job)
+        # From now on it counts as reported, so that the next clear submits.
+        self._note(record, Phase.UNKNOWN)
+        return SubmitOutcomeUnknown(
+            f"An earlier try sent a paid request at {record.submitted_at} and its outcome is not known",
+            job=record.job if record.task_id else None,
         )
 
     def _attached(self, record: Record, status: JobStatus | None) -> Attached:
@@ -177,3 +215,13 @@ def _recorded(record: Record) -> JobStatus | None:
     if not record.result_urls:
         return None
     return JobStatus(state=JobState.SUCCEEDED, raw_state="recorded", result_urls=record.result_urls)
+
+
+def fingerprint(body: Mapping[str, Any] | None, *, path: str, conn_id: str) -> str:
+    """
+    Return what makes two requests the same: the final body, the path (which may hold the model), the account.
+
+    Never the try number: a retry is the same request.
+    """
+    canonical = json.dumps([path, conn_id, body], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()

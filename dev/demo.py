@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from collections import Counter
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from dev.airflow_rest import ApiError
 from dev.local_airflow import LocalAirflow
 from dev.local_simulator import LocalSimulator
 from dev.probing import Probe, probe
@@ -55,14 +57,16 @@ def main() -> int:
     options.add_argument("--once", action="store_true", help="end when the pipelines have")
     chosen = options.parse_args()
     home = chosen.home.resolve()
+    # Each demo begins anew: an earlier one's unfinished runs would go on against a simulator that is gone.
+    for left_over in ("airflow", "videos"):
+        shutil.rmtree(home / left_over, ignore_errors=True)
     home.mkdir(parents=True, exist_ok=True)
     print("Starting the simulator and Airflow ...", flush=True)
     with (
         LocalSimulator(speed=5, log=home / "simulator.log") as simulator,
-        LocalAirflow(
-            ROOT / "example_dags", home=home / "airflow", env=simulator.connections(), parallelism=4
-        ) as airflow,
+        LocalAirflow(ROOT / "example_dags", home=home / "airflow", parallelism=4) as airflow,
     ):
+        connect(airflow, simulator)
         print(f"Airflow: {airflow.url}  user {airflow.username}, password {airflow.password}", flush=True)
         made = run_pipelines(airflow, home / "videos")
         show(made)
@@ -76,6 +80,20 @@ def main() -> int:
                 time.sleep(3600)
     print("All videos are there and play." if whole else "Some videos are missing or do not play.")
     return 0 if whole else 1
+
+
+def connect(airflow: LocalAirflow, simulator: LocalSimulator) -> None:
+    """Create a connection for each vendor, where the UI shows it; the simulator's port is new each time."""
+    for variable, settings in simulator.connections().items():
+        conn_id = variable.removeprefix("AIRFLOW_CONN_").lower()
+        body = {**json.loads(settings), "connection_id": conn_id}
+        body["extra"] = json.dumps(body["extra"])
+        try:
+            airflow.api("POST", "/connections", json=body)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            airflow.api("PATCH", f"/connections/{conn_id}", json=body)
 
 
 def run_pipelines(airflow: LocalAirflow, videos: Path) -> list[Made]:
@@ -108,9 +126,12 @@ def progress(tasks: list[dict[str, Any]]) -> str:
         (task["task_id"], task["state"]) for task in tasks if task["task_id"] in ("generate", "download")
     )
     failed = sum(count for (_, state), count in counts.items() if state in ("failed", "upstream_failed"))
+    retrying = sum(count for (_, state), count in counts.items() if state == "up_for_retry")
     return (
         f"{counts['generate', 'deferred']} rendering, {counts['generate', 'success']} made, "
-        f"{counts['download', 'success']} landed" + (f", {failed} failed" if failed else "")
+        f"{counts['download', 'success']} landed"
+        + (f", {retrying} to be retried" if retrying else "")
+        + (f", {failed} failed" if failed else "")
     )
 
 

@@ -89,6 +89,7 @@ class LocalAirflow(AirflowApi):
         self._watchdog: Watchdog | None = None
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._trees: dict[str, ProcessTree] = {}
+        self._left_behind: list[ProcessTree] = []
         self._started_at: dict[str, datetime] = {}
         super().__init__(f"http://{HOST}:{self.port}", USERNAME, password_of(self.home))
 
@@ -120,7 +121,7 @@ class LocalAirflow(AirflowApi):
         if os.getpid() != self._owner:
             return  # A forked copy of this process is not the one to end them.
         atexit.unregister(self.close)
-        trees = list(self._trees.values())
+        trees = self._all_trees()
         try:
             for name in self._children:
                 self._signal(name, signal.SIGTERM)
@@ -139,10 +140,11 @@ class LocalAirflow(AirflowApi):
 
     # Components
 
-    def start(self, component: str, wait: bool = True) -> None:
+    def start(self, component: str, wait: bool = True, beside: bool = False) -> None:
         """Start a component that is not running, and wait until it is at work.
 
         :param wait: ``False`` returns at once; only the api-server tells whether the others are ready.
+        :param beside: What a killed one has left behind goes on beside it until :meth:`close`.
         """
         if self.is_running(component):
             raise RuntimeError(f"the {component} is running already")
@@ -150,6 +152,8 @@ class LocalAirflow(AirflowApi):
         command = [sys.executable, "-m", "airflow", component, *_ARGUMENTS[component]]
         if component == "api-server":
             command += ["--port", str(self.port)]
+        if beside and component in self._trees:
+            self._left_behind.append(self._trees.pop(component))
         self._launch(component, command)
         if wait:
             self.wait_ready([component])
@@ -197,7 +201,7 @@ class LocalAirflow(AirflowApi):
 
     def pids(self, component: str | None = None) -> list[int]:
         """Return the ids of all living processes of a component, or of the whole Airflow."""
-        trees = [self._trees[component]] if component else list(self._trees.values())
+        trees = [self._trees[component]] if component else self._all_trees()
         return [process.pid for tree in trees for process in tree.members()]
 
     def signal_process(self, pid: int, signal: int = signal.SIGKILL) -> None:
@@ -205,7 +209,7 @@ class LocalAirflow(AirflowApi):
 
         :raises ValueError: if the process is none of this Airflow's.
         """
-        mine = [process for tree in self._trees.values() for process in tree.members() if process.pid == pid]
+        mine = [process for tree in self._all_trees() for process in tree.members() if process.pid == pid]
         if not mine:
             raise ValueError(f"process {pid} does not belong to this Airflow")
         send(mine, signal)
@@ -274,6 +278,9 @@ class LocalAirflow(AirflowApi):
         self._trees[name] = tree_of(child)
         if self._watchdog is not None:
             self._watchdog.add(self._trees[name])
+
+    def _all_trees(self) -> list[ProcessTree]:
+        return [*self._trees.values(), *self._left_behind]
 
     def _signal(self, component: str, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -51,6 +51,7 @@ class LocalSimulator:
     def __enter__(self) -> LocalSimulator:
         # Run from the checkout, whether the package is installed or not.
         path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+        self.log.unlink(missing_ok=True)
         self._watchdog = Watchdog()
         env = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
         self._child = spawn(self._command, env, self.log)
@@ -73,14 +74,17 @@ class LocalSimulator:
         """Process id of the simulator."""
         return self._child.pid
 
-    def connections(self) -> dict[str, str]:
-        """Return the environment variables of a connection for each vendor: ``vidgen_apixo`` and so on."""
+    def connections(self, key: str = API_KEY) -> dict[str, str]:
+        """Return the environment variables of a connection for each vendor: ``vidgen_apixo`` and so on.
+
+        :param key: The API key, one that begins with ``sim-``.
+        """
         return {
             f"AIRFLOW_CONN_VIDGEN_{vendor.upper()}": json.dumps(
                 {
                     "conn_type": "vidgen",
                     "host": f"{self.url}/{vendor}",
-                    "password": API_KEY,
+                    "password": key,
                     "extra": {"vendor": vendor, "allow_private_urls": True},
                 }
             )

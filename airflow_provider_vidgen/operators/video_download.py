@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -70,14 +70,34 @@ class VideoDownloadOperator(BaseOperator):
             hook = VideoGenHook(self.vidgen_conn_id)
             landing = Landing(hook.settings, overwrite=self.overwrite)
             map_index = context["ti"].map_index
+            links = self._links()
             if self.video is None:
-                links = [self.url] if isinstance(self.url, str) else list(self.url or [])
                 return landing.land(links, self.output_path, map_index=map_index)
             job = VideoJob.from_dict({"base_url": hook.settings.base_url, **self.video})
             return landing.land(
-                self.video["result_urls"],
+                links,
                 self.output_path,
                 job=job,
                 map_index=map_index,
                 refresh=(lambda: hook.get_status(job).result_urls) if job.task_id else None,
             )
+
+    def _links(self) -> list[str]:
+        """Return the links; what a template or another task left in their place may be anything."""
+        from airflow_provider_vidgen.errors import InvalidRequest, Problem
+
+        links: Any
+        if self.video is None:
+            field, links = "url", [self.url] if isinstance(self.url, str) else self.url
+            allowed = "must be a link or a list of links; the task that makes them may have left none"
+        else:
+            known = isinstance(self.video, Mapping) and {"vendor", "model", "task_id"} <= set(self.video)
+            field, links = "video", self.video.get("result_urls") if known else None
+            allowed = "must be what a generation returned, with its result_urls"
+        links = list(links) if isinstance(links, Iterable) and not isinstance(links, str | Mapping) else []
+        if not links or not all(isinstance(link, str) for link in links):
+            kind = type(getattr(self, field)).__name__
+            raise InvalidRequest(
+                "There is nothing to download", [Problem(field=field, value=kind, allowed=allowed)]
+            )
+        return links

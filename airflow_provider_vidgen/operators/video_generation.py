@@ -56,6 +56,8 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         ending in ``/`` is a folder. (templated)
     :param on_unknown_submit: when the fate of a paid call is not known: ``"fail"`` reports it and never
         submits by itself, ``"resubmit"`` accepts the risk of paying twice.
+    :param cancel_on_kill: when somebody marks the deferred task as failed or successful, cancel the job where
+        its vendor can. None of the four can.
     """
 
     template_fields: Sequence[str] = (
@@ -94,6 +96,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         use_callback: bool = False,
         output_path: str | None = None,
         on_unknown_submit: OnUnknown = "fail",
+        cancel_on_kill: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -120,6 +123,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         self.use_callback = use_callback
         self.output_path = output_path
         self.on_unknown_submit = on_unknown_submit
+        self.cancel_on_kill = cancel_on_kill
 
     def execute(self, context: Context) -> Any:
         """
@@ -129,7 +133,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
             automatic try would fail again, or pay again.
         :raises AirflowException: another try may help; it asks about the same job where there is one.
         """
-        with airflow_errors():
+        with airflow_errors(self.prompt):
             hook = self.hook
             request = self._request(hook)
             for doubt in hook.check(request):
@@ -210,7 +214,8 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
                 self.output_path,
                 job=job,
                 map_index=context["ti"].map_index,
-                refresh=lambda: hook.get_status(job).result_urls,
+                # A synchronous endpoint may name no job that could be asked about.
+                refresh=(lambda: hook.get_status(job).result_urls) if job.task_id else None,
             )
         context["ti"].xcom_push(key="result_urls", value=list(status.result_urls))
         self._note(context, job, Phase.DELIVERED)
@@ -228,19 +233,14 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
 
         self._note(context, job, Phase.LOST)
 
-    def on_kill(self) -> None:
-        """Say what a kill does not do: none of these vendors can cancel a job."""
-        self.log.warning(
-            "The task was killed; a job that was submitted goes on at the vendor and may be billed. "
-            "Clearing the task asks about the same job."
-        )
-
     def _ledger(self, context: Context) -> Ledger:
         from airflow_provider_vidgen.airflow_internals import max_tries
         from airflow_provider_vidgen.ledger import Ledger
+        from airflow_provider_vidgen.operators.kept_store import KeptStore
         from airflow_provider_vidgen.transport.client import utcnow
 
-        return Ledger(context["task_state_store"], max_tries=max_tries(context), now=utcnow)
+        store = KeptStore(context["task_state_store"])
+        return Ledger(store, max_tries=max_tries(context), now=utcnow)
 
     def _note(self, context: Context, job: VideoJob, phase: Phase) -> None:
         ledger = self._ledger(context)

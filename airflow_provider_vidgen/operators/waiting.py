@@ -33,7 +33,11 @@ class WaitsForJob:
     """
 
     vidgen_conn_id: str
+    #: Where it is known, it is kept out of errors that quote the vendor.
+    prompt: Any = None
     poll_interval: float | None
+    #: Off where the job is somebody else's.
+    cancel_on_kill: bool = False
     if TYPE_CHECKING:
         log: Any
         defer: Callable[..., Any]
@@ -80,7 +84,8 @@ class WaitsForJob:
         try:
             return hook.get_status(job)
         except (JobNotFound, StatusUnavailable) as error:
-            self.log.warning("%s", error)
+            # Without the vendor's words, which may repeat the prompt.
+            self.log.warning("%s: %s", job, error.what)
             return None
 
     def wait_deferred(self, job: VideoJob, *, submitted_at: datetime, deadline: datetime) -> None:
@@ -100,6 +105,7 @@ class WaitsForJob:
                 vidgen_conn_id=self.vidgen_conn_id,
                 not_before=(now + timedelta(seconds=SECONDS_BEFORE_WAKING)).isoformat(),
                 poll_interval=self.poll_interval,
+                cancel_on_kill=self.cancel_on_kill,
                 **watched,
             ),
             method_name="resume",
@@ -137,6 +143,18 @@ class WaitsForJob:
             raise
         return self.settle(context, hook, job, status)
 
+    def on_kill(self) -> None:
+        """
+        Say what the kill of a worker does not do.
+
+        A clear of a running task kills it, too, and its next try asks about the same job; the worker cannot
+        tell the two apart, so it never cancels.
+        """
+        self.log.warning(
+            "The task was killed. A job that was submitted goes on at the vendor and may be billed. "
+            "Clearing the task asks about the same job."
+        )
+
     def resume(
         self, context: Context, event: Any, job: dict[str, str], submitted_at: str, deadline: str
     ) -> Any:
@@ -154,7 +172,7 @@ class WaitsForJob:
         reason, odd = read_event(event, handle)
         if odd:
             self.log.warning("%s; asking the vendor", odd)
-        with airflow_errors():
+        with airflow_errors(self.prompt):
             hook = self.hook
             expired = utcnow() >= until
             status: JobStatus | None

@@ -19,7 +19,7 @@ import aiohttp
 
 from airflow_provider_vidgen.errors import StatusUnavailable
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
-from airflow_provider_vidgen.transport.wire import MAX_REPLY, headers_for, url_for, without_key
+from airflow_provider_vidgen.transport.wire import MAX_REPLY, encode, headers_for, url_for, without_key
 from airflow_provider_vidgen.vendors.base import HttpCall, HttpReply
 
 _CONNECTIONS = 100
@@ -57,17 +57,27 @@ async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
             await shared.session.close()
 
 
-async def get(session: aiohttp.ClientSession, settings: ConnectionSettings, call: HttpCall) -> HttpReply:
+class _Bearer(aiohttp.BasicAuth):
+    """The API key. As ``auth`` and not as a header, because a .netrc entry would clash with the header."""
+
+    def encode(self) -> str:
+        return f"Bearer {self.password}"
+
+
+async def send(session: aiohttp.ClientSession, settings: ConnectionSettings, call: HttpCall) -> HttpReply:
     """
-    Send a free call.
+    Send a free call: a check, or the cancelling of a job.
 
     :raises StatusUnavailable: no whole reply came.
     """
     try:
-        async with session.get(
+        async with session.request(
+            call.method,
             url_for(settings, call),
             params=dict(call.query),
-            headers={**headers_for(call), "Authorization": f"Bearer {settings.api_key}"},
+            data=encode(call),
+            headers=headers_for(call),
+            auth=_Bearer("", settings.api_key),
             timeout=aiohttp.ClientTimeout(total=settings.timeout),
             allow_redirects=False,
         ) as response:

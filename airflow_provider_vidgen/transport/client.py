@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from airflow_provider_vidgen.errors import (
     InvalidRequest,
     Problem,
     StatusUnavailable,
+    SubmitError,
     SubmitInFlight,
     SubmitOutcomeUnknown,
     VidgenError,
@@ -60,6 +62,16 @@ def check_job(settings: ConnectionSettings, job: VideoJob) -> None:
         )
 
 
+@contextmanager
+def _naming(job: VideoJob) -> Iterator[None]:
+    """Have an error of the transport, which knows no jobs, say which job it is about."""
+    try:
+        yield
+    except StatusUnavailable as error:
+        error.job = job
+        raise
+
+
 class WorkerClient:
     """
     Submit, ask and wait, blocking. For workers.
@@ -90,17 +102,31 @@ class WorkerClient:
         :raises SubmitError: see the subclass for what is known of the job.
         """
         vendor = self.settings.vendor
-        key = idempotency_key if vendor.idempotent else None
+        key = idempotency_key if vendor.idempotency_window else None
         call = vendor.submit_call(request, idempotency_key=key)
 
+        doubt: SubmitError | None = None
+
         def send() -> Submission:
-            reply = self._transport.submit(call)
-            return vendor.read_submit(request, self.settings.base_url, reply, now=self._now())
+            nonlocal doubt
+            try:
+                reply = self._transport.submit(call)
+                return vendor.read_submit(request, self.settings.base_url, reply, now=self._now())
+            except (SubmitOutcomeUnknown, SubmitInFlight) as error:
+                doubt = error
+                raise
 
         try:
             return policy.submitting(has_key=key is not None, sleep=self._sleep)(send)
-        except SubmitInFlight as error:
-            raise SubmitOutcomeUnknown(error.what, code=error.code, words=error.words) from None
+        except SubmitOutcomeUnknown:
+            raise
+        except SubmitError:
+            if doubt is None:
+                raise
+            # What came last, a refusal even, does not tell that an earlier sending was not taken.
+            raise SubmitOutcomeUnknown(
+                doubt.what, job=doubt.job, code=doubt.code, words=doubt.words
+            ) from None
 
     def status(self, job: VideoJob) -> JobStatus:
         """
@@ -113,7 +139,8 @@ class WorkerClient:
     def _status_once(self, job: VideoJob) -> JobStatus:
         check_job(self.settings, job)
         vendor = self.settings.vendor
-        reply = self._transport.get(vendor.status_call(job))
+        with _naming(job):
+            reply = self._transport.get(vendor.status_call(job))
         return vendor.read_status(job, reply, now=self._now())
 
     def wait(self, watch: Watch, on_news: Callable[[JobStatus], None] = lambda status: None) -> JobStatus:
@@ -184,9 +211,30 @@ class TriggererClient:
 
         :raises StatusError: no answer about the job.
         """
-        from airflow_provider_vidgen.transport.aio import get
+        from airflow_provider_vidgen.transport.aio import send
 
         check_job(self.settings, job)
         vendor = self.settings.vendor
-        reply = await get(self._session, self.settings, vendor.status_call(job))
+        with _naming(job):
+            reply = await send(self._session, self.settings, vendor.status_call(job))
         return vendor.read_status(job, reply, now=utcnow())
+
+    async def cancel(self, job: VideoJob) -> str:
+        """
+        Cancel a job if its vendor can.
+
+        :return: a sentence about what became of it.
+        :raises StatusUnavailable: the vendor could not be told.
+        """
+        from airflow_provider_vidgen.transport.aio import send
+
+        check_job(self.settings, job)
+        label, call = self.settings.vendor.label, self.settings.vendor.cancel_call(job)
+        goes_on = f"{job} goes on there and may be billed. Clearing the task asks about the same job"
+        if call is None:
+            return f"{label} cannot cancel jobs: {goes_on}"
+        with _naming(job):
+            reply = await send(self._session, self.settings, call)
+        if reply.status < 300:
+            return f"{label} was told to cancel {job}"
+        return f"{label} did not cancel (HTTP {reply.status}): {goes_on}"

@@ -21,9 +21,11 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
 
 from airflow_provider_vidgen.addresses import is_public_address, may_be_public_host
 from airflow_provider_vidgen.errors import DownloadFailed, ResultExpired, UnsafeLink
+from airflow_provider_vidgen.transport.session import SingleRequestSession
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from airflow_provider_vidgen.vendors.reading import is_link
 
@@ -40,7 +42,7 @@ def open_link(link: str, settings: ConnectionSettings) -> Iterator[requests.Resp
     :raises ResultExpired: the link is dead.
     :raises DownloadFailed: anything else that a later try may overcome.
     """
-    with requests.Session() as session:
+    with SingleRequestSession() as session:
         session.trust_env = settings.allow_private_urls
         for prefix in ("http://", "https://"):
             session.mount(prefix, _PublicOnlyAdapter(settings.allow_private_urls))
@@ -57,11 +59,12 @@ def open_link(link: str, settings: ConnectionSettings) -> Iterator[requests.Resp
                 )
             except _NotPublic:
                 raise UnsafeLink(f"{_host(link)} leads to a private address") from None
-            except requests.RequestException as error:
+            except (OSError, ValueError, HTTPError) as error:
+                # requests lets some errors of the libraries below it through, such as those about a name.
                 raise DownloadFailed(f"{_host(link)} did not answer ({type(error).__name__})") from None
             if response.is_redirect:
-                link = urljoin(link, response.headers["location"])
                 response.close()
+                link = _target_of(response, link)
                 continue
             with response:
                 if response.status_code in _DEAD:
@@ -100,6 +103,13 @@ def _key_for(link: str, settings: ConnectionSettings) -> dict[str, str]:
     ):
         return {}
     return {"Authorization": f"Bearer {settings.api_key}"}
+
+
+def _target_of(response: requests.Response, link: str) -> str:
+    try:
+        return urljoin(link, response.headers["location"])
+    except ValueError:
+        raise UnsafeLink(f"{_host(link)} redirects to what is not a link") from None
 
 
 def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -76,7 +76,7 @@ class ConnectionSettings:
         if base_url is not None:
             _check_base_url(reader, base_url, allow_private)
         timeout = reader.positive("timeout")
-        per_minute, concurrent = reader.positive("requests_per_minute"), reader.positive("max_concurrent")
+        per_minute, concurrent = reader.whole("requests_per_minute"), reader.whole("max_concurrent")
         callback = reader.words("callback_base_url")
         if callback is not None and not is_link(callback):
             reader.problem("callback_base_url", "set", "must be an http(s) link")
@@ -90,8 +90,8 @@ class ConnectionSettings:
             base_url=base_url or vendor.default_base_url,
             api_key=(password or "").strip(),
             timeout=timeout or _TIMEOUT,
-            requests_per_minute=int(per_minute) if per_minute else None,
-            max_concurrent=int(concurrent) if concurrent else None,
+            requests_per_minute=per_minute,
+            max_concurrent=concurrent,
             callback_base_url=callback,
             allow_private_urls=allow_private,
             model=model,
@@ -115,6 +115,12 @@ class _Reader:
             self.problem(field, repr(value), "must be a number above 0")
         return found
 
+    def whole(self, field: str) -> int | None:
+        found = self.positive(field)
+        if found is not None and found > 0 and not found.is_integer():
+            self.problem(field, repr(self.extra.get(field)), "must be a whole number above 0")
+        return None if found is None else int(found)
+
     def flag(self, field: str) -> bool:
         value = self.extra.get(field)
         spelled = str(value).strip().lower()
@@ -130,9 +136,14 @@ def _base_url(host: str | None, port: int | None, schema: str | None) -> str | N
     host = (host or "").strip()
     if not host:
         return None
-    url = host if "://" in host else f"https://{host}"
-    if port and urlsplit(url).netloc.rpartition(":")[2] != str(port):
-        url = url.replace(urlsplit(url).netloc, f"{urlsplit(url).netloc}:{port}", 1)
+    scheme, separator, rest = host.partition("://")
+    if not separator:
+        # In the form of Airflow's HTTP connections the schema is the URL's scheme.
+        scheme, rest = schema if schema in ("http", "https") else "https", host
+    netloc, slash, path = rest.partition("/")
+    if port and netloc.rpartition(":")[2] != str(port):
+        netloc = f"{netloc}:{port}"
+    url = f"{scheme}://{netloc}{slash}{path}"
     if schema and schema not in ("http", "https"):
         url = f"{url.rstrip('/')}/{schema.strip('/')}"
     return url.rstrip("/")

@@ -17,10 +17,12 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3 import PoolManager
+from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.exceptions import HTTPError
 
 from airflow_provider_vidgen.errors import NotSent, StatusUnavailable, SubmitOutcomeUnknown
+from airflow_provider_vidgen.transport.session import SingleRequestSession
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from airflow_provider_vidgen.transport.wire import (
     MAX_REPLY,
@@ -33,6 +35,8 @@ from airflow_provider_vidgen.transport.wire import (
 from airflow_provider_vidgen.vendors.base import HttpCall, HttpReply
 
 _CHUNK = 64 * 1024
+#: requests lets some errors of the libraries below it through, such as those about a name or a CA bundle.
+_NO_REPLY = (OSError, ValueError, HTTPError, Overlong)
 
 
 class WorkerTransport:
@@ -61,7 +65,7 @@ class WorkerTransport:
         adapter = _WatchedAdapter()
         try:
             return self._send(call, adapter)
-        except (requests.RequestException, Overlong) as error:
+        except _NO_REPLY as error:
             what = f"{self._settings.vendor.label} could not be reached ({type(error).__name__})"
             if adapter.nothing_sent or isinstance(error, requests.ConnectTimeout):
                 raise NotSent(what) from None
@@ -78,7 +82,7 @@ class WorkerTransport:
         """
         try:
             return self._send(call, _WatchedAdapter())
-        except (requests.RequestException, Overlong) as error:
+        except _NO_REPLY as error:
             raise StatusUnavailable(
                 f"{self._settings.vendor.label} did not answer ({type(error).__name__})"
             ) from None
@@ -86,7 +90,7 @@ class WorkerTransport:
     def _send(self, call: HttpCall, adapter: HTTPAdapter) -> HttpReply:
         settings = self._settings
         read_timeout = max(settings.timeout, call.read_timeout or 0.0)
-        with requests.Session() as session:
+        with SingleRequestSession() as session:
             session.mount("http://", adapter)
             session.mount("https://", adapter)
             with session.request(
@@ -110,8 +114,11 @@ class WorkerTransport:
     def _read(self, response: requests.Response, limit: float) -> bytes:
         started, content = self._monotonic(), bytearray()
         for chunk in response.iter_content(_CHUNK):
+            # A first chunk that is the whole reply is never too late: it may name a job that was paid for.
+            if content and self._monotonic() - started > limit:
+                raise Overlong
             content += chunk
-            if len(content) > MAX_REPLY or self._monotonic() - started > limit:
+            if len(content) > MAX_REPLY:
                 raise Overlong
         return bytes(content)
 
@@ -128,46 +135,42 @@ class _Bearer(AuthBase):
 
 
 class _WatchedAdapter(HTTPAdapter):
-    """An adapter that knows whether its connection was tried and whether it was ever established."""
+    """An adapter that knows whether a connection, TLS and proxy included, was ever established."""
 
     def __init__(self) -> None:
-        self._tried = False
+        self._used = False
         self._established = False
         super().__init__(max_retries=0)
 
     @property
     def nothing_sent(self) -> bool:
-        """Whether a connection was tried and none, TLS and proxy included, came about."""
-        return self._tried and not self._established
+        """Whether the request came this far and no connection came about for it."""
+        return self._used and not self._established
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        self._used = True
+        return super().send(*args, **kwargs)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._pool_classes()
+        self._watch(self.poolmanager)
 
     def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **kwargs)
-        manager.pool_classes_by_scheme = self._pool_classes()
+        return self._watch(super().proxy_manager_for(proxy, **kwargs))
+
+    def _watch(self, manager: PoolManager) -> PoolManager:
+        """Have the manager's own kind of connection, which a proxy may choose, report its success."""
+        manager.pool_classes_by_scheme = {
+            scheme: self._watched(pool) for scheme, pool in manager.pool_classes_by_scheme.items()
+        }
         return manager
 
-    def _pool_classes(self) -> dict[str, type[HTTPConnectionPool]]:
-        adapter = self
+    def _watched(self, pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
+        plain: Any = pool.ConnectionCls
 
-        class _Http(HTTPConnection):
-            def connect(self) -> None:
-                adapter._tried = True
-                super().connect()
-                adapter._established = True
+        def connect(connection: Any) -> None:
+            plain.connect(connection)
+            self._established = True
 
-        class _Https(HTTPSConnection):
-            def connect(self) -> None:
-                adapter._tried = True
-                super().connect()
-                adapter._established = True
-
-        class _HttpPool(HTTPConnectionPool):
-            ConnectionCls = _Http
-
-        class _HttpsPool(HTTPSConnectionPool):
-            ConnectionCls = _Https
-
-        return {"http": _HttpPool, "https": _HttpsPool}
+        watched = type(plain.__name__, (plain,), {"connect": connect})
+        return type(pool.__name__, (pool,), {"ConnectionCls": watched})

@@ -36,6 +36,10 @@ _REASONS: dict[type[VidgenError], Reason] = {
 }
 
 
+#: Cancellations under way; the event loop itself keeps only weak references.
+_ending: set[asyncio.Task[None]] = set()
+
+
 class VideoTaskTrigger(BaseTrigger):
     """
     Ask about a job until it has ended, then wake the task with a word on why.
@@ -49,6 +53,8 @@ class VideoTaskTrigger(BaseTrigger):
     :param deadline: ISO 8601, UTC; counted from submission, so a restart of the triggerer does not move it.
     :param not_before: ISO 8601, UTC; no event is sent earlier, see :mod:`.airflow_internals`.
     :param poll_interval: seconds between checks; ``None`` follows the vendor's advice.
+    :param cancel_on_kill: cancel the job, where its vendor can, when somebody marks the deferred task as
+        failed or successful.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class VideoTaskTrigger(BaseTrigger):
         deadline: str,
         not_before: str,
         poll_interval: float | None = None,
+        cancel_on_kill: bool = True,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.vidgen_conn_id = vidgen_conn_id
@@ -68,6 +75,7 @@ class VideoTaskTrigger(BaseTrigger):
         self.deadline = deadline
         self.not_before = not_before
         self.poll_interval = poll_interval
+        self.cancel_on_kill = cancel_on_kill
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return class path and arguments."""
@@ -80,6 +88,7 @@ class VideoTaskTrigger(BaseTrigger):
                 "deadline": self.deadline,
                 "not_before": self.not_before,
                 "poll_interval": self.poll_interval,
+                "cancel_on_kill": self.cancel_on_kill,
             },
         )
 
@@ -90,7 +99,8 @@ class VideoTaskTrigger(BaseTrigger):
             await self._watch(job)
             reason = Reason.ENDED
         except VidgenError as error:
-            self.log.warning("%s", error)
+            # Without the vendor's words: they may repeat the prompt, which is not known here to be taken out.
+            self.log.warning("%s cannot be watched on: %s", job, error.what)
             reason = _REASONS.get(type(error), Reason.TROUBLE)
         except Exception as error:
             # Only the kind: texts of other libraries may quote links.
@@ -99,6 +109,32 @@ class VideoTaskTrigger(BaseTrigger):
         early = (datetime.fromisoformat(self.not_before) - utcnow()).total_seconds()
         await asyncio.sleep(max(0.0, early))
         yield TriggerEvent(make_event(reason, job))  # type: ignore[no-untyped-call]
+
+    async def on_kill(self) -> None:
+        """
+        Cancel the job, if it was killed and its vendor can; say so if not.
+
+        Airflow calls this for a clear, too, after the next try may already have found the job, and for
+        triggers that only move. Only a task that somebody ended by hand loses its job.
+        """
+        state = await airflow_internals.task_state(self.task_instance)
+        if state not in ("failed", "success"):
+            return
+        # Airflow cuts this short after a second; the shielded task goes on.
+        ending = asyncio.create_task(self._end(VideoJob.from_dict(self.job)))
+        _ending.add(ending)
+        ending.add_done_callback(_ending.discard)
+        await asyncio.shield(ending)
+
+    async def _end(self, job: VideoJob) -> None:
+        if not self.cancel_on_kill:
+            self.log.warning("%s goes on at the vendor and may be billed, as cancel_on_kill is off", job)
+            return
+        try:
+            async with VideoGenHook(self.vidgen_conn_id).async_client() as client:
+                self.log.warning("%s", await client.cancel(job))
+        except VidgenError as error:
+            self.log.warning("%s could not be cancelled: %s", job, error)
 
     async def _watch(self, job: VideoJob) -> None:
         async with VideoGenHook(self.vidgen_conn_id).async_client() as client:

@@ -33,7 +33,8 @@ class ApiMart(Vendor):
     schedule = Schedule(first=10, interval=5, longest=10)
     #: The document is silent; the newer pages say 24 h, and the status reply mostly tells itself.
     retention = timedelta(hours=24)
-    idempotent = True
+    #: The pages do not say how long a key is remembered, so nothing is built on more than an hour.
+    idempotency_window = timedelta(hours=1)
     mapped_fields: ClassVar[Mapping[str, str]] = {
         "model": "model",
         "prompt": "prompt",

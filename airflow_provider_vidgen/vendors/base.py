@@ -121,8 +121,8 @@ class Vendor(ABC):
     retention: ClassVar[timedelta | None] = None
     requests_per_minute: ClassVar[int | None] = None
     max_concurrent: ClassVar[int | None] = None
-    #: Whether the same request under the same key is taken only once.
-    idempotent: ClassVar[bool] = False
+    #: How long the vendor takes the same request under the same idempotency key only once; ``None``: never.
+    idempotency_window: ClassVar[timedelta | None] = None
     accepts_data_urls: ClassVar[bool] = False
     #: Field of the vendor's body -> field of :class:`VideoRequest` that fills it; a dot means nesting.
     mapped_fields: ClassVar[Mapping[str, str]]
@@ -171,6 +171,10 @@ class Vendor(ABC):
     def status_call(self, job: VideoJob) -> HttpCall:
         """Return the free call that asks about a job."""
 
+    def cancel_call(self, job: VideoJob) -> HttpCall | None:
+        """Return the call that cancels a job, where the vendor documents one."""
+        return None
+
     def models_call(self) -> HttpCall | None:
         """Return the free call that lists models, where the vendor documents one."""
         return None
@@ -208,7 +212,7 @@ class Vendor(ABC):
             raise SubmitOutcomeUnknown(f"{where}, which names a job all the same", job=job, **told)
         if code in (425, 429):
             raise RateLimited(where, retry_after=retry_after(reply.headers, now), **told)
-        if code == 409 and self.idempotent:
+        if code == 409 and self.idempotency_window is not None:
             raise SubmitInFlight(where, **told)
         if code == 503 and self.took_nothing(body):
             raise VendorUnavailable(where, **told)

@@ -9,10 +9,11 @@ is there for every test, and so are the example Dags; a test makes runs of its o
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ if str(_ROOT) not in sys.path:
     sys.path.insert(0, str(_ROOT))
 
 if TYPE_CHECKING:
+    from airflow_runs import Runs
+
     from airflow_provider_vidgen.simulator import SimulatorClient
     from dev.local_airflow import LocalAirflow
     from dev.local_simulator import LocalSimulator
@@ -37,9 +40,15 @@ def database_templates(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="session")
-def checkout_path() -> str:
-    """``PYTHONPATH`` with which Airflow finds the package in the checkout."""
-    return os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+def checkout_path(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """``PYTHONPATH`` with which Airflow finds the package as it is in the checkout now.
+
+    It is a copy: Airflow imports late, and the checkout may be worked on during the minutes this takes.
+    """
+    copy = tmp_path_factory.mktemp("checkout")
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(_ROOT / "airflow_provider_vidgen", copy / "airflow_provider_vidgen", ignore=ignore)
+    return os.pathsep.join(filter(None, [str(copy), os.environ.get("PYTHONPATH")]))
 
 
 @pytest.fixture(scope="session")
@@ -71,21 +80,103 @@ def dags_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+#: Started at the beginning, all at once: a deferred task takes at least ten seconds, whoever waits for it.
+STARTED = (
+    "system_attach",
+    "system_failures",
+    "system_vendors",
+    "system_early",
+    "system_p_video",
+    "system_downloads",
+    "system_slots",
+)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """An S3 of our own with a bucket ``videos``; its URL."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+    from system_accounts import s3_account
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        boto3.client("s3", endpoint_url=url, **s3_account()).create_bucket(Bucket="videos")
+        yield url
+    finally:
+        server.stop()
+
+
 @pytest.fixture(scope="session")
 def airflow(
     dags_folder: Path,
     simulator_process: LocalSimulator,
+    s3: str,
     database_templates: Path,
     checkout_path: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[LocalAirflow]:
     """A running Airflow with the connections ``vidgen_apimodels``, ``vidgen_apixo``, and so on."""
+    from system_accounts import connections
+
     from dev.local_airflow import LocalAirflow
 
     with LocalAirflow(
         dags_folder,
         home=tmp_path_factory.mktemp("airflow"),
-        env={**simulator_process.connections(), "PYTHONPATH": checkout_path},
+        env={
+            **connections(simulator_process, s3),
+            "PYTHONPATH": checkout_path,
+            "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+        },
+        parallelism=8,
         template_dir=database_templates,
     ) as local:
         yield local
+
+
+@pytest.fixture(scope="session")
+def videos_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the downloads go."""
+    return tmp_path_factory.mktemp("videos")
+
+
+@pytest.fixture(scope="session")
+def runs(airflow: LocalAirflow, simulator_process: LocalSimulator, videos_folder: Path) -> Runs:
+    """One run of each Dag of the system tests, started at the same time."""
+    from airflow_runs import Runs
+    from system_accounts import GOOD_KEY
+
+    airflow.api("POST", "/pools", json={"name": "vidgen_one", "slots": 1, "include_deferred": False})
+    stored = {
+        "connection_id": "vidgen_stored",
+        "conn_type": "vidgen",
+        "host": f"{simulator_process.url}/apimodels",
+        "password": GOOD_KEY,
+        "extra": json.dumps({"vendor": "apimodels", "allow_private_urls": True}),
+    }
+    airflow.api("POST", "/connections", json=stored)
+    conf = {"system_downloads": {"folder": videos_folder.as_uri()}}
+    ids = {dag_id: airflow.start_run(dag_id, conf.get(dag_id), timeout=60) for dag_id in STARTED}
+    return Runs(airflow, ids)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the logs of the tasks a failed test has looked at."""
+    report = yield
+    helpers = sys.modules.get("airflow_runs")
+    if helpers is None:
+        return report
+    if report.failed:
+        for task in dict.fromkeys(helpers.looked_at):
+            try:
+                report.sections.append((f"log of {task}", task.log()))
+            except Exception as error:
+                report.sections.append((f"no log of {task}", repr(error)))
+    if report.when == "teardown":
+        helpers.looked_at.clear()
+    return report

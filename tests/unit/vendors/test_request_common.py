@@ -239,8 +239,8 @@ def test_values_that_cannot_be_written_out_are_still_judged(vendor: str) -> None
 def test_the_idempotency_key_goes_to_the_vendor_that_keeps_it() -> None:
     for name, vendor in VENDORS.items():
         headers = vendor.submit_call(request_for(name), idempotency_key="key-1").headers
-        assert dict(headers) == ({"Idempotency-Key": "key-1"} if vendor.idempotent else {})
-    assert [name for name, vendor in VENDORS.items() if vendor.idempotent] == ["apimart"]
+        assert dict(headers) == ({"Idempotency-Key": "key-1"} if vendor.idempotency_window else {})
+    assert [name for name, vendor in VENDORS.items() if vendor.idempotency_window] == ["apimart"]
 
 
 def test_apimodels_lengths_are_said_by_the_models_name() -> None:

@@ -128,6 +128,8 @@ _rows(
     ({"duration": 15, "image_urls": [_IMAGE]}, [], []),
     ({"duration": 10, "image_urls": [_IMAGE] * 2}, [], []),
     ({"duration": 12, "image_urls": [_IMAGE] * 2}, ["duration"], []),
+    ({"duration": 11, "image_urls": [_IMAGE] * 2}, ["duration"], ["duration"]),
+    ({"duration": 12, "image_urls": [_IMAGE]}, [], []),
     ({"duration": 12, "extra": {"reference_images": [_IMAGE, _IMAGE]}}, ["duration"], []),
     *(({"aspect_ratio": _ratio}, [], []) for _ratio in ("1:1", "16:9", "9:16", "4:3", "3:4", "3:2", "2:3")),
     ({"aspect_ratio": "21:9"}, ["aspect_ratio"], []),

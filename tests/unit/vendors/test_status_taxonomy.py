@@ -85,7 +85,8 @@ def test_an_error_code_beside_a_terminal_word_ends_nothing(vendor: str) -> None:
     for word in ("failed", "completed", "FAILURE", "SUCCESS"):
         body = {**status_body(vendor, word, **video_data(vendor)), "code": 500}
         assert type(_error(vendor, 200, body)) is StatusUnavailable
-        assert type(_error(vendor, 503, status_body(vendor, word))) is StatusUnavailable
+        for status in (302, 503):
+            assert type(_error(vendor, status, status_body(vendor, word))) is StatusUnavailable
 
 
 @_every_vendor
@@ -230,3 +231,10 @@ def test_expiry_counts_from_the_end_where_the_vendor_tells_it() -> None:
     assert status.expires_at is not None
     assert (status.expires_at - status.completed_at).total_seconds() == 3600
     assert status.expires_at < NOW
+
+
+def test_an_end_beyond_the_calendar_has_no_expiry() -> None:
+    status = _status("apixo", "success", completeTime=253402300799000, **video_data("apixo"))
+    assert status.completed_at is not None
+    assert status.completed_at.year == 9999
+    assert (status.expires_at, status.expires_basis) == (None, "unknown")

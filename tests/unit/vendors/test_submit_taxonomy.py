@@ -110,7 +110,7 @@ def test_no_room_means_nothing_was_taken_and_a_retry_submits(vendor: str, code: 
 @_every_vendor
 @pytest.mark.parametrize("code", _OPEN)
 def test_what_leaves_it_open_is_never_submitted_again(vendor: str, code: int) -> None:
-    if code == 409 and VENDORS[vendor].idempotent:
+    if code == 409 and VENDORS[vendor].idempotency_window:
         return
     for body in (b"", b"<html>Bad gateway</html>", error_body(vendor, code, "upstream failed")):
         _assert_is(_error(vendor, code, body), SubmitOutcomeUnknown, True, Money.MAYBE)
@@ -172,7 +172,7 @@ def test_an_accepted_job_is_known_by_its_id(vendor: str) -> None:
 
 
 @_every_vendor
-@pytest.mark.parametrize("code", [400, 401, 402, 403, 404, 422, 425, 429, 500, 503, 504])
+@pytest.mark.parametrize("code", [301, 307, 400, 401, 402, 403, 404, 422, 425, 429, 500, 503, 504])
 def test_an_error_that_names_a_job_is_neither_a_refusal_nor_forgotten(vendor: str, code: int) -> None:
     error = _error(vendor, code, create_body(vendor, "task_77"))
     _assert_is(error, SubmitOutcomeUnknown, True, Money.MAYBE)

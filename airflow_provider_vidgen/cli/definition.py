@@ -1,0 +1,49 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""The command group ``airflow vidgen``; what it does is imported when it is called."""
+
+from __future__ import annotations
+
+from airflow.cli.cli_config import (
+    ARG_DAG_ID,
+    ARG_MAP_INDEX,
+    ARG_OUTPUT,
+    ARG_TASK_ID,
+    ARG_VERBOSE,
+    ActionCommand,
+    Arg,
+    CLICommand,
+    GroupCommand,
+    lazy_load_command,
+)
+
+_RUN_ID = Arg(("run_id",), help="The id of the Dag run")  # type: ignore[no-untyped-call]
+_JOB_ID = Arg(  # type: ignore[no-untyped-call]
+    ("--job-id",), help="The vendor's id of the job", required=True
+)
+
+
+def get_commands() -> list[CLICommand]:
+    """Return the commands, for Airflow."""
+    return [
+        GroupCommand(
+            name="vidgen",
+            help="Paid video jobs",
+            subcommands=[
+                ActionCommand(
+                    name="jobs",
+                    help="List what each task of a run has submitted, and how far it got",
+                    func=lazy_load_command("airflow_provider_vidgen.cli.jobs.list_jobs"),
+                    args=(ARG_DAG_ID, _RUN_ID, ARG_OUTPUT, ARG_VERBOSE),
+                ),
+                ActionCommand(
+                    name="adopt",
+                    help="Give a task the id of a job found in the vendor's console; "
+                    "clearing the task then asks about that job instead of paying for another",
+                    func=lazy_load_command("airflow_provider_vidgen.cli.jobs.adopt"),
+                    args=(ARG_DAG_ID, _RUN_ID, ARG_TASK_ID, ARG_MAP_INDEX, _JOB_ID, ARG_VERBOSE),
+                ),
+            ],
+        )
+    ]

@@ -1,0 +1,74 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""``airflow vidgen jobs`` and ``airflow vidgen adopt``: look at the ledgers of a run, and mend one."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from airflow_provider_vidgen import airflow_internals
+from airflow_provider_vidgen.errors import LedgerUnreadable
+from airflow_provider_vidgen.ledger import Ledger, Phase
+from airflow_provider_vidgen.transport.client import utcnow
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+_HAS_A_JOB = (Phase.SUBMITTED, Phase.DELIVERED)
+
+
+def list_jobs(args: Namespace) -> None:
+    """Print what each task of a run has submitted."""
+    from airflow.cli.simple_table import AirflowConsole
+
+    rows = []
+    for task in airflow_internals.tasks_of_run(args.dag_id, args.run_id):
+        ledger = Ledger(task.store, max_tries=task.max_tries, now=utcnow)
+        row = {"task": task.task_id, "map_index": str(task.map_index), "task_state": task.state}
+        try:
+            record = ledger.read()
+        except LedgerUnreadable as error:
+            rows.append({**row, "submission": "unreadable", "job_id": error.what})
+            continue
+        if record is not None:
+            rows.append(
+                {
+                    **row,
+                    "submission": str(record.phase),
+                    "job_id": record.task_id or "-",
+                    "vendor": record.vendor,
+                    "model": record.model,
+                    "submitted_at": record.submitted_at,
+                    "deadline": record.deadline,
+                }
+            )
+    AirflowConsole().print_as(data=rows, output=args.output)
+
+
+def adopt(args: Namespace) -> None:
+    """Write the id of a found job into a task's ledger."""
+    tasks = airflow_internals.tasks_of_run(args.dag_id, args.run_id)
+    found = [task for task in tasks if (task.task_id, task.map_index) == (args.task_id, args.map_index)]
+    name = f"{args.dag_id} {args.run_id} {args.task_id}[{args.map_index}]"
+    if not found:
+        sys.exit(f"There is no task instance {name}.")
+    task = found[0]
+    ledger = Ledger(task.store, max_tries=task.max_tries, now=utcnow)
+    try:
+        record = ledger.read()
+    except LedgerUnreadable as error:
+        sys.exit(str(error))
+    if record is None:
+        sys.exit(f"{name} has not submitted anything. Use a VideoTaskSensor to wait for the job.")
+    job_id = args.job_id.strip()
+    if record.phase in _HAS_A_JOB and record.task_id != job_id:
+        sys.exit(f"{name} already has the job {record.task_id} ({record.phase}). Nothing was changed.")
+    if task.state in ("running", "deferred", "queued", "scheduled"):
+        sys.exit(f"{name} is {task.state}. Wait until it has ended, then adopt the job and clear the task.")
+    ledger.moved(record, Phase.SUBMITTED, task_id=job_id)
+    print(  # noqa: T201
+        f"{name} has adopted the {record.vendor} job {job_id}. Clear the task: it asks about this job "
+        "and does not pay for another."
+    )

@@ -1,0 +1,153 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""What is crashed where: the points, the kinds, and the cells of one round."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+DAG_ID = "vidgen_chaos"
+
+BEFORE_INTENT = "before intent"
+AFTER_INTENT = "after intent"
+UNANSWERED = "POST accepted but not answered"
+ANSWERED = "after answer"
+PERSISTED = "after persist"
+DEFERRING = "during defer"
+DEFERRED = "while deferred"
+EVENT = "event sent"
+RESUMING = "during resume"
+LANDING = "during landing"
+POINTS = (
+    BEFORE_INTENT,
+    AFTER_INTENT,
+    UNANSWERED,
+    ANSWERED,
+    PERSISTED,
+    DEFERRING,
+    DEFERRED,
+    EVENT,
+    RESUMING,
+    LANDING,
+)
+#: Held by the harness's proxy, which has the vendor's answer in its hands, and not by the task.
+HELD_BY_PROXY = frozenset({UNANSWERED, LANDING})
+#: The paid call may have left, and its answer is not on record.
+MAY_BE_UNKNOWN = frozenset({BEFORE_INTENT, AFTER_INTENT, UNANSWERED, ANSWERED})
+
+WORKER = "worker"
+TRIGGERER = "triggerer"
+SCHEDULER = "scheduler"
+API_SERVER = "api-server"
+SIMULATOR = "simulator"
+RESET = "reset"
+#: The scheduler comes after the workers: its restart gives back the slots that killed workers took along.
+KINDS = (WORKER, TRIGGERER, SCHEDULER, API_SERVER, SIMULATOR, RESET)
+
+ORDERS: dict[str, dict[str, Any]] = {
+    "apimodels": {"model": "grok-video-3", "duration": 5, "resolution": "720p"},
+    "apixo": {"model": "grok-video", "duration": 6, "resolution": "480p"},
+    "apixgo": {"model": "grok-image-video", "duration": 4, "resolution": "480p"},
+    "apimart": {"model": "grok-imagine-1.0-video-apimart", "duration": 6, "resolution": "480p"},
+}
+
+
+def slug(point: str) -> str:
+    """Return a point's name as a task id."""
+    return point.lower().replace(" ", "_")
+
+
+@dataclass
+class Cell:
+    """
+    One crash: a task, the point at which it is caught, and what becomes of it.
+
+    :param tag: unique; the prompt begins with it, so the vendors' books can be read by task.
+    :param outcome: what the matrix shows.
+    :param trouble: what must not be; empty for a good end.
+    """
+
+    kind: str
+    point: str
+    number: int
+    vendor: str
+    tag: str
+    run_id: str = ""
+    injected: bool = False
+    unknown: bool = False
+    outcome: str = ""
+    trouble: list[str] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+
+    @property
+    def task_id(self) -> str:
+        """The task in the chaos Dag."""
+        return slug(self.point)
+
+    @property
+    def prompt(self) -> str:
+        """What the video shows; the job of a task that is caught while deferred does not end by itself."""
+        return f"{self.tag} a paper boat{' [sim:stuck]' if self.point == DEFERRED else ''}"
+
+    def conf(self, folder: Path) -> dict[str, Any]:
+        """Return what the task has to know."""
+        return {
+            **ORDERS[self.vendor],
+            "prompt": self.prompt,
+            "vidgen_conn_id": f"vidgen_{self.vendor}",
+            "output_path": (folder / "videos" / self.tag).as_uri() + "/",
+            "trap": {
+                "folder": str(folder / "traps"),
+                "tag": self.tag,
+                "point": self.point,
+                "kind": self.kind,
+            },
+        }
+
+
+@dataclass
+class Round:
+    """
+    Everything that is hit at the same time.
+
+    :param name: for the log.
+    :param number: of the pass, from 0; odd ones take the harder variant of a crash.
+    :param chance: for moments.
+    """
+
+    name: str
+    number: int
+    cells: list[Cell]
+    chance: random.Random
+
+
+def plan(passes: int, seed: int, kinds: Sequence[str] = KINDS, points: Sequence[str] = POINTS) -> list[Round]:
+    """Return the rounds; each pass crosses every kind with every point, on other vendors."""
+    return [
+        Round(
+            f"pass {number + 1}, {kind}",
+            number,
+            [_cell(seed, number, kind, point) for point in points],
+            random.Random(f"{seed} {number} {kind}"),
+        )
+        for number in range(passes)
+        for kind in kinds
+    ]
+
+
+def mixed(crashes: Mapping[str, str], seed: int) -> Round:
+    """Return one round of several kinds: the kind of crash by point."""
+    cells = [_cell(seed, 0, kind, point) for point, kind in crashes.items()]
+    return Round("a mixed round", 0, cells, random.Random(seed))
+
+
+def _cell(seed: int, number: int, kind: str, point: str) -> Cell:
+    vendors = list(ORDERS)
+    turn = seed + KINDS.index(kind) + POINTS.index(point) + 2 * number + number // 2
+    tag = f"chaos-{seed}-{number}-{kind}-{slug(point)}"
+    return Cell(kind, point, number, vendors[turn % len(vendors)], tag)

@@ -1,0 +1,218 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""One round: tasks go to their points, something crashes, and all come to a good end or say why not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+
+from airflow_provider_vidgen.simulator import SimulatorClient
+from dev.airflow_rest import ApiError
+from dev.chaos import plan
+from dev.chaos.books import Books, judge_file
+from dev.chaos.faults import Crash
+from dev.chaos.person import Person
+from dev.chaos.plan import DAG_ID, Cell, Round
+from dev.chaos.proxy import Proxy, Rule
+from dev.chaos.table import NOT_APPLICABLE
+from dev.chaos.trap import Trap
+from dev.local_airflow import LocalAirflow
+
+_TO_THE_POINTS = 180.0
+_TO_THE_END = 420.0
+_POLL = 0.05
+_FINAL = frozenset({"success", "failed", "upstream_failed", "removed"})
+
+
+class Runner:
+    """
+    Runs rounds, one after another, on one Airflow.
+
+    :param folder: for traps and videos.
+    :param outage: seconds that the API server or the simulator stay down.
+    :param plays: decode every video.
+    :param say: takes a line on how it goes.
+    """
+
+    def __init__(
+        self,
+        airflow: LocalAirflow,
+        simulator: SimulatorClient,
+        proxy: Proxy,
+        folder: Path,
+        *,
+        outage: float = 30,
+        plays: bool = True,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self._airflow = airflow
+        self._simulator = simulator
+        self._proxy = proxy
+        self._folder = folder
+        self._outage = outage
+        self._plays = plays
+        self._say = say
+        self._traps: dict[str, Trap] = {}
+        self._held: dict[str, Rule] = {}
+        self.books = Books(simulator)
+        self._person = Person(airflow, self.books)
+        (folder / "traps").mkdir(parents=True, exist_ok=True)
+
+    def run(self, round_: Round) -> None:
+        """Run one round; what became of it stands in its cells."""
+        begun = time.monotonic()
+        self._prepare(round_)
+        cells = {cell.task_id: cell.conf(self._folder) for cell in round_.cells}
+        run_id = self._airflow.start_run(DAG_ID, conf={"cells": cells}, timeout=90)
+        for cell in round_.cells:
+            cell.run_id = run_id
+            self._traps[cell.tag] = Trap(**cells[cell.task_id]["trap"])
+            if cell.point == plan.UNANSWERED:
+                self._held[cell.tag] = self._proxy.add(Rule([cell.tag], "hold"))
+        arrived = self._gather(round_)
+        gathered = time.monotonic()
+        crash = Crash(
+            airflow=self._airflow,
+            proxy=self._proxy,
+            outage=self._outage,
+            let_go=self._let_go,
+            held=self._held,
+            pids={cell.tag: self._traps[cell.tag].here() or {} for cell in arrived},
+            jobs={cell.tag: self._traps[cell.tag].job_id() or "" for cell in arrived},
+            chance=round_.chance,
+        )
+        for kind in plan.KINDS:
+            if mine := [cell for cell in arrived if cell.kind == kind]:
+                self._send_event(round_, mine)
+                crash(kind, mine)
+        for cell in round_.cells:
+            if cell not in arrived:
+                cell.outcome = "missed"
+                self._let_go(cell)
+        mended = time.monotonic()
+        self._settle(round_)
+        self._judge(round_)
+        self._proxy.clear()
+        words = ", ".join(f"{cell.point}: {cell.outcome}" for cell in round_.cells if cell.outcome != "ok")
+        self._say(
+            f"{round_.name}: {sum(cell.injected for cell in round_.cells)} faults, "
+            f"{gathered - begun:.0f} s to the points, {mended - gathered:.0f} s of crash, "
+            f"{time.monotonic() - mended:.0f} s to the end; {words or 'all ok'}"
+        )
+        for cell in round_.cells:
+            for trouble in cell.trouble:
+                self._say(f"  !! {cell.tag} ({cell.vendor}): {trouble}")
+
+    def _prepare(self, round_: Round) -> None:
+        """Before the harder outage of the API server, have tasks go on through it, not end after a while."""
+        if round_.number % 2 and any(cell.kind == plan.API_SERVER for cell in round_.cells):
+            self._airflow.env["AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS"] = "1000"
+            self._airflow.restart("scheduler")
+
+    def _gather(self, round_: Round) -> list[Cell]:
+        """Wait until every task stands at its point; return those that do."""
+        limit, look = time.monotonic() + _TO_THE_POINTS, 0.0
+        while time.monotonic() < limit:
+            for cell in round_.cells:
+                self._watch_download(cell)
+            arrived = [cell for cell in round_.cells if self._is_there(cell)]
+            if len(arrived) == len(round_.cells):
+                return arrived
+            if time.monotonic() > look:
+                look = time.monotonic() + 5
+                states = self._states(round_)
+                if all(
+                    states.get(cell.task_id, ("", 0))[0] in _FINAL or cell in arrived for cell in round_.cells
+                ):
+                    return arrived
+            time.sleep(_POLL)
+        return [cell for cell in round_.cells if self._is_there(cell)]
+
+    def _watch_download(self, cell: Cell) -> None:
+        if cell.point != plan.LANDING or cell.tag in self._held:
+            return
+        if job := self._traps[cell.tag].job_id():
+            self._held[cell.tag] = self._proxy.add(Rule(["/cdn/", job], "hold", share=0.5))
+
+    def _is_there(self, cell: Cell) -> bool:
+        if self._traps[cell.tag].here() is None:
+            return False
+        if cell.point in plan.HELD_BY_PROXY:
+            return cell.tag in self._held and self._held[cell.tag].held.is_set()
+        return True
+
+    def _send_event(self, round_: Round, arrived: list[Cell]) -> None:
+        """Let the event go at the last moment, so that the crash meets it on its way."""
+        for cell in arrived:
+            # A worker is killed when it has picked the event up; a reset needs its rule first.
+            if cell.point == plan.EVENT and cell.kind not in (plan.WORKER, plan.RESET):
+                trap = self._traps[cell.tag]
+                trap.let_go()
+                limit = time.monotonic() + 5
+                while "event sent" not in trap.steps() and time.monotonic() < limit:
+                    time.sleep(0.01)
+                time.sleep(round_.chance.choice([0.0, 0.1, 0.5, 1.0]))
+
+    def _let_go(self, cell: Cell) -> None:
+        trap = self._traps[cell.tag]
+        trap.let_go()
+        if (rule := self._held.get(cell.tag)) is not None:
+            self._proxy.release(rule, cut=rule.cut)
+        if cell.point == plan.DEFERRED and (job := trap.job_id()) is not None:
+            self._simulator.end(job)
+
+    def _settle(self, round_: Round) -> None:
+        """Wait for the tasks, and attend to those that fail, until all have ended."""
+        limit = time.monotonic() + _TO_THE_END
+        open_ = list(round_.cells)
+        attended: dict[str, int] = {}
+        while open_ and time.monotonic() < limit:
+            states = self._states(round_)
+            for cell in list(open_):
+                state, tried = states.get(cell.task_id, ("", 0))
+                if state not in _FINAL or tried <= attended.get(cell.tag, 0):
+                    continue
+                if state == "success":
+                    open_.remove(cell)
+                elif len([one for one in cell.steps if one.startswith("attended")]) >= 3:
+                    cell.trouble.append(f"still {state}: {self._person.last_words(cell)}")
+                    open_.remove(cell)
+                else:
+                    cell.steps.append(f"attended try {tried}")
+                    self._person.attend(cell, self._traps[cell.tag].steps())
+                    attended[cell.tag] = tried
+            time.sleep(0.5)
+        for cell in open_:
+            cell.outcome = "STUCK"
+            state, tried = self._states(round_).get(cell.task_id, ("", 0))
+            cell.trouble.append(f"is {state}, try {tried}: {self._traps[cell.tag].steps()}")
+
+    def _states(self, round_: Round) -> dict[str, tuple[str, int]]:
+        try:
+            found = self._airflow.task_instances(DAG_ID, round_.cells[0].run_id)
+        except (ApiError, requests.RequestException):
+            return {}
+        return {one["task_id"]: (one["state"] or "", one["try_number"]) for one in found}
+
+    def _judge(self, round_: Round) -> None:
+        entries = self.books.by_tag(cell.tag for cell in round_.cells)
+        for cell in round_.cells:
+            if cell.outcome == "STUCK":
+                continue
+            mine = entries[cell.tag]
+            if [entry.state for entry in mine] != ["settled"]:
+                cell.trouble.append(f"the books say {[(entry.task_id, entry.state) for entry in mine]}")
+            elif not cell.trouble:
+                cell.trouble += judge_file(self._airflow, cell, mine[0].task_id, self._plays)
+            if not cell.outcome:
+                applies = cell.injected or (cell.kind, cell.point) != (plan.WORKER, plan.DEFERRED)
+                cell.outcome = "ok" if applies else NOT_APPLICABLE
+            if cell.trouble:
+                cell.outcome = f"TROUBLE ({cell.outcome})"
+            elif not cell.injected and cell.outcome == "ok":
+                cell.outcome = "missed"

@@ -1,0 +1,318 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""The paid call goes wrong in every way a network and a vendor have: what was sent, and what was billed."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from vidgen_wire import KEYLESS, PROMPT, VENDORS, MakeAccount, SimClock, billed, posts, submit
+
+from airflow_provider_vidgen.errors import (
+    BadCredentials,
+    InsufficientFunds,
+    InvalidRequest,
+    NotSent,
+    PermissionDenied,
+    RateLimited,
+    SubmitOutcomeUnknown,
+    SubmitRefused,
+    VendorUnavailable,
+    VidgenError,
+)
+from airflow_provider_vidgen.simulator import Simulator
+
+IMPATIENT = {"timeout": 0.4}
+#: Nobody can tell from these whether the vendor took the job.
+OPEN: dict[str, dict[str, Any]] = {
+    "reset": {"kind": "reset"},
+    "closed": {"kind": "close"},
+    "no answer": {"kind": "hang"},
+    "slow header": {"kind": "slow_header", "seconds": 1.0},
+    "cut JSON": {"kind": "truncated"},
+    "cut chunk": {"kind": "chunked_cut"},
+    "too short": {"kind": "long_length"},
+    "empty": {"kind": "empty"},
+    "HTML": {"kind": "html"},
+    "408": {"kind": "status", "status": 408},
+    "500": {"kind": "status", "status": 500, "body": {"code": 500, "message": "internal"}},
+    "502": {"kind": "status", "status": 502, "body": "<html>Bad Gateway</html>"},
+    "503 of a proxy": {"kind": "status", "status": 503, "body": "<html>Unavailable</html>"},
+    "504": {"kind": "status", "status": 504},
+    "520": {"kind": "status", "status": 520},
+    "500 in the body": {"kind": "status", "status": 200, "body": {"code": 500, "message": "internal"}},
+    "no id": {"kind": "status", "status": 200, "body": {"code": 200, "data": {}}},
+    "a list": {"kind": "status", "status": 200, "body": []},
+    "redirect": {"kind": "redirect", "status": 307},
+}
+
+
+@pytest.mark.parametrize("vendor", KEYLESS)
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("case", OPEN)
+def test_an_open_outcome_is_one_request_and_at_most_one_bill(
+    case: str, when: str, vendor: str, vendors: Simulator, account: MakeAccount, clock: SimClock
+) -> None:
+    vendors.fault(**OPEN[case], when=when, vendor=vendor, route="create", times=None)
+    with pytest.raises(SubmitOutcomeUnknown):
+        submit(account(vendor, extra=IMPATIENT))
+    assert posts(vendors) == len(vendors.requests()) == 1
+    assert billed(vendors) == (1 if when == "after" else 0)
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("case", OPEN)
+def test_apimart_takes_the_resent_request_once(
+    case: str, when: str, vendors: Simulator, account: MakeAccount
+) -> None:
+    vendors.fault(**OPEN[case], when=when, vendor="apimart", route="create")
+    submission = submit(account("apimart", extra=IMPATIENT))
+    (entry,) = vendors.ledger().entries
+    assert entry.task_id == submission.job.task_id
+    sent = vendors.requests()
+    assert len(sent) == 2
+    assert len({visit.body for visit in sent}) == len({visit.headers["Idempotency-Key"] for visit in sent}) == 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_apimart_that_stays_silent_is_unknown_after_four_requests(
+    when: str, vendors: Simulator, account: MakeAccount
+) -> None:
+    vendors.fault("reset", when=when, vendor="apimart", route="create", times=None)
+    with pytest.raises(SubmitOutcomeUnknown):
+        submit(account("apimart"))
+    assert posts(vendors) == 4
+    assert billed(vendors) == (1 if when == "after" else 0)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_apimart_still_at_work_on_the_key_ends_in_its_job(
+    when: str, vendors: Simulator, account: MakeAccount
+) -> None:
+    body = {"error": {"code": 409, "message": "in flight"}}
+    vendors.fault("status", status=409, body=body, when=when, vendor="apimart", route="create", times=2)
+    submit(account("apimart"))
+    assert billed(vendors) == 1
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize(
+    "kind", [{"kind": "slow_body", "seconds": 1.2}, {"kind": "gzip"}, {"kind": "content_type"}]
+)
+def test_a_whole_reply_counts_however_it_came(
+    kind: dict[str, Any], vendor: str, vendors: Simulator, account: MakeAccount
+) -> None:
+    # The slow one takes longer than the patience for a single byte, but never stalls for so long.
+    vendors.fault(**kind, when="after", vendor=vendor, route="create")
+    submission = submit(account(vendor, extra=IMPATIENT))
+    assert submission.job.task_id == vendors.ledger().entries[0].task_id
+    assert posts(vendors) == 1
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize(
+    "busy",
+    [
+        {"status": 429, "headers": {"Retry-After": "23"}},
+        {"status": 429, "headers": {"Retry-After": "23"}, "body": "<html>slow down</html>"},
+        {"status": 425, "headers": {"Retry-After": "23"}},
+        {"status": 200, "headers": {"Retry-After": "23"}, "body": {"code": 429, "message": "slow"}},
+    ],
+)
+def test_a_full_vendor_is_asked_again_when_it_says_and_bills_once(
+    busy: dict[str, Any], vendor: str, vendors: Simulator, account: MakeAccount, clock: SimClock
+) -> None:
+    vendors.fault("status", **busy, vendor=vendor, route="create", times=2)
+    submit(account(vendor))
+    assert posts(vendors) == 3
+    assert billed(vendors) == 1
+    assert clock.slept == [23, 23]
+
+
+@pytest.mark.parametrize("retry_after", ["none", "seconds", "date"])
+def test_apixos_own_limit_of_jobs_at_a_time_is_met_with_patience(
+    retry_after: str, vendors: Simulator, account: MakeAccount
+) -> None:
+    vendors.options(retry_after=retry_after, concurrent_jobs={"apixo": 1}, job_seconds=5)
+    hook = account("apixo")
+    submit(hook)
+    submit(hook, "another cat")
+    assert billed(vendors) == 2
+
+
+def test_a_vendor_that_stays_full_bills_nothing(vendors: Simulator, account: MakeAccount) -> None:
+    vendors.fault("status", status=429, vendor="apixo", route="create", times=None)
+    with pytest.raises(RateLimited):
+        submit(account("apixo"))
+    assert posts(vendors) == 4
+    assert billed(vendors) == 0
+
+
+@pytest.mark.parametrize("code", ["model_not_found", "no_available_channel"])
+def test_a_503_that_says_it_took_nothing_is_sent_again(
+    code: str, vendors: Simulator, account: MakeAccount
+) -> None:
+    body = {"error": {"code": code, "message": "No available channel for model"}}
+    vendors.fault("status", status=503, body=body, vendor="apixgo", route="create", times=2)
+    submit(account("apixgo"))
+    assert posts(vendors) == 3
+    assert billed(vendors) == 1
+
+
+def test_a_503_that_keeps_saying_so_costs_nothing(vendors: Simulator, account: MakeAccount) -> None:
+    body = {"error": {"code": "model_not_found", "message": "x"}}
+    vendors.fault("status", status=503, body=body, vendor="apixgo", route="create", times=None)
+    with pytest.raises(VendorUnavailable, match="Nothing was spent"):
+        submit(account("apixgo"))
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize("in_body", [False, True])
+@pytest.mark.parametrize(
+    ("code", "words", "error"),
+    [
+        (400, "bad field", SubmitRefused),
+        (400, "Insufficient credits", InsufficientFunds),
+        (401, "bad key", BadCredentials),
+        (402, "no credit", InsufficientFunds),
+        (403, "group not allowed", PermissionDenied),
+        (404, "no such model", SubmitRefused),
+        (422, "bad value", SubmitRefused),
+    ],
+)
+def test_a_refusal_is_one_request_and_no_bill(
+    in_body: bool,
+    code: int,
+    words: str,
+    error: type[VidgenError],
+    vendor: str,
+    vendors: Simulator,
+    account: MakeAccount,
+) -> None:
+    body = {"code": code, "message": words, "data": None}
+    told = {"status": 200 if in_body else code, "body": body}
+    vendors.fault("status", **told, vendor=vendor, route="create", times=None)
+    with pytest.raises(error) as refusal:
+        submit(account(vendor))
+    assert type(refusal.value) is error
+    assert posts(vendors) == 1
+    assert billed(vendors) == 0
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_the_vendors_own_refusals_are_understood(
+    vendor: str, vendors: Simulator, account: MakeAccount
+) -> None:
+    with pytest.raises(InsufficientFunds):
+        submit(account(vendor, password="sim-nofunds"))
+    with pytest.raises(BadCredentials):
+        submit(account(vendor, password="wrong-key"))
+    assert billed(vendors) == 0
+
+
+def test_apixos_refusals_at_http_200_are_refusals(vendors: Simulator, account: MakeAccount) -> None:
+    vendors.options(apixo_errors_at_200=True)
+    with pytest.raises(InsufficientFunds):
+        submit(account("apixo", password="sim-nofunds"))
+    assert posts(vendors) == 1
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_request_that_breaks_the_rules_reaches_nobody(
+    vendor: str, vendors: Simulator, account: MakeAccount
+) -> None:
+    with pytest.raises(InvalidRequest):
+        submit(account(vendor), duration=99, resolution="8k")
+    assert vendors.requests() == []
+
+
+@pytest.mark.parametrize("case", ["reset", "no answer", "504", "cut JSON"])
+def test_the_synchronous_endpoint_is_never_asked_twice(
+    case: str, vendors: Simulator, account: MakeAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_vidgen.vendors.apimodels._P_VIDEO_READ_TIMEOUT", 0.4)
+    vendors.fault(**OPEN[case], when="after", vendor="apimodels", route="p-video", times=None)
+    with pytest.raises(SubmitOutcomeUnknown):
+        submit(account("apimodels", extra=IMPATIENT), f"{PROMPT} [sim:fast]", model="p-video")
+    assert posts(vendors) == billed(vendors) == 1
+
+
+# --- never connected --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        yield int(taken.getsockname()[1])
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """Connections come about, and then nobody says a word."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        yield int(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_refused_connection_is_not_sent_and_tried_again(
+    vendor: str, closed_port: int, account: MakeAccount, clock: SimClock
+) -> None:
+    with pytest.raises(NotSent, match="Nothing was spent"):
+        submit(account(vendor, host=f"http://127.0.0.1:{closed_port}"))
+    assert len(clock.slept) == 3
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_tls_handshake_that_never_ends_is_not_sent(
+    vendor: str, silent_port: int, account: MakeAccount, clock: SimClock
+) -> None:
+    with pytest.raises(NotSent):
+        submit(account(vendor, host=f"https://127.0.0.1:{silent_port}", extra={"timeout": 0.1}))
+    assert len(clock.slept) == 3
+
+
+def test_a_tls_handshake_with_a_plain_server_is_not_sent(vendors: Simulator, account: MakeAccount) -> None:
+    https = vendors.base_url("apixo").replace("http:", "https:")
+    with pytest.raises(NotSent):
+        submit(account("apixo", host=https))
+    assert billed(vendors) == 0
+
+
+def test_a_server_that_takes_the_request_and_says_nothing_is_unknown(
+    silent_port: int, account: MakeAccount, clock: SimClock
+) -> None:
+    with pytest.raises(SubmitOutcomeUnknown):
+        submit(account("apixo", host=f"http://127.0.0.1:{silent_port}", extra={"timeout": 0.1}))
+    assert clock.slept == []
+
+
+def test_a_proxy_that_refuses_is_not_sent(
+    closed_port: int, vendors: Simulator, account: MakeAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port}")
+    monkeypatch.setenv("NO_PROXY", "")
+    with pytest.raises(NotSent):
+        submit(account("apixo", host="http://gw.invalid"))
+
+
+@pytest.mark.parametrize("host", ["http://no-such-name.invalid", f"http://a..{'b' * 70}.example"])
+def test_a_name_that_leads_nowhere_is_not_sent(host: str, account: MakeAccount) -> None:
+    with pytest.raises(NotSent):
+        submit(account("apixo", host=host))
+
+
+def test_a_missing_ca_bundle_is_not_sent(
+    vendors: Simulator, account: MakeAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    https = vendors.base_url("apixo").replace("http:", "https:")
+    with pytest.raises(NotSent):
+        submit(account("apixo", host=https))

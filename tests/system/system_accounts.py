@@ -1,0 +1,45 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""The accounts of the system tests: vendors, good and bad, and a store."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from dev.airflow_settings import free_port
+from dev.local_simulator import LocalSimulator
+
+#: Found nowhere but in the connections, so that a key that leaks is found.
+GOOD_KEY = "sim-marmalade-7Qx2"
+BAD_KEY = "no-marmalade-7Qx2"
+S3_SECRET = "s3-marmalade-7Qx2"
+
+
+def s3_account() -> dict[str, Any]:
+    """The arguments of a client for our S3, but for its URL."""
+    return {"aws_access_key_id": "system", "aws_secret_access_key": S3_SECRET, "region_name": "us-east-1"}
+
+
+def connections(simulator: LocalSimulator, s3: str) -> dict[str, str]:
+    """Return all connections of the system tests as environment variables."""
+
+    def apixo(key: str, host: str = f"{simulator.url}/apixo") -> str:
+        extra = {"vendor": "apixo", "allow_private_urls": True}
+        return json.dumps({"conn_type": "vidgen", "host": host, "password": key, "extra": extra})
+
+    account = s3_account()
+    storage = {
+        "conn_type": "aws",
+        "login": account["aws_access_key_id"],
+        "password": account["aws_secret_access_key"],
+        "extra": {"endpoint_url": s3, "region_name": account["region_name"]},
+    }
+    return {
+        **simulator.connections(GOOD_KEY),
+        "AIRFLOW_CONN_VIDGEN_NO_FUNDS": apixo("sim-nofunds"),
+        "AIRFLOW_CONN_VIDGEN_BAD_KEY": apixo(BAD_KEY),
+        "AIRFLOW_CONN_VIDGEN_UNREACHABLE": apixo(GOOD_KEY, f"http://127.0.0.1:{free_port()}"),
+        "AIRFLOW_CONN_SYSTEM_S3": json.dumps(storage),
+    }

@@ -1,0 +1,98 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""A job survives whatever happens to its task, and is paid once."""
+
+from __future__ import annotations
+
+import psutil  # type: ignore[import-untyped,unused-ignore]
+import pytest
+from airflow_runs import Runs, Task, bill, orders
+
+from airflow_provider_vidgen.simulator import SimulatorClient
+
+DAG = "system_attach"
+
+
+@pytest.fixture(scope="module")
+def killed(runs: Runs, simulator: SimulatorClient) -> dict[str, str]:
+    """The jobs of the two tasks whose processes were killed right after the vendor had accepted them."""
+    jobs = {name: runs.task(DAG, name).wait_for_job() for name in ("killed_task", "killed_worker")}
+    runs.airflow.signal_process(runs.task(DAG, "killed_task").now()["pid"])
+    process = psutil.Process(runs.task(DAG, "killed_worker").now()["pid"])
+    # The executor's worker, which would otherwise report what became of its task.
+    runs.airflow.signal_process(process.ppid())
+    runs.airflow.signal_process(process.pid)
+    return jobs
+
+
+@pytest.fixture(scope="module")
+def cleared_while_deferred(runs: Runs, simulator: SimulatorClient) -> str:
+    task = runs.task(DAG, "deferred")
+    task.wait("deferred")
+    job = task.record()["task_id"]
+    runs.airflow.clear(DAG, task.run_id, "deferred")
+    return str(job)
+
+
+@pytest.fixture(scope="module")
+def cleared_after_delivery(runs: Runs) -> str:
+    task = runs.task(DAG, "delivered")
+    task.ends("success")
+    job = task.record()["task_id"]
+    runs.airflow.clear(DAG, task.run_id, "delivered")
+    return str(job)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_at_once(killed: object, cleared_while_deferred: object, cleared_after_delivery: object) -> None:
+    """What takes time goes on while other tests look at other tasks."""
+
+
+def assert_asked_about_the_same_job(task: Task, job: str, simulator: SimulatorClient) -> None:
+    task.ends("success", try_number=2)
+    assert task.xcom()["task_id"] == job
+    assert f"An earlier try has submitted the job {job}" in task.log(2)
+    assert len(orders(simulator, f"{task.task_id} [sim:stuck]")) == 1
+    assert bill(simulator, job).state == "settled"
+
+
+def test_clearing_a_delivered_task_makes_and_pays_a_new_video(
+    runs: Runs, simulator: SimulatorClient, cleared_after_delivery: str
+) -> None:
+    task = runs.task(DAG, "delivered")
+    task.ends("success", try_number=2)
+    second = task.xcom()["task_id"]
+    assert second != cleared_after_delivery
+    assert "was cleared after the job" in task.log(2)
+    assert [bill(simulator, job).state for job in (cleared_after_delivery, second)] == ["settled", "settled"]
+    assert len(orders(simulator, "a velvet pangolin, delivered")) == 2
+
+
+def test_clearing_a_deferred_task_asks_about_the_same_job(
+    runs: Runs, simulator: SimulatorClient, cleared_while_deferred: str
+) -> None:
+    task = runs.task(DAG, "deferred")
+    task.wait("deferred", try_number=2)
+    simulator.end(cleared_while_deferred)
+    assert_asked_about_the_same_job(task, cleared_while_deferred, simulator)
+
+
+def test_a_killed_task_process_is_retried_on_the_same_job(
+    runs: Runs, simulator: SimulatorClient, killed: dict[str, str]
+) -> None:
+    task, job = runs.task(DAG, "killed_task"), killed["killed_task"]
+    task.wait("running", try_number=2)
+    simulator.end(job)
+    assert_asked_about_the_same_job(task, job, simulator)
+    assert task.ends("success")["try_number"] == 2
+
+
+# Last in the suite's order of waiting: Airflow has to miss the heartbeats of half a minute first.
+def test_a_killed_worker_is_retried_on_the_same_job(
+    runs: Runs, simulator: SimulatorClient, killed: dict[str, str]
+) -> None:
+    task, job = runs.task(DAG, "killed_worker"), killed["killed_worker"]
+    task.wait("running", try_number=2)
+    simulator.end(job)
+    assert_asked_about_the_same_job(task, job, simulator)

@@ -1,0 +1,192 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""The connection form, as a person in a browser sees it.
+
+Needs Debian's ``chromium`` and ``chromium-driver``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from system_accounts import BAD_KEY, GOOD_KEY
+
+from dev.local_airflow import LocalAirflow
+from dev.local_simulator import VENDORS, LocalSimulator
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+    from selenium.webdriver.remote.webelement import WebElement
+
+CONN_ID = "made_in_the_browser"
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-proxy-server",
+    "--window-size=1200,1500",
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    assert chromium, "apt-get install chromium"
+    assert driver, "apt-get install chromium-driver"
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(flag)
+    found = webdriver.Chrome(options=options, service=Service(driver))
+    found.set_page_load_timeout(60)
+    try:
+        yield found
+    finally:
+        found.quit()
+
+
+class Form:
+    """The dialog "Add Connection" of a logged-in user, with our type chosen.
+
+    :param browser: what shows it.
+    :param airflow: whose form it is.
+    """
+
+    def __init__(self, browser: Chrome, airflow: LocalAirflow) -> None:
+        self.browser = browser
+        browser.get(f"{airflow.url}/connections")
+        self.find("input[name=username]").send_keys(airflow.username)
+        self.find("input[name=password]").send_keys(airflow.password)
+        self.find("button[type=submit]").click()
+        self.button("Add Connection").click()
+        self.field("connection_id").send_keys(CONN_ID)
+        self.choose("[role=dialog] input[role=combobox]", "vidgen", "AI video generation")
+        self.find("[role=dialog] input[name=host]")
+
+    def wait(self, look: Any, what: str) -> Any:
+        from selenium.common.exceptions import StaleElementReferenceException
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        waiting = WebDriverWait(self.browser, 30, 0.2, [StaleElementReferenceException])
+        return waiting.until(lambda browser: look(), f"the page shows no {what}")
+
+    def all(self, css: str) -> list[WebElement]:
+        """Return what is to be seen of these."""
+        return [found for found in self.browser.find_elements("css selector", css) if found.is_displayed()]
+
+    def find(self, css: str) -> WebElement:
+        """Wait for an element that can be seen."""
+        found: WebElement = self.wait(lambda: next(iter(self.all(css)), None), css)
+        return found
+
+    def field(self, name: str) -> WebElement:
+        return self.find(f"[role=dialog] [name={name}]")
+
+    def button(self, text: str) -> WebElement:
+        def look() -> WebElement | None:
+            found = [one for one in self.all("button") if one.text.strip() == text and one.is_enabled()]
+            return found[0] if found else None
+
+        found: WebElement = self.wait(look, f"button {text}")
+        return found
+
+    def choose(self, css: str, typed: str, option: str) -> None:
+        """Pick from a list by typing."""
+        self.find(css).send_keys(typed)
+        self.wait(lambda: [one for one in self.options() if one.text == option], option)[0].click()
+
+    def options(self) -> list[WebElement]:
+        return self.all("[role=option]")
+
+    def open_vendors(self) -> None:
+        """Show the vendors to choose from."""
+        from selenium.webdriver.common.keys import Keys
+
+        if not self.options():
+            # The first list is the connection's type; its input is invisible once a value is chosen.
+            _, vendor = self.browser.find_elements("css selector", "[role=dialog] input[role=combobox]")
+            vendor.send_keys(Keys.ARROW_DOWN)
+            self.wait(self.options, "vendors")
+
+    def labels(self) -> list[str]:
+        found = [" ".join(label.text.split()) for label in self.all("[role=dialog] label")]
+        return [label for label in found if label]
+
+    def picture(self, folder: Path, name: str) -> None:
+        """Keep what is to be seen, for a person."""
+        self.browser.save_screenshot(str(folder / f"{name}.png"))
+
+
+@pytest.fixture(scope="module")
+def form(browser: Chrome, airflow: LocalAirflow) -> Form:
+    return Form(browser, airflow)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pictures")
+
+
+def test_the_standard_fields_are_ours_and_the_key_is_hidden(form: Form, pictures: Path) -> None:
+    form.picture(pictures, "standard")
+    assert form.labels() == ["Connection ID *", "Connection Type *", "Description", "Base URL", "API key"]
+    key, host = form.field("password"), form.field("host")
+    assert key.get_attribute("type") == "password"
+    assert key.get_attribute("placeholder") == "the key from the vendor's console"
+    assert str(host.get_attribute("placeholder")).startswith("empty for the vendor's own")
+
+
+def test_the_vendor_is_one_of_four_and_the_only_field_that_must_be_set(form: Form, pictures: Path) -> None:
+    form.button("Extra Fields").click()
+    form.find("[role=dialog] [name=element_model]")
+    form.picture(pictures, "extra")
+    required = [label for label in form.labels() if label.endswith("*")]
+    assert required == ["Connection ID *", "Connection Type *", "Vendor *"]
+    form.open_vendors()
+    assert [option.text for option in form.wait(form.options, "vendors")] == list(VENDORS)
+    form.picture(pictures, "vendors")
+
+
+def test_what_the_form_saves_is_a_connection_that_the_test_button_judges(
+    form: Form, pictures: Path, airflow: LocalAirflow, simulator_process: LocalSimulator
+) -> None:
+    form.open_vendors()
+    next(option for option in form.options() if option.text == "apixo").click()
+    # The simulator is on loopback, where the key goes only if that is allowed.
+    form.browser.execute_script(
+        "arguments[0].click()", form.browser.find_element("name", "element_allow_private_urls")
+    )
+    form.button("Standard Fields").click()
+    form.field("host").send_keys(f"{simulator_process.url}/apixo")
+    form.field("password").send_keys(GOOD_KEY)
+    form.picture(pictures, "filled")
+    form.button("Save").click()
+    form.wait(lambda: not form.all("[role=dialog]"), "end of the dialog")
+    saved = airflow.api("GET", f"/connections/{CONN_ID}")
+    assert (saved["conn_type"], saved["host"]) == ("vidgen", f"{simulator_process.url}/apixo")
+    extra = json.loads(saved["extra"])
+    assert (extra["vendor"], extra["allow_private_urls"]) == ("apixo", True)
+    for key, works, words in (
+        (GOOD_KEY, True, "Apixo accepts the API key."),
+        (BAD_KEY, False, "was reached, and Apixo refuses the API key (401)."),
+    ):
+        body = {
+            **{name: saved[name] for name in ("connection_id", "conn_type", "host", "extra")},
+            "password": key,
+        }
+        tried = airflow.api("POST", "/connections/test", json=body)
+        assert tried["status"] is works
+        assert tried["message"].endswith(words)

@@ -1,0 +1,184 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""What the unit tests share: a clock, a task's context, good requests, and the vendors' replies."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_provider_vidgen.models import VideoJob
+from airflow_provider_vidgen.transport.settings import ConnectionSettings
+
+if TYPE_CHECKING:
+    from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
+
+KEY = "sk-0123456789abcdef"
+PROMPT = "a lighthouse in a heavy storm"
+NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+LINK = "https://cdn.example.com/v/clip.mp4?sig=s3cret-signature"
+MP4 = b"\0\0\0\x18ftypisom" + bytes(range(256)) * 4
+
+VENDORS = ("apimodels", "apixo", "apixgo", "apimart")
+BASE = {
+    "apimodels": "https://apimodels.app",
+    "apixo": "https://api.apixo.ai",
+    "apixgo": "https://img.apixgo.com",
+    "apimart": "https://api.apimart.ai",
+}
+MODEL = {
+    "apimodels": "grok-video-3",
+    "apixo": "grok-video",
+    "apixgo": "grok-image-video",
+    "apimart": "grok-imagine-1.0-video-apimart",
+}
+CREATE = {
+    "apimodels": f"{BASE['apimodels']}/api/v1/video/generations",
+    "apixo": f"{BASE['apixo']}/api/v1/generateTask/grok-video",
+    "apixgo": f"{BASE['apixgo']}/v1/video/generations",
+    "apimart": f"{BASE['apimart']}/v1/videos/generations",
+}
+STATUS = {
+    "apimodels": f"{BASE['apimodels']}/api/v1/video/generations?task_id=task_1",
+    "apixo": f"{BASE['apixo']}/api/v1/statusTask/grok-video?taskId=task_1",
+    "apixgo": f"{BASE['apixgo']}/v1/video/generations/task_1",
+    "apimart": f"{BASE['apimart']}/v1/tasks/task_1",
+}
+WORDS = {
+    "apimodels": ("processing", "completed", "failed"),
+    "apixo": ("processing", "success", "failed"),
+    "apixgo": ("IN_PROGRESS", "SUCCESS", "FAILURE"),
+    "apimart": ("processing", "completed", "failed"),
+}
+
+
+class Clock:
+    """Time that passes only by sleeping."""
+
+    def __init__(self, start: datetime = NOW) -> None:
+        self.time = start
+        self.slept: list[float] = []
+
+    def now(self) -> datetime:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.time += timedelta(seconds=seconds)
+
+    async def asleep(self, seconds: float) -> None:
+        self.sleep(seconds)
+
+
+class Store(dict[str, Any]):
+    """A task state store in a dict; values go through JSON as in the real one."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return json.loads(self[key]) if key in self else default
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        self[key] = json.dumps(value)
+
+
+class FakeTi:
+    """What the operators use of a task instance."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.max_tries = 2
+        self.map_index = -1
+        self.start_date = NOW
+        self.xcom: dict[str, Any] = {}
+        self.pushed: list[tuple[str, Any]] = []
+        self.__dict__.update(fields)
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcom[key] = value
+        self.pushed.append((key, value))
+
+
+def context(**ti: Any) -> dict[str, Any]:
+    """A fresh context of a task's first try."""
+    return {"ti": FakeTi(**ti), "task_state_store": Store()}
+
+
+def connection(vendor: str, **fields: Any) -> str:
+    """A connection as Airflow's environment variables hold it."""
+    extra = {"vendor": vendor, "model": MODEL[vendor], **fields.pop("extra", {})}
+    return json.dumps({"conn_type": "vidgen", "password": KEY, "extra": extra, **fields})
+
+
+def settings(vendor: str = "apixgo", **fields: Any) -> ConnectionSettings:
+    """Checked settings of an account."""
+    extra = {"vendor": vendor, **fields.pop("extra", {})}
+    return ConnectionSettings.read(
+        "vidgen_default", **{"host": None, "password": KEY, "extra": extra, **fields}
+    )
+
+
+def job(vendor: str = "apixgo", task_id: str = "task_1", base_url: str | None = None) -> VideoJob:
+    """The handle of the job that every fake reply is about."""
+    return VideoJob(
+        vendor=vendor, base_url=base_url or BASE[vendor], model=MODEL[vendor], task_id=task_id
+    )
+
+
+def created(vendor: str) -> dict[str, Any]:
+    """The vendor's documented answer to a submission."""
+    return {
+        "apimodels": {"code": 200, "msg": "success", "data": {"taskId": "task_1", "state": "pending"}},
+        "apixo": {"code": 200, "message": "success", "data": {"taskId": "task_1"}},
+        "apixgo": {"id": "task_1", "task_id": "task_1", "object": "video", "status": "queued", "progress": 0},
+        "apimart": {"code": 200, "data": {"id": "task_1", "status": "submitted", "progress": 0}},
+    }[vendor]
+
+
+def running(vendor: str, **data: Any) -> dict[str, Any]:
+    """A check that finds the job at work."""
+    return status(vendor, WORDS[vendor][0], **data)
+
+
+def finished(vendor: str, link: str = LINK) -> dict[str, Any]:
+    """A check that finds a video."""
+    data: dict[str, dict[str, Any]] = {
+        "apimodels": {"resultUrls": [link]},
+        "apixo": {"resultJson": json.dumps({"resultUrls": [link]})},
+        "apixgo": {"result_url": link, "progress": "100%"},
+        "apimart": {"result": {"videos": [{"url": [link]}]}, "progress": 100},
+    }
+    return status(vendor, WORDS[vendor][1], **data[vendor])
+
+
+def failed(vendor: str, words: str, code: str = "") -> dict[str, Any]:
+    """A check that finds the job ended without a video."""
+    data: dict[str, dict[str, Any]] = {
+        "apimodels": {"failMsg": words, "failCode": code},
+        "apixo": {"failMsg": words, "failCode": code},
+        "apixgo": {"fail_reason": words},
+        "apimart": {"error": {"code": code, "message": words}},
+    }
+    return status(vendor, WORDS[vendor][2], **data[vendor])
+
+
+def status(vendor: str, word: str, **data: Any) -> dict[str, Any]:
+    """The vendor's envelope around a state word."""
+    if vendor in ("apimodels", "apixo"):
+        return {"code": 200, "message": "success", "data": {"taskId": "task_1", "state": word, **data}}
+    if vendor == "apixgo":
+        return {"code": "success", "message": "", "data": {"task_id": "task_1", "status": word, **data}}
+    return {"code": 200, "data": {"id": "task_1", "status": word, **data}}
+
+
+def task_instance(**fields: Any) -> Any:
+    """What a trigger knows of its task."""
+    return SimpleNamespace(
+        **{"dag_id": "d", "task_id": "t", "run_id": "r", "map_index": -1, **fields}
+    )
+
+
+class MakeHook(Protocol):
+    """Makes a hook of a vendor; fields are of its connection."""
+
+    def __call__(self, vendor: str, **fields: Any) -> VideoGenHook: ...

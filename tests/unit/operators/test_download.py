@@ -1,0 +1,168 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""The download operator: links in, manifests out, and never a new video."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests_mock
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from fakes import LINK, MP4, STATUS, context, finished
+
+from airflow_provider_vidgen.operators.video_download import VideoDownloadOperator
+
+OTHER = "https://cdn.example.com/v/other.mp4"
+VIDEO = {
+    "vendor": "apixo",
+    "model": "grok-video",
+    "task_id": "task_1",
+    "state": "succeeded",
+    "result_urls": [LINK],
+    "files": [],
+}
+
+
+@pytest.fixture
+def download(vidgen: Callable[..., None], tmp_path: Path) -> Callable[..., Any]:
+    """Run the operator against a store of results; the folder is the target unless told otherwise."""
+    vidgen("apixo", extra={"allow_private_urls": True})
+
+    def run(replies: dict[str, Any], *, map_index: int = -1, **fields: Any) -> Any:
+        operator = VideoDownloadOperator(
+            **{"task_id": "t", "output_path": f"file://{tmp_path}/", **fields}
+        )
+        with requests_mock.Mocker() as web:
+            for url, reply in replies.items():
+                web.get(url, reply)
+            try:
+                return operator.execute(context(map_index=map_index))
+            finally:
+                assert {sent.method for sent in web.request_history} <= {"GET"}
+
+    return run
+
+
+def test_a_link_lands_with_its_manifest(download: Callable[..., Any], tmp_path: Path) -> None:
+    (file,) = download({LINK: [{"content": MP4}]}, url=LINK, output_path=f"file://{tmp_path}/v.mp4")
+    assert file == {
+        "path": f"file://{tmp_path}/v.mp4",
+        "bytes": len(MP4),
+        "sha256": hashlib.sha256(MP4).hexdigest(),
+        "content_type": "video/mp4",
+        "task_id": None,
+    }
+    assert (tmp_path / "v.mp4").read_bytes() == MP4
+
+
+def test_a_list_of_links_lands_under_names_of_their_own(download: Callable[..., Any], tmp_path: Path) -> None:
+    replies = {LINK: [{"content": MP4}], OTHER: [{"content": MP4 + b"2"}]}
+    first, second = download(replies, url=[LINK, OTHER], output_path=f"file://{tmp_path}/v.mp4")
+    assert (first["path"], second["path"]) == (f"file://{tmp_path}/v-0.mp4", f"file://{tmp_path}/v-1.mp4")
+    assert second["bytes"] == len(MP4) + 1
+
+
+def test_a_retry_finds_what_was_landed_before_also_in_a_folder(
+    download: Callable[..., Any], tmp_path: Path
+) -> None:
+    replies = {LINK: [{"content": MP4}], OTHER: [{"content": MP4 + b"2"}]}
+    assert download(replies, url=[LINK, OTHER]) == download(replies, url=[LINK, OTHER])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_video_lands_named_after_its_job(download: Callable[..., Any], tmp_path: Path) -> None:
+    (file,) = download(
+        {LINK: [{"content": MP4}]},
+        video=VIDEO,
+        output_path=f"file://{tmp_path}/{{vendor}}/{{model}}/{{task_id}}-{{map_index}}.{{ext}}",
+        map_index=3,
+    )
+    assert file["path"] == f"file://{tmp_path}/apixo/grok-video/task_1-3.mp4"
+    assert file["task_id"] == "task_1"
+
+
+def test_a_dead_link_of_a_video_is_asked_for_anew(download: Callable[..., Any]) -> None:
+    replies = {
+        LINK: [{"status_code": 403}],
+        STATUS["apixo"]: [{"json": finished("apixo", OTHER)}],
+        OTHER: [{"content": MP4}],
+    }
+    assert download(replies, video=VIDEO)[0]["bytes"] == len(MP4)
+
+
+def test_a_dead_link_alone_is_dead_for_good(download: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(AirflowFailException, match="ResultExpired"):
+        download({LINK: [{"status_code": 410}]}, url=LINK)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_is_down_may_be_up_for_the_next_try(download: Callable[..., Any]) -> None:
+    with pytest.raises(AirflowException, match="no new video is made") as failure:
+        download({LINK: [{"status_code": 503}]}, url=LINK)
+    assert not isinstance(failure.value, AirflowFailException)
+
+
+def test_another_file_is_replaced_only_if_asked(download: Callable[..., Any], tmp_path: Path) -> None:
+    target = tmp_path / "v.mp4"
+    target.write_bytes(MP4 + b"old")
+    path = f"file://{target}"
+    with pytest.raises(AirflowFailException, match="TargetExists"):
+        download({LINK: [{"content": MP4}]}, url=LINK, output_path=path)
+    assert target.read_bytes() == MP4 + b"old"
+    download({LINK: [{"content": MP4}]}, url=LINK, output_path=path, overwrite=True)
+    assert target.read_bytes() == MP4
+
+
+def test_a_video_of_another_vendor_is_landed_and_not_asked_about(download: Callable[..., Any]) -> None:
+    assert download({LINK: [{"content": MP4}]}, video={**VIDEO, "vendor": "apixgo"})
+    with pytest.raises(AirflowFailException, match="must be apixgo"):
+        download({LINK: [{"status_code": 403}]}, video={**VIDEO, "vendor": "apixgo"})
+
+
+@pytest.mark.parametrize("given", [{}, {"url": LINK, "video": VIDEO}])
+def test_either_url_or_video_is_given(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="either url or video"):
+        VideoDownloadOperator(task_id="t", output_path="x", **given)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        {"url": []},
+        {"url": [None]},
+        {"url": 7},
+        {"url": {"a": "b"}},
+        {"video": {}},
+        {"video": {**VIDEO, "result_urls": []}},
+        {"video": {**VIDEO, "result_urls": None}},
+        {"video": "{'vendor': 'apixo'}"},
+        {"video": {"result_urls": [LINK]}},
+    ],
+)
+def test_nothing_to_download_is_not_a_success(left: dict[str, Any], download: Callable[..., Any]) -> None:
+    (field,) = left
+    with pytest.raises(AirflowFailException, match=field):
+        download({}, **left)
+
+
+@pytest.mark.parametrize("field", ["url", "video"])
+def test_an_xcom_that_was_never_pushed_is_not_a_success(field: str, vidgen: Callable[..., None]) -> None:
+    vidgen("apixo")
+    operator = VideoDownloadOperator(task_id="t", output_path="x", **{field: "{{ none }}"})  # type: ignore[arg-type]
+    setattr(operator, field, None)  # as the template leaves it
+    with pytest.raises(AirflowFailException, match="nothing to download"):
+        operator.execute(context())
+
+
+def test_text_that_is_no_link_is_refused(download: Callable[..., Any]) -> None:
+    with pytest.raises(AirflowFailException, match="UnsafeLink"):
+        download({}, url=f"['{LINK}']")
+
+
+def test_what_a_dag_author_sets_is_templated() -> None:
+    assert set(VideoDownloadOperator.template_fields) >= {"url", "video", "output_path", "vidgen_conn_id"}

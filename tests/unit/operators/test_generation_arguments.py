@@ -1,0 +1,77 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""What the operator takes, and what of it a Dag author may template."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
+
+TEMPLATED = (
+    "prompt",
+    "model",
+    "duration",
+    "aspect_ratio",
+    "resolution",
+    "image_urls",
+    "continue_from",
+    "style",
+    "routing",
+    "extra",
+    "vidgen_conn_id",
+    "output_path",
+)
+
+
+def test_everything_about_the_video_can_be_templated() -> None:
+    assert set(TEMPLATED) <= set(VideoGenerationOperator.template_fields)
+
+
+def test_every_templated_field_is_an_attribute_that_holds_what_was_given() -> None:
+    given = {name: f"{{{{ params.{name} }}}}" for name in TEMPLATED}
+    operator = VideoGenerationOperator(task_id="t", **given)  # type: ignore[arg-type]
+    assert {name: getattr(operator, name) for name in TEMPLATED} == given
+
+
+def test_templates_are_rendered_inside_lists_and_mappings() -> None:
+    operator = VideoGenerationOperator(
+        task_id="t", prompt="{{ what }} at night", image_urls=["{{ url }}"], extra={"input": {"x": "{{ what }}"}}
+    )
+    operator.render_template_fields({"what": "a cat", "url": "https://example.com/a.png"})  # type: ignore[arg-type]
+    assert operator.prompt == "a cat at night"
+    assert operator.image_urls == ["https://example.com/a.png"]
+    assert operator.extra == {"input": {"x": "a cat"}}
+
+
+def test_the_operator_can_be_mapped() -> None:
+    mapped = VideoGenerationOperator.partial(task_id="t", model="grok-video").expand(prompt=["a", "b"])
+    assert mapped.task_id == "t"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"on_unknown_submit": "retry"},
+        {"on_unknown_submit": None},
+        {"timeout": 0},
+        {"timeout": -1},
+        {"poll_interval": 0},
+        {"poll_interval": -5},
+    ],
+)
+def test_a_wrong_setting_is_found_when_the_dag_is_read(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(ValueError, match=name):
+        VideoGenerationOperator(task_id="t", prompt="x", **wrong)
+
+
+def test_defaults_are_those_of_the_design() -> None:
+    operator = VideoGenerationOperator(task_id="t", prompt="x")
+    assert operator.vidgen_conn_id == "vidgen_default"
+    assert (operator.timeout, operator.poll_interval, operator.use_callback) == (1800, None, False)
+    assert (operator.output_path, operator.on_unknown_submit) == (None, "fail")
+    assert operator.deferrable is False

@@ -1,0 +1,268 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""What becomes of a task when its trigger wakes it: it asks the vendor, and believes nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import requests_mock
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+from fakes import (
+    CREATE,
+    KEY,
+    LINK,
+    MP4,
+    NOW,
+    PROMPT,
+    STATUS,
+    Clock,
+    context,
+    created,
+    failed,
+    finished,
+    running,
+    status,
+)
+
+from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
+from airflow_provider_vidgen.triggers.events import Reason
+
+Deferred = tuple[dict[str, Any], VideoGenerationOperator, dict[str, Any]]
+
+
+def event(reason: str = "ended", **changes: Any) -> dict[str, Any]:
+    return {"v": 1, "reason": reason, "task_id": "task_1", "message": "", **changes}
+
+
+ODD: dict[str, Any] = {
+    "nothing": None,
+    "text": "ended",
+    "a list": [],
+    "an empty object": {},
+    "another version": event(v=99),
+    "no version": {"reason": "ended", "task_id": "task_1"},
+    "another job": event(task_id="task_2"),
+    "an unknown reason": event("daydreaming"),
+    "no reason": {"v": 1, "task_id": "task_1"},
+    "a reason of another type": event(reason=7),  # type: ignore[arg-type]
+}
+
+
+@pytest.fixture
+def deferred(vidgen: Callable[..., None]) -> Callable[..., Deferred]:
+    """A task that has submitted its job and left the worker."""
+
+    def leave(vendor: str = "apixo", **fields: Any) -> Deferred:
+        vidgen(vendor, extra={"allow_private_urls": True})
+        task = context()
+        operator = VideoGenerationOperator(
+            **{"task_id": "t", "prompt": PROMPT, "deferrable": True, "timeout": 900, **fields}
+        )
+        with requests_mock.Mocker() as web:
+            web.post(CREATE[vendor], json=created(vendor))
+            with pytest.raises(TaskDeferred) as left:
+                operator.execute(task)
+        return task, operator, left.value.kwargs or {}
+
+    return leave
+
+
+def resume(left: Deferred, *replies: Any, event: Any, vendor: str = "apixo") -> Any:
+    """Resume with the vendor answering so; a paid call would have no answer and fail the test."""
+    task, operator, kwargs = left
+    with requests_mock.Mocker() as web:
+        web.get(STATUS[vendor], [r if "exc" in r or "status_code" in r else {"json": r} for r in replies])
+        web.get(LINK, content=MP4)
+        return operator.resume(task, event=event, **kwargs)
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_a_video_is_a_success_whatever_the_trigger_said(
+    reason: str, deferred: Callable[..., Deferred]
+) -> None:
+    left = deferred()
+    result = resume(left, finished("apixo"), event=event(reason))
+    assert result["result_urls"] == [LINK]
+    assert left[0]["ti"].xcom["result_urls"] == [LINK]
+    assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "delivered"
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_an_odd_event_leads_to_a_look_and_a_video_is_believed(
+    case: str, deferred: Callable[..., Deferred], logged: Callable[[], str]
+) -> None:
+    assert resume(deferred(), finished("apixo"), event=ODD[case])["state"] == "succeeded"
+    assert "asking the vendor" in logged()
+
+
+@pytest.mark.parametrize("case", ["ended", *ODD])
+def test_no_event_makes_a_success_of_a_job_that_still_runs(
+    case: str, deferred: Callable[..., Deferred]
+) -> None:
+    left = deferred()
+    with pytest.raises(TaskDeferred) as again:
+        resume(left, running("apixo"), event=ODD.get(case, event()))
+    assert again.value.kwargs == left[2]
+    assert again.value.method_name == "resume"
+    assert "result_urls" not in left[0]["ti"].xcom
+
+
+@pytest.mark.parametrize("case", ["ended", *ODD])
+def test_success_without_a_link_is_never_a_result(case: str, deferred: Callable[..., Deferred]) -> None:
+    with pytest.raises(TaskDeferred):
+        resume(deferred(), status("apixo", "success"), event=ODD.get(case, event()))
+
+
+def test_a_link_that_stays_missing_is_reported_as_paid(deferred: Callable[..., Deferred]) -> None:
+    with pytest.raises(AirflowFailException, match="ResultMissing.*paid for"):
+        resume(deferred(), status("apixo", "success"), event=event("result_missing"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "kind"),
+    [("no", "CONTENT_VIOLATION", AirflowFailException), ("oops", "GENERATION_FAILED", AirflowException)],
+)
+def test_a_failed_job_is_typed_by_what_the_vendor_says_now(
+    words: str, code: str, kind: type[Exception], deferred: Callable[..., Deferred]
+) -> None:
+    left = deferred()
+    with pytest.raises(AirflowException) as failure:
+        resume(left, failed("apixo", words, code), event=event())
+    assert type(failure.value) is kind
+    assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "failed"
+
+
+def test_a_second_resume_brings_the_same_result(deferred: Callable[..., Deferred]) -> None:
+    left = deferred()
+    assert resume(left, finished("apixo"), event=event()) == resume(left, finished("apixo"), event=event())
+
+
+@pytest.mark.parametrize(
+    "down",
+    [{"exc": requests.ConnectTimeout}, {"status_code": 502}, {"status_code": 200, "text": "<html>"}],
+)
+def test_a_vendor_that_is_down_when_the_task_wakes_is_waited_for(
+    down: dict[str, Any], deferred: Callable[..., Deferred]
+) -> None:
+    left = deferred()
+    with pytest.raises(TaskDeferred) as again:
+        resume(left, down, event=event())
+    assert again.value.kwargs == left[2]
+
+
+def test_a_vendor_out_of_reach_for_the_trigger_and_the_worker_ends_the_try(
+    deferred: Callable[..., Deferred],
+) -> None:
+    with pytest.raises(AirflowException, match="StatusUnavailable.*apixo job task_1.*stays attached") as end:
+        resume(deferred(), {"exc": requests.ConnectTimeout}, event=event("unavailable"))
+    assert not isinstance(end.value, AirflowFailException)
+
+
+def test_a_vendor_that_is_down_at_the_deadline_ends_the_try(
+    deferred: Callable[..., Deferred], clock: Clock
+) -> None:
+    left = deferred()
+    clock.sleep(901)
+    with pytest.raises(AirflowException, match="StatusUnavailable"):
+        resume(left, {"exc": requests.ConnectTimeout}, event=event())
+
+
+@pytest.mark.parametrize("reason", ["deadline", "ended", "trouble"])
+def test_the_deadline_is_judged_by_the_clock_and_keeps_the_job(
+    reason: str, deferred: Callable[..., Deferred], clock: Clock
+) -> None:
+    left = deferred()
+    clock.sleep(901)
+    with pytest.raises(AirflowException, match="DeadlineExceeded") as end:
+        resume(left, running("apixo"), event=event(reason))
+    assert not isinstance(end.value, AirflowFailException)
+    assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "submitted"
+
+
+def test_a_deadline_reported_before_its_time_is_waited_for(deferred: Callable[..., Deferred]) -> None:
+    with pytest.raises(TaskDeferred) as again:
+        resume(deferred(), running("apixo"), event=event("deadline"))
+    assert again.value.kwargs is not None
+    assert again.value.kwargs["deadline"] == (NOW + timedelta(seconds=900)).isoformat()
+
+
+def test_a_video_at_the_deadline_is_a_video(deferred: Callable[..., Deferred], clock: Clock) -> None:
+    left = deferred()
+    clock.sleep(10_000)
+    assert resume(left, finished("apixo"), event=event("deadline"))["state"] == "succeeded"
+
+
+def test_a_lost_job_is_lost_only_if_the_worker_finds_it_so_too(deferred: Callable[..., Deferred]) -> None:
+    left = deferred("apixgo")
+    missing = {"status_code": 400, "json": {"code": "task_not_exist"}}
+    with pytest.raises(TaskDeferred):
+        resume(left, missing, event=event(), vendor="apixgo")
+    with pytest.raises(TaskDeferred):
+        resume(left, running("apixgo"), event=event("lost"), vendor="apixgo")
+    with pytest.raises(AirflowFailException, match="JobLost"):
+        resume(left, missing, event=event("lost"), vendor="apixgo")
+    assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "lost"
+
+
+def test_a_job_not_found_at_the_deadline_stays_attached(
+    deferred: Callable[..., Deferred], clock: Clock
+) -> None:
+    left = deferred()
+    clock.sleep(901)
+    with pytest.raises(AirflowException, match="JobNotFound"):
+        resume(left, {"status_code": 404, "json": {}}, event=event())
+    assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "submitted"
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_a_refused_key_ends_retries_and_keeps_the_job(code: int, deferred: Callable[..., Deferred]) -> None:
+    left = deferred()
+    with pytest.raises(AirflowFailException, match="StatusRefused.*asks about the same job"):
+        resume(left, {"status_code": code, "json": {"code": code}}, event=event("refused"))
+    assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "submitted"
+
+
+def test_the_file_is_landed_by_the_worker_that_resumes(
+    deferred: Callable[..., Deferred], tmp_path: Path
+) -> None:
+    result = resume(deferred(output_path=f"file://{tmp_path}/"), finished("apixo"), event=event())
+    assert (tmp_path / "task_1-0.mp4").read_bytes() == MP4
+    assert result["files"][0]["bytes"] == len(MP4)
+
+
+def test_a_record_of_a_later_job_is_not_touched(deferred: Callable[..., Deferred]) -> None:
+    task, operator, kwargs = deferred()
+    record = json.loads(task["task_state_store"]["vidgen"])
+    task["task_state_store"].set("vidgen", {**record, "task_id": "task_2"})
+    resume((task, operator, kwargs), finished("apixo"), event=event())
+    assert json.loads(task["task_state_store"]["vidgen"])["phase"] == "submitted"
+
+
+@pytest.mark.parametrize("prompt", [PROMPT, PROMPT + " of " + "waves " * 200])
+def test_prompt_key_and_link_are_in_no_error_and_no_log(
+    prompt: str, deferred: Callable[..., Deferred], logged: Callable[[], str]
+) -> None:
+    left = deferred(prompt=prompt)
+    words = f"cannot make '{prompt}' for {KEY}, see {LINK}"
+    with pytest.raises(AirflowException) as failure:
+        resume(left, failed("apixo", words, "GENERATION_FAILED"), event=event())
+    busy = {"status_code": 503, "json": {"code": 503, "message": words}}
+    with pytest.raises(TaskDeferred) as again:
+        resume(left, busy, event=event())
+    with pytest.raises(AirflowException) as unavailable:
+        resume(left, busy, event=event("unavailable"))
+    cause = failure.value.__cause__
+    shown = [str(failure.value), str(cause), repr(cause), str(unavailable.value), repr(again.value.trigger)]
+    shown += [json.dumps(again.value.trigger.serialize()), logged(), left[0]["task_state_store"]["vidgen"]]
+    for text in shown:
+        for secret in (prompt, PROMPT, KEY, LINK, "s3cret-signature"):
+            assert secret not in text
+    assert "cannot make '" in str(failure.value)

@@ -1,0 +1,488 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""
+A small world in which the real operator, trigger, ledger and client run, and everything else may go wrong.
+
+Real are the operator's execute and resume, the trigger, the attempt, the ledger, the watch and the worker's
+client with its policies. The vendor, Airflow's bookkeeping of tries and its state store are models. A
+process can be killed, or overtaken by another one of the same task, at every point where it touches them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import types
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest import mock
+
+from airflow.sdk.bases.operator import ExecutorSafeguard
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+
+from airflow_provider_vidgen import submission
+from airflow_provider_vidgen.errors import (
+    JobLost,
+    JobNotRecorded,
+    NotSent,
+    StatusUnavailable,
+    SubmitOutcomeUnknown,
+)
+from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
+from airflow_provider_vidgen.ledger import KEY
+from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
+from airflow_provider_vidgen.transport import client as client_module
+from airflow_provider_vidgen.transport.client import WorkerClient
+from airflow_provider_vidgen.transport.settings import ConnectionSettings
+from airflow_provider_vidgen.triggers import video_task
+from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
+from airflow_provider_vidgen.vendors.base import HttpCall, HttpReply
+
+MODELS = {"apixgo": "grok-image-video", "apimart": "grok-imagine-1.0-video-apimart"}
+LINK = "https://cdn.example.com/{}.mp4"
+#: How long the model of the vendor remembers a key: not a moment longer than its file says.
+KEY_MEMORY = timedelta(hours=1)
+RENDERING = timedelta(seconds=60)
+TIMEOUT = 120.0
+#: What a POST may meet: nothing arrives, or the job is taken and the answer gets lost in some way.
+BEFORE = ("not_sent", "429", "402", "400", "timeout_before", "502_before", "409")
+AFTER = ("timeout_after", "500_after", "no_id_after", "html_after")
+GETS = ("unavailable", "502", "404", "nonsense", "401")
+FATES = ("succeeds", "fails", "hangs", "forgotten")
+
+
+class PaidTwice(AssertionError):
+    """A job was accepted while nothing excused the one before it."""
+
+
+class LostVideo(AssertionError):
+    """A paid video never reached the task, although everything went well from some moment on."""
+
+
+class Killed(BaseException):
+    """SIGKILL: nothing catches it."""
+
+
+class _Silent:
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **kwargs: None
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+    async def asleep(self, seconds: float) -> None:
+        self.sleep(seconds)
+
+
+@dataclass
+class Plan:
+    """
+    What goes wrong in one process.
+
+    :param kill_at: the process dies at this point.
+    :param overtake_at: at this point Airflow gives it up and another process runs to its end.
+    :param by_clear: it is given up because a person clears the running task, not for want of heartbeats.
+    :param posts: what each POST meets, ``ok`` after the last.
+    :param gets: what each GET meets, ``ok`` after the last.
+    :param writes: what each write to the store meets: ``ok``, ``refused``, ``lost_answer``.
+    :param unreadable: the store cannot be read.
+    """
+
+    kill_at: int | None = None
+    overtake_at: int | None = None
+    by_clear: bool = False
+    posts: tuple[str, ...] = ()
+    gets: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    unreadable: bool = False
+    fate: str = "succeeds"
+
+
+@dataclass
+class Job:
+    """A job at the vendor; each one is billed when it is accepted."""
+
+    id: str
+    request: str
+    accepted_at: datetime
+    fate: str
+    #: The vendor has told that it ended without a video.
+    told_failed: bool = False
+    #: Why it may be paid for once more, if it may.
+    excuse: str = ""
+
+
+@dataclass
+class Task:
+    """One (mapped) task instance as Airflow keeps it."""
+
+    vendor: str
+    deferrable: bool = True
+    retries: int = 1
+    on_unknown: str = "fail"
+    state: str = "scheduled"
+    try_number: int = 0
+    max_tries: int = 0
+    ti_id: int = 0
+    store: dict[str, str] = field(default_factory=dict)
+    prompt: int = 0
+    jobs: list[Job] = field(default_factory=list)
+    #: The deferral: a serialized trigger, and the arguments of resume.
+    trigger: tuple[str, dict[str, Any]] | None = None
+    resume_with: dict[str, Any] = field(default_factory=dict)
+    event: Any = None
+    #: How the last process ended, as a person sees it.
+    reported: bool = False
+    died: bool = False
+    result: Any = None
+
+    def __post_init__(self) -> None:
+        self.max_tries = self.retries
+
+    @property
+    def phase(self) -> str:
+        return str(json.loads(self.store[KEY])["phase"]) if KEY in self.store else "none"
+
+
+class World:
+    """The vendor, and Airflow."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.tasks: list[Task] = []
+        self.keys: dict[tuple[str, str], tuple[Job, datetime]] = {}
+        self.count = 0
+        self.current: Process | None = None
+        self.steps = 0
+
+    @contextmanager
+    def running(self) -> Iterator[World]:
+        """Put the package into this world."""
+        world = self
+
+        class Hook(VideoGenHook):
+            def __init__(self, vidgen_conn_id: str) -> None:
+                self.vidgen_conn_id = vidgen_conn_id
+                assert world.current is not None
+                self.__dict__["settings"] = world.current.settings
+                self.__dict__["client"] = world.current.client()
+
+            @asynccontextmanager
+            async def async_client(self) -> AsyncIterator[Any]:
+                client = self.client
+
+                async def status(job: Any) -> Any:
+                    return client._status_once(job)
+
+                yield types.SimpleNamespace(settings=self.settings, status=status)
+
+        slow = types.SimpleNamespace(**{**vars(asyncio), "sleep": self.clock.asleep})
+        with ExitStack() as stack:
+            for where, name, value in (
+                (client_module, "utcnow", self.clock.now),
+                (video_task, "utcnow", self.clock.now),
+                (video_task, "asyncio", slow),
+                (video_task, "VideoGenHook", Hook),
+                (submission, "Attempt", functools.partial(submission.Attempt, sleep=self.clock.sleep)),
+                (VideoTaskTrigger, "log", _Silent()),
+                (VideoGenerationOperator, "log", _Silent()),
+                (VideoGenHook, "log", _Silent()),
+                (VideoGenerationOperator, "hook", property(lambda op: Hook(op.vidgen_conn_id))),
+            ):
+                stack.enter_context(mock.patch.object(where, name, value))
+            yield self
+
+    # --- Airflow ----------------------------------------------------------------------------------------
+
+    def run(self, task: Task, plan: Plan) -> None:
+        """A worker takes the task up."""
+        if task.state not in ("scheduled", "woken"):
+            return
+        resuming = task.state == "woken"
+        if not resuming:
+            task.try_number += 1
+            task.reported = task.died = False
+        task.state = "running"
+        Process(self, task, plan).run(resuming)
+
+    def watch(self, task: Task, gets: tuple[str, ...]) -> Any:
+        """A triggerer runs the trigger, built anew from what was stored; it may do so any number of times."""
+        if task.trigger is None:
+            return None
+        process = Process(self, task, Plan(gets=gets))
+        with self._as(process):
+            events = VideoTaskTrigger(**json.loads(json.dumps(task.trigger[1]))).run()
+            try:
+                anext(events).__await__().send(None)
+            except StopIteration as stop:
+                return stop.value.payload
+            raise AssertionError("the trigger waits for something that is not of this world")
+
+    def wake(self, task: Task, event: Any) -> None:
+        """The first event wins, a later one finds nothing to wake."""
+        if task.state == "deferred" and event is not None:
+            task.state, task.event, task.trigger = "woken", event, None
+
+    def clear(self, task: Task) -> None:
+        """A person clears the task while no worker holds it."""
+        # Rule 1: after a success or a report a clear is the wish to pay again.
+        if task.state == "success":
+            self.excuse(task, "cleared after success")
+        elif task.state == "failed" and task.reported:
+            self.excuse(task, "cleared after a report")
+        elif task.died and task.phase in ("delivered", "unknown", "lost"):
+            # Told in the ledger's docstring: the worker's last word was written, and Airflow's was not.
+            self.excuse(task, "cleared after a death between the last word and Airflow's")
+        task.max_tries = task.try_number + task.retries
+        self.anew(task, "scheduled")
+
+    def anew(self, task: Task, state: str) -> None:
+        """Another try: another id, so that an older process has no access any more."""
+        task.ti_id += 1
+        task.state, task.trigger, task.event = state, None, None
+
+    def ended(self, task: Task, error: BaseException | None, *, final: bool) -> None:
+        """A try ended badly: one more, or failed."""
+        cause = error.__cause__ if error is not None else None
+        task.reported = isinstance(cause, SubmitOutcomeUnknown | JobLost | JobNotRecorded)
+        task.died = error is None
+        if not final and task.retries and task.try_number <= task.max_tries:
+            self.anew(task, "scheduled")
+        else:
+            task.state, task.trigger = "failed", None
+
+    @staticmethod
+    def excuse(task: Task, why: str) -> None:
+        for job in task.jobs:
+            job.excuse = job.excuse or why
+
+    @contextmanager
+    def _as(self, process: Process) -> Iterator[None]:
+        before, self.current = self.current, process
+        try:
+            yield
+        finally:
+            self.current = before
+
+    # --- the vendor -------------------------------------------------------------------------------------
+
+    def accept(self, task: Task, call: HttpCall, fate: str, *, outdated: bool) -> Job:
+        """Take a request, and bill it, unless it comes under a key that is remembered."""
+        key = call.headers.get("Idempotency-Key")
+        if key is not None and (task.vendor, key) in self.keys:
+            job, since = self.keys[task.vendor, key]
+            if self.clock.now() - since < KEY_MEMORY:
+                return job
+        request = json.dumps(call.body, sort_keys=True)
+        for earlier in task.jobs:
+            if earlier.excuse or earlier.told_failed or earlier.request != request:
+                continue
+            if task.on_unknown == "resubmit" and (outdated or earlier.id not in task.store.get(KEY, "")):
+                continue  # that risk was accepted
+            raise PaidTwice(f"{earlier} is paid for again by {task}")
+        self.count += 1
+        job = Job(f"task_{self.count}", request, self.clock.now(), fate)
+        task.jobs.append(job)
+        if key is not None:
+            self.keys[task.vendor, key] = (job, self.clock.now())
+        return job
+
+    def state_of(self, job: Job) -> str:
+        ended = self.clock.now() >= job.accepted_at + RENDERING
+        return job.fate if ended and job.fate in ("succeeds", "fails") else "renders"
+
+
+def _settings(vendor: str) -> ConnectionSettings:
+    return ConnectionSettings.read(
+        "vidgen_default",
+        host=None,
+        password="k3y-of-this-world",
+        extra={"vendor": vendor, "model": MODELS[vendor]},
+    )
+
+
+SETTINGS = {vendor: _settings(vendor) for vendor in MODELS}
+
+
+class Process:
+    """One process of one task: a worker, or the triggerer."""
+
+    def __init__(self, world: World, task: Task, plan: Plan) -> None:
+        self.world, self.task, self.plan = world, task, plan
+        self.ti_id = task.ti_id
+        self.max_tries = task.max_tries
+        self.settings = SETTINGS[task.vendor]
+        self._points = 0
+        self._posts, self._gets = iter(plan.posts), iter(plan.gets)
+        self._writes = iter(plan.writes)
+
+    @property
+    def outdated(self) -> bool:
+        return self.ti_id != self.task.ti_id
+
+    @property
+    def holds(self) -> bool:
+        """Whether Airflow still listens to how this process ends."""
+        return not self.outdated and self.task.state == "running"
+
+    def point(self) -> None:
+        """A moment at which this process may die, or be overtaken."""
+        self._points += 1
+        if self._points == self.plan.kill_at:
+            raise Killed
+        if self._points == self.plan.overtake_at and self.holds:
+            if self.plan.by_clear:
+                # Clearing a running task leaves max_tries, see airflow_internals.max_tries.
+                self.world.anew(self.task, "scheduled")
+            else:
+                self.world.ended(self.task, None, final=False)
+            self.world.run(self.task, Plan())
+
+    def client(self) -> WorkerClient:
+        client = WorkerClient(self.settings, now=self.world.clock.now, sleep=self.world.clock.sleep)
+        client._transport = types.SimpleNamespace(submit=self.post, get=self.ask)  # type: ignore[assignment]
+        return client
+
+    # --- a worker ---------------------------------------------------------------------------------------
+
+    def run(self, resuming: bool) -> None:
+        world, task = self.world, self.task
+        operator = VideoGenerationOperator(
+            task_id="make",
+            prompt=f"prompt {task.prompt}",
+            deferrable=task.deferrable,
+            timeout=TIMEOUT,
+            on_unknown_submit=task.on_unknown,  # type: ignore[arg-type]
+        )
+        context: Any = {"ti": self, "task_state_store": self}
+        with world._as(self):
+            try:
+                self.point()
+                if resuming:
+                    result = operator.resume(context, event=task.event, **task.resume_with)
+                else:
+                    result = operator.execute(  # type: ignore[call-arg]
+                        context, VideoGenerationOperator__sentinel=ExecutorSafeguard.sentinel_value
+                    )
+                self.point()
+            except Killed:
+                if self.holds:
+                    world.ended(task, None, final=False)
+            except TaskDeferred as deferral:
+                self._defer(deferral)
+            except (AirflowException, AirflowFailException) as error:
+                if self.holds:
+                    world.ended(task, error, final=isinstance(error, AirflowFailException))
+            except (ConnectionError, PermissionError) as error:
+                # The store's own errors come through as they are, and are retried as any other.
+                if self.holds:
+                    world.ended(task, error, final=False)
+            else:
+                if self.holds:
+                    task.state, task.result = "success", result
+
+    def _defer(self, deferral: TaskDeferred) -> None:
+        try:
+            self.point()
+        except Killed:
+            if self.holds:
+                self.world.ended(self.task, None, final=False)
+            return
+        if self.holds:
+            assert deferral.method_name == "resume"
+            self.task.state = "deferred"
+            self.task.trigger = deferral.trigger.serialize()
+            self.task.resume_with = dict(deferral.kwargs or {})
+
+    # --- the task instance and its state store ----------------------------------------------------------
+
+    map_index = -1
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.point()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.point()
+        if self.plan.unreadable:
+            raise ConnectionError("the API server is away")
+        # Airflow answers "not found" to an outdated id, and its client takes that for "no such key".
+        value = None if self.outdated else self.task.store.get(key)
+        self.point()
+        return default if value is None else json.loads(value)
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        self.point()
+        fault = next(self._writes, "ok")
+        if self.outdated:
+            raise PermissionError("404: no such task instance")
+        if fault == "refused":
+            raise ConnectionError("the API server is away")
+        self.task.store[key] = json.dumps(value)
+        if fault == "lost_answer":
+            raise ConnectionError("the API server went away")
+        self.point()
+
+    # --- the network ------------------------------------------------------------------------------------
+
+    def post(self, call: HttpCall) -> HttpReply:
+        self.point()
+        fault = next(self._posts, "ok")
+        if fault == "not_sent":
+            raise NotSent("no route")
+        if fault == "timeout_before":
+            raise SubmitOutcomeUnknown("no reply")
+        if fault in BEFORE:
+            code = int(fault[:3])
+            return HttpReply(status=code, content=b'{"error": {"message": "no"}}')
+        job = self.world.accept(self.task, call, self.plan.fate, outdated=self.outdated)
+        self.point()
+        if fault == "timeout_after":
+            raise SubmitOutcomeUnknown("no reply")
+        if fault in AFTER:
+            content = {"no_id_after": b"{}", "html_after": b"<html>"}.get(fault, b'{"error": "oops"}')
+            return HttpReply(status=500 if fault == "500_after" else 200, content=content)
+        created: Any = {"task_id": job.id, "status": "queued"}
+        if self.task.vendor == "apimart":
+            created = {"code": 200, "data": [{"task_id": job.id, "status": "submitted"}]}
+        return HttpReply(status=200, content=json.dumps(created).encode())
+
+    def ask(self, call: HttpCall) -> HttpReply:
+        self.point()
+        fault = next(self._gets, "ok")
+        if fault == "unavailable":
+            raise StatusUnavailable("no reply")
+        if fault == "nonsense":
+            return HttpReply(status=200, content=b"<html>")
+        if fault != "ok":
+            return HttpReply(status=int(fault), content=b'{"error": {"message": "no"}}')
+        job = next((job for job in self.task.jobs if job.id == call.path.rpartition("/")[2]), None)
+        if job is None or job.fate == "forgotten":
+            return HttpReply(status=404, content=b'{"error": {"message": "no such task"}}')
+        state = self.world.state_of(job)
+        job.told_failed = job.told_failed or state == "fails"
+        link = LINK.format(job.id)
+        if self.task.vendor == "apimart":
+            word = {"succeeds": "completed", "fails": "failed", "renders": "processing"}[state]
+            data = {"id": job.id, "status": word, "result": {"videos": [{"url": [link]}]}}
+            data["error"] = {"message": "internal error"} if state == "fails" else None
+            body = {"code": 200, "data": data}
+        else:
+            word = {"succeeds": "SUCCESS", "fails": "FAILURE", "renders": "IN_PROGRESS"}[state]
+            data = {"task_id": job.id, "status": word, "result_url": link if state == "succeeds" else ""}
+            data["fail_reason"] = "internal error" if state == "fails" else ""
+            body = {"code": "success", "data": data}
+        self.point()
+        return HttpReply(status=200, content=json.dumps(body).encode())

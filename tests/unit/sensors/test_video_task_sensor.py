@@ -1,0 +1,174 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""The sensor: it waits for a job of somebody else's, and submits nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import requests
+import requests_mock
+from airflow.sdk import PokeReturnValue
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+from fakes import LINK, NOW, STATUS, VENDORS, Clock, context, failed, finished, job, running, status
+
+from airflow_provider_vidgen.sensors.video_task import VideoTaskSensor
+
+Connect = Callable[..., None]
+DOWN = {"exc": requests.ConnectTimeout}
+
+
+def sensor(**fields: Any) -> VideoTaskSensor:
+    return VideoTaskSensor(**{"task_id": "t", "job_id": "task_1", **fields})
+
+
+def poke(vendor: str, reply: Any, task: dict[str, Any] | None = None, **fields: Any) -> Any:
+    return _with(vendor, reply, lambda: sensor(**fields).poke(task or context()))
+
+
+def _with(vendor: str, reply: dict[str, Any], act: Callable[[], Any]) -> Any:
+    with requests_mock.Mocker() as web:
+        web.get(STATUS[vendor], [reply if "exc" in reply or "status_code" in reply else {"json": reply}])
+        result = act()
+    assert {sent.method for sent in web.request_history} == {"GET"}
+    return result
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_poke_finds_the_video_with_the_generations_result(vendor: str, vidgen: Connect) -> None:
+    vidgen(vendor)
+    task = context()
+    found = poke(vendor, finished(vendor), task)
+    assert isinstance(found, PokeReturnValue)
+    assert found.is_done
+    assert found.xcom_value["task_id"] == "task_1"
+    assert found.xcom_value["result_urls"] == [LINK]
+    assert task["ti"].xcom == {"task_id": "task_1", "result_urls": [LINK]}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        running("apixo"),
+        status("apixo", "daydreaming"),
+        status("apixo", "success"),
+        DOWN,
+        {"status_code": 404, "json": {}},
+        {"status_code": 200, "text": "<html>"},
+    ],
+)
+def test_a_poke_that_finds_nothing_yet_goes_on(reply: Any, vidgen: Connect) -> None:
+    vidgen("apixo")
+    assert poke("apixo", reply) is False
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [("CONTENT_VIOLATION", AirflowFailException), ("GENERATION_FAILED", AirflowException)]
+)
+def test_a_failed_job_fails_the_sensor(code: str, kind: type[Exception], vidgen: Connect) -> None:
+    vidgen("apixo")
+    with pytest.raises(AirflowException) as failure:
+        poke("apixo", failed("apixo", "no", code))
+    assert type(failure.value) is kind
+
+
+def test_a_refused_key_ends_retries(vidgen: Connect) -> None:
+    vidgen("apixo")
+    with pytest.raises(AirflowFailException, match="StatusRefused"):
+        poke("apixo", {"status_code": 401, "json": {}})
+
+
+@pytest.mark.parametrize("job_id", [None, "", "  ", 7])
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_sensor_without_a_job_fails_and_asks_nobody(job_id: Any, deferrable: bool, vidgen: Connect) -> None:
+    vidgen("apixo")
+    with requests_mock.Mocker() as web, pytest.raises(AirflowFailException, match="job_id"):
+        waiting = sensor(job_id=job_id, deferrable=deferrable)
+        waiting.execute(context()) if deferrable else waiting.poke(context())
+    assert web.request_history == []
+
+
+def test_the_model_is_the_tasks_the_connections_or_the_documents(vidgen: Connect) -> None:
+    url = "https://api.apixo.ai/api/v1/statusTask/{}?taskId=task_1"
+    for given, in_connection, asked in (
+        ("other", "grok-video", "other"),
+        (None, "mine", "mine"),
+        (None, "", "grok-video"),
+    ):
+        vidgen("apixo", extra={"model": in_connection})
+        with requests_mock.Mocker() as web:
+            web.get(url.format(asked), json=running("apixo"))
+            assert sensor(model=given).poke(context()) is False
+
+
+def test_a_deferrable_sensor_returns_at_once_for_a_finished_job(vidgen: Connect) -> None:
+    vidgen("apixo")
+    task = context()
+    result = _with("apixo", finished("apixo"), lambda: sensor(deferrable=True).execute(task))
+    assert result["result_urls"] == [LINK]
+    assert task["ti"].xcom == {"task_id": "task_1", "result_urls": [LINK]}
+
+
+@pytest.mark.parametrize("reply", [running("apixo"), DOWN])
+def test_a_deferrable_sensor_leaves_the_worker_with_a_deadline_from_its_start(
+    reply: Any, vidgen: Connect
+) -> None:
+    vidgen("apixo")
+    waiting = sensor(deferrable=True, timeout=600, poll_interval=3)
+    with pytest.raises(TaskDeferred) as deferred:
+        _with("apixo", reply, lambda: waiting.execute(context()))
+    left = deferred.value
+    assert left.method_name == "resume"
+    assert left.kwargs == {
+        "job": job("apixo").to_dict(),
+        "submitted_at": NOW.isoformat(),
+        "deadline": (NOW + timedelta(seconds=600)).isoformat(),
+    }
+    assert left.timeout > timedelta(seconds=600)  # type: ignore[operator]
+
+
+def resumed(vidgen: Connect, reply: Any, event: Any) -> Any:
+    vidgen("apixo")
+    kwargs = {
+        "job": job("apixo").to_dict(),
+        "submitted_at": NOW.isoformat(),
+        "deadline": (NOW + timedelta(seconds=600)).isoformat(),
+    }
+    waiting = sensor(deferrable=True)
+    return _with("apixo", reply, lambda: waiting.resume(context(), event=event, **kwargs))
+
+
+def test_a_resumed_sensor_asks_and_hands_on_the_video(vidgen: Connect, clock: Clock) -> None:
+    assert resumed(vidgen, finished("apixo"), None)["result_urls"] == [LINK]
+
+
+def test_a_resumed_sensor_believes_no_event(vidgen: Connect, clock: Clock) -> None:
+    with pytest.raises(TaskDeferred):
+        resumed(vidgen, running("apixo"), {"v": 1, "reason": "ended", "task_id": "task_1"})
+
+
+def test_a_resumed_sensor_ends_at_its_deadline(vidgen: Connect, clock: Clock) -> None:
+    clock.sleep(601)
+    with pytest.raises(AirflowException, match="DeadlineExceeded"):
+        resumed(vidgen, running("apixo"), None)
+
+
+def test_a_resumed_sensor_reports_a_lost_job(vidgen: Connect, clock: Clock) -> None:
+    with pytest.raises(AirflowFailException, match="JobLost"):
+        event = {"v": 1, "reason": "lost", "task_id": "task_1"}
+        resumed(vidgen, {"status_code": 404, "json": {}}, event)
+
+
+def test_a_poking_sensor_runs_through_airflows_own_loop(vidgen: Connect) -> None:
+    vidgen("apixo")
+    task = context()
+    result = _with("apixo", finished("apixo"), lambda: sensor(deferrable=False).execute(task))
+    assert result["result_urls"] == [LINK]
+
+
+def test_what_a_dag_author_sets_is_templated() -> None:
+    assert set(VideoTaskSensor.template_fields) >= {"job_id", "model", "vidgen_conn_id"}

@@ -1,0 +1,170 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""The house stands as it was drawn: imports run downward, files say what they are, and start-up stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import airflow_provider_vidgen
+
+PACKAGE = Path(airflow_provider_vidgen.__file__).parent
+ROOT = PACKAGE.parent
+NAME = PACKAGE.name
+HEADER = (
+    '# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in\n'
+    "# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.\n"
+)
+HTTP = {"requests", "aiohttp", "urllib3", "httpx", "http", "socket"}
+AIRFLOW = {"airflow"}
+
+#: Room -> the rooms of ours it may import from, besides itself.
+BOTTOM = {"models", "errors"}
+MIDDLE = BOTTOM | {"vendors", "polling", "addresses", "redaction"}
+ALLOWED = {
+    "models": set(),
+    "errors": {"models"},
+    "addresses": set(),
+    "redaction": set(),
+    "polling": BOTTOM,
+    "vendors": MIDDLE,
+    "results": {"models"},
+    "ledger": BOTTOM,
+    "transport": MIDDLE,
+    "landing": MIDDLE | {"transport"},
+    "submission": MIDDLE | {"transport", "ledger"},
+}
+PURE = ("models", "errors", "addresses", "redaction", "polling", "vendors", "results", "ledger")
+
+
+def files(*rooms: str) -> list[Path]:
+    found = [PACKAGE / f"{room}.py" for room in rooms if (PACKAGE / f"{room}.py").exists()]
+    return found + [path for room in rooms for path in sorted((PACKAGE / room).rglob("*.py"))]
+
+
+def imports(path: Path, *, typing_too: bool = False) -> Iterator[str]:
+    """All modules a file imports, also inside functions; not what is only for the type checker."""
+    tree = ast.parse(path.read_text())
+    skipped: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not typing_too:
+            skipped |= {id(inner) for inner in ast.walk(node)}
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            assert node.module
+            if node.module == NAME:
+                yield from (f"{NAME}.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def room_of(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if parts[0] == NAME and len(parts) > 1 else None
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_imports_run_downward_only(room: str) -> None:
+    for path in files(room):
+        used = {room_of(module) for module in imports(path, typing_too=True)} - {None, room}
+        assert used <= ALLOWED[room], f"{path} imports {used - ALLOWED[room]}"
+
+
+@pytest.mark.parametrize("room", PURE)
+def test_the_rooms_below_know_neither_airflow_nor_a_network(room: str) -> None:
+    assert files(room)
+    for path in files(room):
+        used = {module.split(".")[0] for module in imports(path, typing_too=True)}
+        assert not used & (HTTP | AIRFLOW), f"{path} imports {used & (HTTP | AIRFLOW)}"
+
+
+def test_the_transport_knows_no_airflow() -> None:
+    for path in files("transport", "submission"):
+        assert "airflow" not in {module.split(".")[0] for module in imports(path)}, path
+
+
+def test_nothing_leans_on_the_simulator() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        if "simulator" not in path.relative_to(PACKAGE).parts:
+            assert "simulator" not in {room_of(module) for module in imports(path)}, path
+
+
+def test_the_simulator_stands_on_its_own() -> None:
+    for path in files("simulator"):
+        rooms = {room_of(module) for module in imports(path)} - {None}
+        assert rooms <= {"simulator"}, f"{path} imports {rooms}"
+
+
+def test_no_module_level_import_is_from_above() -> None:
+    facing = {"hooks", "operators", "sensors", "triggers", "decorators", "links", "plugins", "cli"}
+    for room in ALLOWED:
+        for path in files(room):
+            assert not facing & {room_of(module) or "" for module in imports(path, typing_too=True)}, path
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "operators.video_generation",
+        "operators.video_download",
+        "sensors.video_task",
+        "hooks.video_gen",
+        "get_provider_info",
+    ],
+)
+def test_reading_a_dag_loads_no_http_library_for_our_sake(module: str) -> None:
+    code = (
+        "import sys, airflow.sdk\n"
+        "from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator, PokeReturnValue, conf\n"
+        "before = set(sys.modules)\n"
+        f"import airflow_provider_vidgen.{module}\n"
+        "print(sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(ast.literal_eval(told.stdout.strip().splitlines()[-1]))
+    assert not loaded & {"requests", "aiohttp", "urllib3", "tenacity", "fsspec", "upath"}, loaded
+
+
+def repository_files() -> list[Path]:
+    folders = ("airflow_provider_vidgen", "tests", "example_dags", "dev", "benchmarks")
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def test_every_file_begins_with_its_licence() -> None:
+    assert [str(path) for path in repository_files() if not path.read_text().startswith(HEADER)] == []
+
+
+def test_every_module_of_the_package_says_what_it_is() -> None:
+    silent = [
+        str(path)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if not ast.get_docstring(tree := ast.parse(path.read_text())) and tree.body
+    ]
+    assert silent == []
+
+
+def test_every_public_class_and_function_says_what_it_does() -> None:
+    silent = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        for node in tree.body:
+            if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if not node.name.startswith("_") and not ast.get_docstring(node):
+                silent.append(f"{path.name}:{node.name}")
+    assert silent == []
+
+
+def test_types_are_shipped() -> None:
+    assert (PACKAGE / "py.typed").exists()

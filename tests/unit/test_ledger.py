@@ -1,0 +1,364 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""What a new try does about what earlier tries left, and what it never does about a store it cannot trust."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_vidgen import ledger as ledger_module
+from airflow_provider_vidgen.errors import LedgerUnreadable
+from airflow_provider_vidgen.ledger import (
+    KEY,
+    Action,
+    Decision,
+    Ledger,
+    Phase,
+    Record,
+    decide,
+)
+from airflow_provider_vidgen.models import VideoJob
+from airflow_provider_vidgen.submission import fingerprint
+
+NOW = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+JOB = VideoJob(vendor="apimart", base_url="https://api.example.com", model="m", task_id="task_1")
+
+#: The table of the module's docstring. Tests below hold both the text and the code to it.
+TABLE = {
+    "fresh": ("submit", "submit", "submit"),
+    "submitting": ("report as unknown (*)", "report as unknown (*)", "submit, name what is left"),
+    "submitted": ("ask about the same job", "ask about the same job", "submit, name what is left"),
+    "unknown": ("report again (*)", "submit (*)", "submit, name what is left"),
+    "delivered": ("return the same video", "submit", "submit"),
+    "failed": ("submit", "submit", "submit"),
+    "lost": ("report again", "submit", "submit, name what is left"),
+}
+ACTIONS = {
+    "submit": Action.SUBMIT,
+    "submit, name what is left": Action.SUBMIT,
+    "ask about the same job": Action.REATTACH,
+    "return the same video": Action.RETURN,
+    "report as unknown": Action.STOP,
+    "report again": Action.STOP,
+}
+
+
+class Store(dict[str, Any]):
+    """A state store; values go through JSON as in the real one."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return json.loads(self[key]) if key in self else default
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = json.dumps(value)
+
+
+class Broken:
+    """A store that is out of reach."""
+
+    def get(self, key: str) -> Any:
+        raise ConnectionError("the API server is away")
+
+    def set(self, key: str, value: Any) -> None:
+        raise ConnectionError("the API server is away")
+
+
+def record(phase: Phase = Phase.SUBMITTED, **fields: Any) -> Record:
+    values: dict[str, Any] = {
+        "phase": phase,
+        "fingerprint": "wanted",
+        "vendor": "apimart",
+        "base_url": "https://api.example.com",
+        "model": "m",
+        "idempotency_key": "vidgen-1",
+        "key_since": NOW.isoformat(),
+        "submitted_at": NOW.isoformat(),
+        "deadline": (NOW + HOUR).isoformat(),
+        "max_tries": 2,
+        "task_id": "" if phase in (Phase.FRESH, Phase.SUBMITTING, Phase.UNKNOWN) else "task_1",
+    }
+    return Record(**{**values, **fields})
+
+
+def ledger(value: Any = None, *, max_tries: int = 2, now: datetime = NOW) -> Ledger:
+    store = Store()
+    if value is not None:
+        store.set(KEY, value.to_json() if isinstance(value, Record) else value)
+    return Ledger(store, max_tries=max_tries, now=lambda: now)
+
+
+def resolve(value: Any, *, key_window: timedelta | None = None, **options: Any) -> Decision:
+    return ledger(value, **options).resolve("wanted", on_unknown="fail", key_window=key_window)
+
+
+# --- the table ------------------------------------------------------------------------------------------
+
+
+def test_the_docstring_shows_exactly_this_table() -> None:
+    assert ledger_module.__doc__ is not None
+    shown = {}
+    for line in ledger_module.__doc__.splitlines():
+        name, *cells = [cell for cell in line.split("  ") if cell.strip()] or [""]
+        if name.strip() in TABLE:
+            shown[name.strip()] = tuple(cell.strip() for cell in cells)
+    assert shown == TABLE
+    assert set(TABLE) == {str(phase) for phase in Phase}
+
+
+@pytest.mark.parametrize(
+    ("phase", "what", "key_holds", "on_unknown"),
+    [
+        *itertools.product(
+            Phase, ("retry", "clear", "changed", "clear, changed"), (False, True), ("fail", "resubmit")
+        )
+    ],
+)
+def test_every_case_is_decided_as_the_table_says(
+    phase: Phase, what: str, key_holds: bool, on_unknown: ledger_module.OnUnknown
+) -> None:
+    retry, clear, changed = TABLE[phase]
+    cell = changed if "changed" in what else clear if what == "clear" else retry
+    expected = ACTIONS[cell.removesuffix(" (*)")]
+    if cell.endswith("(*)"):
+        expected = Action.RESEND if key_holds else expected
+        expected = Action.SUBMIT if on_unknown == "resubmit" and not key_holds else expected
+
+    earlier = record(phase)
+    decision = decide(
+        earlier,
+        "other" if "changed" in what else "wanted",
+        cleared="clear" in what,
+        key_holds=key_holds,
+        on_unknown=on_unknown,
+    )
+
+    assert decision.action is expected
+    assert decision.record is earlier
+    assert ("left behind" in decision.why) == cell.endswith("name what is left")
+
+
+def test_a_first_try_submits_without_a_word() -> None:
+    assert resolve(None) == Decision(action=Action.SUBMIT)
+
+
+def test_each_resubmission_of_an_unknown_one_says_that_both_may_be_billed() -> None:
+    decision = ledger(record(Phase.UNKNOWN)).resolve("wanted", on_unknown="resubmit", key_window=None)
+    assert decision.action is Action.SUBMIT
+    assert "both may be billed" in decision.why
+
+
+@pytest.mark.parametrize("phase", [Phase.SUBMITTED, Phase.LOST])
+def test_a_changed_request_names_the_job_it_leaves_behind(phase: Phase) -> None:
+    decision = ledger(record(phase)).resolve("other", on_unknown="fail", key_window=None)
+    assert decision.action is Action.SUBMIT
+    assert "task_1" in decision.why
+
+
+# --- the age of a key -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("age", "window", "action"),
+    [
+        (timedelta(0), HOUR, Action.RESEND),
+        (timedelta(minutes=59), HOUR, Action.RESEND),
+        (HOUR, HOUR, Action.STOP),
+        (timedelta(days=3), HOUR, Action.STOP),
+        (timedelta(0), None, Action.STOP),
+    ],
+)
+@pytest.mark.parametrize("phase", [Phase.SUBMITTING, Phase.UNKNOWN])
+def test_a_key_is_only_trusted_while_the_vendor_remembers_it(
+    phase: Phase, age: timedelta, window: timedelta | None, action: Action
+) -> None:
+    assert resolve(record(phase), now=NOW + age, key_window=window).action is action
+
+
+def test_resending_does_not_make_a_key_younger() -> None:
+    first = record(Phase.UNKNOWN)
+    book = ledger(first, now=NOW + HOUR / 2)
+    again = book.submitting("wanted", JOB, deadline=NOW + HOUR, has_keys=True, resent=first)
+    assert (again.idempotency_key, again.key_since) == (first.idempotency_key, first.key_since)
+    assert again.submitted_at == (NOW + HOUR / 2).isoformat()
+
+
+def test_a_submission_without_a_key_is_never_taken_for_one_with_a_key() -> None:
+    book = ledger()
+    book.submitting("wanted", JOB, deadline=NOW + HOUR, has_keys=False)
+    assert book.resolve("wanted", on_unknown="fail", key_window=HOUR).action is Action.STOP
+
+
+# --- a clear --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("phase", [Phase.UNKNOWN, Phase.DELIVERED, Phase.LOST])
+def test_a_clear_is_a_changed_limit_of_tries(phase: Phase) -> None:
+    assert resolve(record(phase), max_tries=2).action is not Action.SUBMIT
+    assert resolve(record(phase), max_tries=3).action is Action.SUBMIT
+
+
+def test_a_clear_of_a_running_task_is_spent_once_its_job_is_delivered() -> None:
+    store = Store()
+    store.set(KEY, record(Phase.SUBMITTED, max_tries=2).to_json())
+    cleared = Ledger(store, max_tries=3, now=lambda: NOW)
+    found = cleared.resolve("wanted", on_unknown="fail", key_window=None)
+    assert found.action is Action.REATTACH
+    assert found.record is not None
+    cleared.moved(found.record, Phase.DELIVERED)
+    retry = Ledger(store, max_tries=3, now=lambda: NOW)
+    assert retry.resolve("wanted", on_unknown="fail", key_window=None).action is Action.RETURN
+    assert resolve(store.get(KEY), max_tries=4).action is Action.SUBMIT
+
+
+def test_a_clear_that_finds_an_open_submission_is_told_and_the_next_one_submits() -> None:
+    store = Store()
+    store.set(KEY, record(Phase.SUBMITTING, max_tries=2).to_json())
+    for max_tries, action in ((3, Action.STOP), (3, Action.STOP), (4, Action.SUBMIT)):
+        book = Ledger(store, max_tries=max_tries, now=lambda: NOW)
+        decision = book.resolve("wanted", on_unknown="fail", key_window=None)
+        assert decision.action is action
+        if action is Action.STOP and decision.record is not None:
+            book.moved(decision.record, Phase.UNKNOWN)
+
+
+# --- what is written ------------------------------------------------------------------------------------
+
+
+def test_the_record_is_small_and_holds_neither_prompt_nor_key() -> None:
+    store = Store()
+    wanted = fingerprint({"prompt": "A SECRET PLACE"}, path="/v1", conn_id="c")
+    Ledger(store, max_tries=2, now=lambda: NOW).submitting(wanted, JOB, deadline=NOW + HOUR, has_keys=True)
+    assert len(store[KEY]) < 1000
+    assert "SECRET" not in store[KEY]
+    assert store.get(KEY)["v"] == 1
+    assert store.get(KEY)["phase"] == "submitting"
+    assert store.get(KEY)["submitted_at"] == "2026-11-20T03:00:00+00:00"
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_record_is_read_back_as_it_was_written(phase: Phase) -> None:
+    written = record(phase, result_urls=("https://cdn.example.com/a.mp4",))
+    assert ledger(written).read() == written
+
+
+def test_nothing_is_submitted_when_the_intent_cannot_be_written() -> None:
+    book = Ledger(Broken(), max_tries=2, now=lambda: NOW)
+    with pytest.raises(LedgerUnreadable):
+        book.submitting("wanted", JOB, deadline=NOW + HOUR, has_keys=False)
+
+
+# --- what is read ---------------------------------------------------------------------------------------
+
+
+def test_a_store_out_of_reach_is_not_an_empty_one() -> None:
+    with pytest.raises(LedgerUnreadable):
+        Ledger(Broken(), max_tries=2, now=lambda: NOW).resolve("w", on_unknown="resubmit", key_window=HOUR)
+
+
+GOOD = record().to_json()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {**GOOD, "v": 2},
+        {**GOOD, "v": "1"},
+        {**GOOD, "v": True},
+        {name: field for name, field in GOOD.items() if name != "v"},
+        {name: field for name, field in GOOD.items() if name != "fingerprint"},
+        {**GOOD, "phase": "paid"},
+        {**GOOD, "phase": None},
+        {**GOOD, "phase": ["fresh"]},
+        {**GOOD, "max_tries": "2"},
+        {**GOOD, "max_tries": True},
+        {**GOOD, "task_id": 7},
+        {**GOOD, "task_id": ""},
+        {**GOOD, "submitted_at": "yesterday"},
+        {**GOOD, "submitted_at": "2026-11-20T03:00:00"},
+        {**GOOD, "submitted_at": "9999-12-31T23:59:59+00:00"},
+        {**GOOD, "key_since": None},
+        {**GOOD, "result_urls": "https://cdn.example.com/a.mp4"},
+        {**GOOD, "result_urls": [1]},
+        "fresh",
+        ["v", 1],
+        0,
+        False,
+        {},
+    ],
+)
+def test_a_record_that_is_not_ours_stops_the_try(value: Any) -> None:
+    with pytest.raises(LedgerUnreadable):
+        ledger(value).resolve("wanted", on_unknown="resubmit", key_window=HOUR)
+
+
+def test_a_later_field_does_no_harm() -> None:
+    assert resolve({**GOOD, "colour": "blue"}).action is Action.REATTACH
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=6,
+)
+_near_records = st.fixed_dictionaries(
+    {},
+    optional={
+        name: st.just(value)
+        | (st.sampled_from([str(phase) for phase in Phase]) if name == "phase" else _json)
+        for name, value in GOOD.items()
+    },
+)
+
+
+@given(value=_json | _near_records, max_tries=st.integers(), keys=st.booleans(), changed=st.booleans())
+@example(value={**GOOD, "max_tries": 10**400}, max_tries=2, keys=True, changed=False)
+@example(value={**GOOD, "model": "m" * 5_000_000}, max_tries=2, keys=True, changed=False)
+@settings(max_examples=600, deadline=None, derandomize=True)
+def test_any_json_in_the_store_gives_a_decision_or_is_unreadable(
+    value: Any, max_tries: int, keys: bool, changed: bool
+) -> None:
+    book = ledger(value, max_tries=max_tries)
+    try:
+        decision = book.resolve(
+            "other" if changed else "wanted", on_unknown="fail", key_window=HOUR if keys else None
+        )
+    except LedgerUnreadable:
+        return
+    if value is None:
+        assert decision == Decision(action=Action.SUBMIT)
+    else:
+        # Nothing but a whole record of ours ever leads to a submission.
+        assert decision.record == Record.from_json(value)
+
+
+# --- the fingerprint ------------------------------------------------------------------------------------
+
+
+def test_the_fingerprint_knows_body_path_and_account_and_nothing_else() -> None:
+    one = fingerprint({"a": 1, "b": "é"}, path="/p", conn_id="c")
+    assert one == fingerprint({"b": "é", "a": 1}, path="/p", conn_id="c")
+    assert len({
+        one,
+        fingerprint({"a": 2, "b": "é"}, path="/p", conn_id="c"),
+        fingerprint({"a": 1, "b": "é"}, path="/q", conn_id="c"),
+        fingerprint({"a": 1, "b": "é"}, path="/p", conn_id="d"),
+        fingerprint({"a": "1", "b": "é"}, path="/p", conn_id="c"),
+        fingerprint(None, path="/p", conn_id="c"),
+    }) == 6  # fmt: skip
+
+
+def test_a_resolved_record_survives_a_change_of_its_phase() -> None:
+    book = ledger(record())
+    found = book.read()
+    assert found is not None
+    assert replace(book.moved(found, Phase.LOST), updated_at="") == record(Phase.LOST)

@@ -1,0 +1,457 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""One try at one logical request: how often is paid, what is written down, and what a person is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from airflow_provider_vidgen.errors import (
+    ContentRefused,
+    InsufficientFunds,
+    JobLost,
+    JobNotRecorded,
+    LedgerUnreadable,
+    NotSent,
+    RateLimited,
+    SubmitOutcomeUnknown,
+    SubmitToBeResent,
+    SubmitToBeRisked,
+)
+from airflow_provider_vidgen.ledger import KEY, Ledger, OnUnknown
+from airflow_provider_vidgen.models import (
+    Failure,
+    FailureCategory,
+    JobState,
+    JobStatus,
+    Submission,
+    VideoJob,
+    VideoRequest,
+)
+from airflow_provider_vidgen.submission import Attached, Attempt
+from airflow_provider_vidgen.transport.settings import ConnectionSettings
+
+START = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
+MODELS = {"apixgo": "grok-image-video", "apimart": "grok-imagine-1.0-video-apimart"}
+QUEUED = JobStatus(state=JobState.QUEUED, raw_state="queued")
+LINK = "https://cdn.example.com/a.mp4"
+
+
+class Killed(BaseException):
+    """The worker is gone."""
+
+
+class Store(dict[str, Any]):
+    """A state store that can be out of reach, for reading, or for the next so many writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unreadable = False
+        self.refuse: list[bool] = []
+        self.written: list[str] = []
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if self.unreadable:
+            raise ConnectionError("away")
+        return json.loads(self[key]) if key in self else default
+
+    def set(self, key: str, value: Any) -> None:
+        if self.refuse and self.refuse.pop(0):
+            raise ConnectionError("away")
+        self[key] = json.dumps(value)
+        self.written.append(value["phase"])
+
+    @property
+    def phase(self) -> str:
+        return str(self.get(KEY)["phase"])
+
+
+class Client:
+    """An account that counts what is sent and what is billed."""
+
+    def __init__(self, vendor: str) -> None:
+        self.settings = ConnectionSettings.read(
+            "vidgen_default", host=None, password="k3y-of-a-test", extra={"vendor": vendor}
+        )
+        self.answers: list[Any] = []
+        self.keys: list[str | None] = []
+        self.billed: list[str] = []
+        self.before: Callable[[], None] = lambda: None
+
+    @property
+    def posts(self) -> int:
+        return len(self.keys)
+
+    def submit(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Submission:
+        self.before()
+        self.keys.append(idempotency_key)
+        answer = self.answers.pop(0) if self.answers else f"task_{self.posts}"
+        if isinstance(answer, BaseException):
+            raise answer
+        if isinstance(answer, Submission):
+            return answer
+        self.billed.append(answer)
+        return Submission(job=_job(self.settings, answer), status=QUEUED)
+
+
+def _job(settings: ConnectionSettings, task_id: str) -> VideoJob:
+    name = settings.vendor.name
+    return VideoJob(vendor=name, base_url=settings.base_url, model=MODELS[name], task_id=task_id)
+
+
+class Case:
+    """A task instance whose tries are run one by one."""
+
+    def __init__(self, vendor: str = "apixgo", on_unknown: OnUnknown = "fail") -> None:
+        self.store, self.client, self.on_unknown = Store(), Client(vendor), on_unknown
+        self.now, self.max_tries, self.timeout = START, 2, 600.0
+        self.prompt, self.callback = "a lighthouse", None
+        self.said: list[str] = []
+        self.slept: list[float] = []
+        self.before_paying: Callable[[], None] = lambda: None
+
+    def attempt(self) -> Attached:
+        name = self.client.settings.vendor.name
+        attempt = Attempt(
+            self.client,
+            Ledger(self.store, max_tries=self.max_tries, now=lambda: self.now),
+            timeout=self.timeout,
+            on_unknown=self.on_unknown,
+            now=lambda: self.now,
+            warn=self.said.append,
+            before_paying=lambda: self.before_paying(),
+            sleep=self.slept.append,
+        )
+        request = VideoRequest(prompt=self.prompt, model=MODELS[name], callback_url=self.callback)
+        return attempt.attach(request)
+
+    def clear(self) -> None:
+        self.max_tries += 1
+
+
+UNKNOWN = SubmitOutcomeUnknown("no reply came")
+
+# --- the plain way --------------------------------------------------------------------------------------
+
+
+def test_the_intent_is_written_before_the_call_and_the_id_right_after_it() -> None:
+    case = Case()
+    seen: list[str] = []
+    case.client.before = lambda: seen.append(case.store.phase)
+    attached = case.attempt()
+    assert seen == ["submitting"]
+    assert case.store.written == ["submitting", "submitted"]
+    assert (attached.job.task_id, attached.status) == ("task_1", QUEUED)
+    assert (attached.submitted_at, attached.deadline) == (START, START + timedelta(seconds=600))
+
+
+def test_ten_more_tries_ask_about_the_same_job() -> None:
+    case = Case()
+    case.attempt()
+    for _ in range(10):
+        case.now += timedelta(minutes=5)
+        attached = case.attempt()
+        assert (attached.job.task_id, attached.submitted_at, attached.status) == ("task_1", START, None)
+    assert case.client.posts == 1
+
+
+def test_a_larger_timeout_goes_on_waiting_for_the_same_job() -> None:
+    case = Case()
+    case.attempt()
+    case.timeout = 7200.0
+    assert case.attempt().deadline == START + timedelta(hours=2)
+
+
+def test_a_clear_of_a_running_task_asks_about_the_same_job() -> None:
+    case = Case()
+    case.attempt()
+    case.clear()
+    assert case.attempt().job.task_id == "task_1"
+    assert case.client.posts == 1
+
+
+def test_another_place_to_report_to_is_not_another_video() -> None:
+    case = Case()
+    case.attempt()
+    case.callback = "https://airflow.example.com/hook"
+    case.attempt()
+    assert case.client.posts == 1
+
+
+def test_a_changed_request_submits_afresh_and_names_the_job_it_leaves() -> None:
+    case = Case()
+    case.attempt()
+    case.prompt = "another lighthouse"
+    assert case.attempt().job.task_id == "task_2"
+    assert "task_1" in case.said[-1]
+
+
+def test_what_is_checked_before_paying_is_not_checked_for_a_job_that_exists() -> None:
+    case = Case()
+
+    def refuse() -> None:
+        raise RuntimeError("the place is taken")
+
+    case.before_paying = refuse
+    with pytest.raises(RuntimeError):
+        case.attempt()
+    assert (case.client.posts, dict(case.store)) == (0, {})
+    case.before_paying = lambda: None
+    case.attempt()
+    case.before_paying = refuse
+    case.attempt()
+
+
+# --- the vendor took nothing ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error", [NotSent("no route"), RateLimited("429"), InsufficientFunds("402"), ContentRefused("no")]
+)
+def test_after_a_certain_refusal_the_next_try_submits(error: Exception) -> None:
+    case = Case()
+    case.client.answers = [error]
+    with pytest.raises(type(error)):
+        case.attempt()
+    assert case.store.phase == "fresh"
+    case.attempt()
+    assert case.client.billed == ["task_2"]
+
+
+# --- the outcome is unknown -----------------------------------------------------------------------------
+
+
+def test_an_unknown_outcome_is_reported_until_a_clear_submits() -> None:
+    case = Case()
+    case.client.answers = [UNKNOWN]
+    with pytest.raises(SubmitOutcomeUnknown) as first:
+        case.attempt()
+    assert first.value.ends_retries
+    for _ in range(2):
+        with pytest.raises(SubmitOutcomeUnknown) as again:
+            case.attempt()
+        assert type(again.value) is SubmitOutcomeUnknown
+        assert START.isoformat() in str(again.value)
+    assert case.client.posts == 1
+    case.clear()
+    case.attempt()
+    assert case.client.posts == 2
+
+
+def test_a_job_that_an_error_names_is_named_to_the_person() -> None:
+    case = Case()
+    case.client.answers = [SubmitOutcomeUnknown("500", job=_job(case.client.settings, "task_7"))]
+    for _ in range(2):
+        with pytest.raises(SubmitOutcomeUnknown, match="task_7"):
+            case.attempt()
+
+
+def test_a_worker_that_died_in_the_call_is_reported_first_even_to_a_clear() -> None:
+    case = Case()
+    case.client.answers = [Killed()]
+    with pytest.raises(Killed):
+        case.attempt()
+    assert case.store.phase == "submitting"
+    case.clear()
+    with pytest.raises(SubmitOutcomeUnknown):
+        case.attempt()
+    assert case.client.posts == 1
+    case.clear()
+    case.attempt()
+    assert case.client.posts == 2
+
+
+def test_resubmit_retries_by_itself_and_says_so_each_time() -> None:
+    case = Case(on_unknown="resubmit")
+    case.client.answers = [UNKNOWN, UNKNOWN]
+    for _ in range(2):
+        with pytest.raises(SubmitToBeRisked) as error:
+            case.attempt()
+        assert not error.value.ends_retries
+    case.attempt()
+    assert [said for said in case.said if "both may be billed" in said] == case.said
+    assert (len(case.said), case.client.posts) == (2, 3)
+
+
+def test_a_lost_job_is_reported_again_and_submitted_by_a_clear() -> None:
+    case = Case(on_unknown="resubmit")
+    case.attempt()
+    case.store.set(KEY, {**case.store.get(KEY), "phase": "lost"})
+    with pytest.raises(JobLost, match="task_1"):
+        case.attempt()
+    case.clear()
+    assert case.attempt().job.task_id == "task_2"
+
+
+# --- idempotency keys -----------------------------------------------------------------------------------
+
+
+def test_a_vendor_without_keys_is_sent_none() -> None:
+    case = Case()
+    case.attempt()
+    assert case.client.keys == [None]
+    assert case.store.get(KEY)["idempotency_key"] == ""
+
+
+@pytest.mark.parametrize("how", ["retry", "clear"])
+def test_with_a_key_the_same_request_is_sent_under_it_again(how: str) -> None:
+    case = Case("apimart")
+    case.client.answers = [UNKNOWN]
+    with pytest.raises(SubmitToBeResent) as error:
+        case.attempt()
+    assert not error.value.ends_retries
+    if how == "clear":
+        case.clear()
+    case.attempt()
+    first, second = case.client.keys
+    assert first == second
+    assert first is not None
+    assert first.startswith("vidgen-")
+
+
+@pytest.mark.parametrize("error", [NotSent("no route"), RateLimited("429"), InsufficientFunds("402")])
+def test_a_refused_resend_does_not_prove_that_the_first_one_was_not_taken(error: Exception) -> None:
+    case = Case("apimart")
+    case.client.answers = [Killed(), error]
+    for kind in (Killed, type(error)):
+        with pytest.raises(kind):
+            case.attempt()
+    assert case.store.phase == "unknown"
+    case.attempt()
+    assert len(set(case.client.keys)) == 1
+
+
+def test_an_old_key_is_not_trusted_and_resending_does_not_make_it_younger() -> None:
+    case = Case("apimart")
+    case.client.answers = [UNKNOWN, UNKNOWN]
+    with pytest.raises(SubmitToBeResent):
+        case.attempt()
+    case.now += timedelta(minutes=50)
+    with pytest.raises(SubmitToBeResent):
+        case.attempt()
+    case.now += timedelta(minutes=50)
+    with pytest.raises(SubmitOutcomeUnknown) as error:
+        case.attempt()
+    assert error.value.ends_retries
+    assert case.client.posts == 2
+    case.clear()
+    case.attempt()
+    assert len(set(case.client.keys)) == 2
+
+
+def test_a_new_submission_after_a_failure_has_a_key_of_its_own() -> None:
+    case = Case("apimart")
+    case.attempt()
+    case.store.set(KEY, {**case.store.get(KEY), "phase": "failed"})
+    case.attempt()
+    assert len(set(case.client.keys)) == 2
+
+
+# --- the store ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("on_unknown", ["fail", "resubmit"])
+def test_an_unreadable_store_stops_the_try_without_a_submission(on_unknown: OnUnknown) -> None:
+    case = Case(on_unknown=on_unknown)
+    case.store.unreadable = True
+    with pytest.raises(LedgerUnreadable):
+        case.attempt()
+    assert case.client.posts == 0
+
+
+def test_an_intent_that_cannot_be_written_stops_the_try_without_a_submission() -> None:
+    case = Case()
+    case.store.refuse = [True]
+    with pytest.raises(LedgerUnreadable):
+        case.attempt()
+    assert case.client.posts == 0
+
+
+def test_the_id_of_a_paid_job_is_written_with_patience() -> None:
+    case = Case()
+    case.store.refuse = [False, True, True, True, True]
+    assert case.attempt().job.task_id == "task_1"
+    assert case.store.phase == "submitted"
+    assert case.slept == [1, 2, 4, 8]
+    assert all("task_1" in said for said in case.said)
+
+
+def test_a_paid_job_that_cannot_be_written_down_is_named_and_not_paid_again() -> None:
+    case = Case()
+    case.store.refuse = [False, *[True] * 5]
+    with pytest.raises(JobNotRecorded, match="task_1") as error:
+        case.attempt()
+    assert error.value.ends_retries
+    with pytest.raises(SubmitOutcomeUnknown):
+        case.attempt()
+    assert case.client.posts == 1
+
+
+def test_what_the_vendor_said_is_told_even_if_it_cannot_be_written_down() -> None:
+    case = Case()
+    case.client.answers = [UNKNOWN]
+    case.store.refuse = [False, *[True] * 5]
+    with pytest.raises(SubmitOutcomeUnknown, match="no reply came"):
+        case.attempt()
+    assert case.store.phase == "submitting"
+
+
+# --- a synchronous endpoint -----------------------------------------------------------------------------
+
+
+def test_a_result_that_cannot_be_asked_for_again_is_kept() -> None:
+    case = Case()
+    done = JobStatus(state=JobState.SUCCEEDED, raw_state="succeeded", result_urls=(LINK,))
+    case.client.answers = [Submission(job=_job(case.client.settings, ""), status=done)]
+    assert case.attempt().status == done
+    again = case.attempt()
+    assert again.status is not None
+    assert again.status.result_urls == (LINK,)
+    assert case.client.posts == 1
+
+
+def test_a_failure_without_an_id_leaves_nothing_to_ask_about() -> None:
+    case = Case()
+    failure = Failure(category=FailureCategory.INTERNAL)
+    ended = JobStatus(state=JobState.FAILED, raw_state="failed", failure=failure)
+    case.client.answers = [Submission(job=_job(case.client.settings, ""), status=ended)]
+    assert case.attempt().status == ended
+    assert case.store.phase == "failed"
+    assert case.attempt().job.task_id == "task_2"
+
+
+# --- two processes at once ------------------------------------------------------------------------------
+
+
+def test_a_second_process_sees_the_intent_of_the_first_one() -> None:
+    first, second = Case(), Case()
+    second.store = first.store
+
+    def meanwhile() -> None:
+        with pytest.raises(SubmitOutcomeUnknown):
+            second.attempt()
+
+    first.client.before = meanwhile
+    first.attempt()
+    assert first.client.posts + second.client.posts == 1
+
+
+def test_an_outdated_process_reads_nothing_and_cannot_submit() -> None:
+    class Outdated(Store):
+        def get(self, key: str, default: Any = None) -> Any:
+            return default
+
+        def set(self, key: str, value: Any) -> None:
+            raise PermissionError("404: no such task instance")
+
+    case = Case()
+    case.store = Outdated()
+    with pytest.raises(LedgerUnreadable):
+        case.attempt()
+    assert case.client.posts == 0
