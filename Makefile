@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint types unit integration system bench-import browser format clean
+.PHONY: demo chaos test lint types unit integration system bench-import browser format clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -15,6 +15,11 @@ $(READY): pyproject.toml constraints.txt
 # The main job, end to end, on a real Airflow against the simulator. ONCE=1 ends by itself.
 demo: $(READY)
 	@$(BIN)/python -m dev.demo $(if $(ONCE),--once)
+
+# Crashes at every point of a video's way, on a real Airflow; the simulator's books are the judge. A quarter
+# of an hour. CHAOS="--passes 1 --only worker" for a part of it, CHAOS=--help for more.
+chaos: $(READY)
+	@$(BIN)/python -m dev.chaos $(CHAOS)
 
 test: lint types browser
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95

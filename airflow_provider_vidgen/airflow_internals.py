@@ -23,8 +23,8 @@ def max_tries(context: Any) -> int:
     """
     Return Airflow's limit of tries for this task instance.
 
-    A person's clear of a finished task raises it; an automatic retry, a lost worker and the clear of a
-    running task leave it as it was. This is how the two are told apart.
+    A person's clear of a task that is not running raises it, of a deferred one, too; an automatic retry and a
+    lost worker leave it as it was. Clearing a running task mostly leaves it as well.
     """
     return int(context["ti"].max_tries)
 

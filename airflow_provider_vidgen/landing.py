@@ -137,7 +137,8 @@ class Landing:
         try:
             storage = self.target(output_path).fs
         except (ValueError, ImportError) as error:
-            raise _unusable(output_path, f"no storage of this kind is here ({type(error).__name__})") from None
+            why = f"no storage of this kind is installed ({type(error).__name__})"
+            raise _unusable(output_path, why) from None
         if self._overwrite or output_path.endswith("/") or "{" in output_path:
             return
         target = self.target(output_path)

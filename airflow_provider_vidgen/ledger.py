@@ -24,7 +24,7 @@ younger than the vendor's window. Otherwise ``on_unknown_submit="resubmit"`` acc
 and submits.
 
 A clear is known by Airflow's raised limit of tries. It looks the same whether the cleared task had ended, or
-its worker had died in the moment between *delivered*, *unknown* or *lost* and Airflow's own word for it.
+its worker had died, or lost the store, between *delivered*, *unknown* or *lost* and Airflow's word for it.
 
 Two processes of one task at once, as after an outage of Airflow's API: each try has a task instance id of its
 own, and the store gives nothing to an outdated one and refuses its writes. Nothing is submitted before the
@@ -69,10 +69,6 @@ class Phase(StrEnum):
     LOST = "lost"
 
 
-#: Phases that leave nothing behind that may still be billed.
-_SETTLED = (Phase.FRESH, Phase.DELIVERED, Phase.FAILED)
-
-
 class Action(StrEnum):
     """What a new try must do."""
 
@@ -86,11 +82,11 @@ class Action(StrEnum):
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """
-    One submission. Times are ISO 8601, UTC.
+    One submission; times are ISO 8601, UTC.
 
     :param fingerprint: of the final request and the connection, see :func:`.submission.fingerprint`.
     :param idempotency_key: empty for a vendor that knows no such keys.
-    :param key_since: when the key was first sent; the vendor's memory counts from there, so a resend keeps it.
+    :param key_since: when the key was first sent; a resend keeps it, as the vendor counts from there.
     :param deadline: of the try that submitted; a later one counts from submission with its own timeout.
     :param max_tries: Airflow's limit of tries when this was written; a person's clear raises it.
     :param task_id: the vendor's id, empty before it is known.
@@ -131,11 +127,9 @@ class Record:
         if not isinstance(value, Mapping) or type(value.get("v")) is not int or value["v"] != VERSION:
             raise ValueError("not a record of this version")
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
-        urls = known.pop("result_urls", [])
+        urls, tries = known.pop("result_urls", []), known.get("max_tries")
         texts = [field for name, field in known.items() if name not in ("max_tries", "v")]
-        if type(known.get("max_tries")) is not int or not isinstance(urls, list):
-            raise ValueError("fields of another type")
-        if not all(isinstance(text, str) for text in (*texts, *urls)):
+        if type(tries) is not int or type(urls) is not list or {type(t) for t in (*texts, *urls)} != {str}:
             raise ValueError("fields of another type")
         try:
             record = cls(**{**known, "phase": Phase(known["phase"]), "result_urls": tuple(urls)})
@@ -150,12 +144,7 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """
-    What a new try must do.
-
-    :param record: what earlier tries left.
-    :param why: a sentence for the log, empty for a plain first try.
-    """
+    """What a new try must do about what earlier ones left, and why, as a sentence for the log or empty."""
 
     action: Action
     record: Record | None = None
@@ -166,9 +155,8 @@ def decide(
     record: Record | None, wanted: str, *, cleared: bool, key_holds: bool, on_unknown: OnUnknown
 ) -> Decision:
     """
-    Decide what a new try must do. The table is in the module's docstring.
+    Decide what a new try must do: the table above.
 
-    :param record: what earlier tries left.
     :param wanted: the fingerprint of the request as it is now.
     :param cleared: a person cleared the task since the record was written.
     :param key_holds: the vendor takes a request only once under the record's idempotency key.
@@ -183,7 +171,7 @@ def decide(
     left = f"the job {record.task_id}" if record.task_id else "a job of unknown id"
     if record.fingerprint != wanted:
         why = "The request has changed since the last try, so a new job is submitted"
-        if phase not in _SETTLED:
+        if phase not in (Phase.DELIVERED, Phase.FAILED):
             why += f"; {left} at {record.vendor} is left behind and may be billed"
         return so(Action.SUBMIT, why)
     if phase is Phase.SUBMITTED:
@@ -231,14 +219,14 @@ class Ledger:
         except Exception as error:
             what = f"The record of earlier submissions cannot be read ({type(error).__name__})"
             raise LedgerUnreadable(what) from error
-        if value is None:
-            return None
         try:
-            return Record.from_json(value)
+            return None if value is None else Record.from_json(value)
         except ValueError as error:
+            what = (
+                f"The record of earlier submissions ({KEY!r} in the task state store) is not this version's"
+            )
             raise LedgerUnreadable(
-                f"The record of earlier submissions ({KEY!r} in the task state store) is not one this version "
-                "writes; look for a job in the vendor's console before deleting it"
+                f"{what}; look for a job in the vendor's console before deleting it"
             ) from error
 
     def resolve(self, wanted: str, *, on_unknown: OnUnknown, key_window: timedelta | None) -> Decision:
@@ -277,20 +265,19 @@ class Ledger:
         :raises LedgerUnreadable: it could not be recorded, so nothing may be submitted.
         """
         now = self._now().isoformat()
+        key = f"vidgen-{uuid.uuid4().hex}" if has_keys else ""
         record = Record(
             phase=Phase.SUBMITTING,
             fingerprint=wanted,
             vendor=job.vendor,
             base_url=job.base_url,
             model=job.model,
-            idempotency_key=f"vidgen-{uuid.uuid4().hex}" if has_keys else "",
-            key_since=now,
+            idempotency_key=resent.idempotency_key if resent else key,
+            key_since=resent.key_since if resent else now,
             submitted_at=now,
             deadline=deadline.isoformat(),
             max_tries=self._max_tries,
         )
-        if resent is not None:
-            record = replace(record, idempotency_key=resent.idempotency_key, key_since=resent.key_since)
         try:
             return self._write(record)
         except Exception as error:

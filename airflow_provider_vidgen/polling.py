@@ -108,12 +108,9 @@ class Watch:
         self._failures = self._not_found = self._refused = 0
         if status.has_video or status.state in (JobState.FAILED, JobState.CANCELLED):
             return None
-        if status.state is JobState.SUCCEEDED:
-            self._without_link += 1
-            if self._without_link >= _CHECKS_FOR_A_LINK:
-                raise ResultMissing(
-                    "The vendor calls the job finished but gives no usable link", job=self.job
-                )
+        self._without_link = self._without_link + 1 if status.state is JobState.SUCCEEDED else 0
+        if self._without_link >= _CHECKS_FOR_A_LINK:
+            raise ResultMissing("The vendor calls the job finished but gives no usable link", job=self.job)
         self._stop_at_deadline(now, f"The job was still {status.state} ({status.raw_state}) at its deadline")
         return self._next(now)
 

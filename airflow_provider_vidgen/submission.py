@@ -141,10 +141,14 @@ class Attempt:
         except SubmitOutcomeUnknown as error:
             self._note(record, Phase.UNKNOWN, task_id=error.job.task_id if error.job else "")
             raise self._unknown(error, record) from error
-        except SubmitError:
-            # A key that was sent before may have been taken then, whatever became of it now.
+        except SubmitError as error:
             self._note(record, Phase.UNKNOWN if resent else Phase.FRESH)
-            raise
+            if resent is None:
+                raise
+            # A key that was sent before may have been taken then, whatever became of it now.
+            what = f"The outcome of an earlier submission is unknown, and now: {error.what}"
+            still = SubmitOutcomeUnknown(what, code=error.code, words=error.words)
+            raise self._unknown(still, record) from error
         return self._attached(self._record_job(record, submission), submission.status)
 
     def _record_job(self, record: Record, submission: Submission) -> Record:

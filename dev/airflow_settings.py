@@ -28,6 +28,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+#: On SQLite the api-server can stand still for as long as the database's lock is waited for, when many tasks
+#: report at once. Then no component may be taken for dead, or its healthy tasks are started over. For whoever
+#: does not kill components.
+PATIENT = {
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "40",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "40",
+}
+
+
 def password_of(home: Path) -> str:
     """Return the password of the home's one user; the first call invents it and writes it down.
 
@@ -78,7 +87,7 @@ def _core(home: Path, dags_folder: Path, parallelism: int) -> dict[str, str]:
         # The default asks DNS for the full name, which can take seconds on a machine without one.
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
         # Processes wait for a lock as long as this instead of failing with "database is locked".
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=30",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=10",
         "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
         # The database is migrated before any component starts; each of them would check it again.
         "AIRFLOW__DATABASE__CHECK_MIGRATIONS": "False",

@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dev.airflow_rest import ApiError
+from dev.airflow_settings import PATIENT
 from dev.local_airflow import LocalAirflow
 from dev.local_simulator import LocalSimulator
 from dev.probing import Probe, probe
@@ -64,7 +65,7 @@ def main() -> int:
     print("Starting the simulator and Airflow ...", flush=True)
     with (
         LocalSimulator(speed=5, log=home / "simulator.log") as simulator,
-        LocalAirflow(ROOT / "example_dags", home=home / "airflow", parallelism=4) as airflow,
+        LocalAirflow(ROOT / "example_dags", home=home / "airflow", env=PATIENT, parallelism=4) as airflow,
     ):
         connect(airflow, simulator)
         print(f"Airflow: {airflow.url}  user {airflow.username}, password {airflow.password}", flush=True)

@@ -46,7 +46,8 @@ with DAG(dag_id="vidgen_image_to_video", schedule=None, tags=["vidgen"], doc_md=
         deferrable=True,
     )
 
-    @task
+    # Airflow logs what a task returns; links that open the video do not belong there.
+    @task(show_return_value_in_logs=False)
     def each(links: list[str]) -> list[str]:
         return links
 

@@ -46,7 +46,7 @@ with DAG(
         with PRODUCTS.open(newline="") as table:
             return list(csv.DictReader(table))
 
-    @task
+    @task(show_return_value_in_logs=False)
     def write_prompts(products: list[dict[str, str]], params: dict[str, Any]) -> list[dict[str, Any]]:
         return [
             {

@@ -11,7 +11,6 @@ from typing import Any
 
 from airflow_provider_vidgen.errors import VidgenError
 
-
 #: A repeated prompt may have been cut off; so many of its characters are enough to know it by.
 _TELLING = 40
 _SHORTEST = 6

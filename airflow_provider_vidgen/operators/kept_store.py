@@ -27,6 +27,6 @@ class KeptStore:
 
     def set(self, key: str, value: Any) -> None:
         """Write a value that does not expire."""
-        from airflow.sdk import NEVER_EXPIRE
+        from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]
 
         self._store.set(key, value, retention=NEVER_EXPIRE)

@@ -29,7 +29,8 @@ class VideoDownloadOperator(BaseOperator):
         ``{task_id}``, ``{index}``, ``{ext}`` and ``{map_index}`` are filled in, and a path ending in ``/``
         is a folder. (templated)
     :param vidgen_conn_id: Airflow connection of type ``vidgen``, the one that made the video. (templated)
-    :param overwrite: replace another file that is already there. The same file is left alone in any case.
+    :param overwrite: replace a file that is already there. Without it the same video is left alone, and
+        another one refused.
     :return: for each file path, bytes, sha256, content_type and the task_id of its job.
     """
 
@@ -94,10 +95,11 @@ class VideoDownloadOperator(BaseOperator):
             known = isinstance(self.video, Mapping) and {"vendor", "model", "task_id"} <= set(self.video)
             field, links = "video", self.video.get("result_urls") if known else None
             allowed = "must be what a generation returned, with its result_urls"
-        links = list(links) if isinstance(links, Iterable) and not isinstance(links, str | Mapping) else []
-        if not links or not all(isinstance(link, str) for link in links):
+        several = isinstance(links, Iterable) and not isinstance(links, str | Mapping)
+        found: list[str] = list(links) if several else []
+        if not found or not all(isinstance(link, str) for link in found):
             kind = type(getattr(self, field)).__name__
             raise InvalidRequest(
                 "There is nothing to download", [Problem(field=field, value=kind, allowed=allowed)]
             )
-        return links
+        return found

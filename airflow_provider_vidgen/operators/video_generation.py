@@ -204,22 +204,38 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus
     ) -> dict[str, Any]:
         """Land the files if asked to, and hand on the result."""
+        from airflow_provider_vidgen.errors import ResultExpired
         from airflow_provider_vidgen.ledger import Phase
         from airflow_provider_vidgen.results import build_result
 
         files: list[dict[str, Any]] = []
-        if self.output_path:
-            files = self._landing(hook).land(
-                status.result_urls,
-                self.output_path,
-                job=job,
-                map_index=context["ti"].map_index,
-                # A synchronous endpoint may name no job that could be asked about.
-                refresh=(lambda: hook.get_status(job).result_urls) if job.task_id else None,
-            )
+        try:
+            if self.output_path:
+                files = self._land(context, hook, job, status)
+        except ResultExpired:
+            # Nobody can fetch this video any more; only a person's clear may pay for another.
+            self._note(context, job, Phase.LOST)
+            raise
         context["ti"].xcom_push(key="result_urls", value=list(status.result_urls))
-        self._note(context, job, Phase.DELIVERED)
+        try:
+            self._note(context, job, Phase.DELIVERED)
+        except Exception as error:
+            # The video is there. Unrecorded, a later clear returns this one instead of paying for another.
+            self.log.warning("The delivery could not be recorded (%s)", type(error).__name__)
         return build_result(job, status, files)
+
+    def _land(
+        self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus
+    ) -> list[dict[str, Any]]:
+        assert self.output_path is not None
+        return self._landing(hook).land(
+            status.result_urls,
+            self.output_path,
+            job=job,
+            map_index=context["ti"].map_index,
+            # A synchronous endpoint may name no job that could be asked about.
+            refresh=(lambda: hook.get_status(job).result_urls) if job.task_id else None,
+        )
 
     def ended_without_video(self, context: Context, job: VideoJob, status: JobStatus) -> None:
         """Record that the next try may submit afresh."""

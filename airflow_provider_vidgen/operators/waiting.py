@@ -195,15 +195,16 @@ class WaitsForJob:
                 self.log.warning("The vendor could not be asked about %s just now; waiting on", handle)
             elif status.has_video or status.failure is not None:
                 return self.settle(context, hook, handle, status)
-            elif (stop := _stop(handle, status, reason, expired=expired)) is not None:
+            elif (stop := _stop(handle, status, None if odd else reason, expired=expired)) is not None:
                 raise stop
             else:
                 self.log.info("%s is still %s; waiting on", handle, status.state)
             self.wait_deferred(handle, submitted_at=datetime.fromisoformat(submitted_at), deadline=until)
 
 
-def _stop(job: VideoJob, status: JobStatus, reason: Reason, *, expired: bool) -> StatusError | None:
-    from airflow_provider_vidgen.errors import DeadlineExceeded, ResultMissing
+def _stop(job: VideoJob, status: JobStatus, reason: Reason | None, *, expired: bool) -> StatusError | None:
+    """Return why this try has nothing more to wait for; a reason of ``None`` was not understood."""
+    from airflow_provider_vidgen.errors import DeadlineExceeded, ResultMissing, TriggerTrouble
     from airflow_provider_vidgen.models import JobState
     from airflow_provider_vidgen.triggers.events import Reason
 
@@ -213,4 +214,6 @@ def _stop(job: VideoJob, status: JobStatus, reason: Reason, *, expired: bool) ->
         return DeadlineExceeded(
             f"The job was still {status.state} ({status.raw_state}) at its deadline", job=job
         )
+    if reason is Reason.TROUBLE:
+        return TriggerTrouble("The triggerer could not watch the job; its log has the kind of error", job=job)
     return None

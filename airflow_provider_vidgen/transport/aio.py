@@ -13,6 +13,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 from weakref import WeakKeyDictionary
 
 import aiohttp
@@ -44,7 +46,6 @@ async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
             aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=True,
             )
         )
     shared.users += 1
@@ -57,11 +58,14 @@ async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
             await shared.session.close()
 
 
-class _Bearer(aiohttp.BasicAuth):
-    """The API key. As ``auth`` and not as a header, because a .netrc entry would clash with the header."""
+def _proxy_for(url: str) -> str | None:
+    """
+    Return the proxy of the environment, as on workers.
 
-    def encode(self) -> str:
-        return f"Bearer {self.password}"
+    aiohttp would find it by itself, and with it a .netrc entry, which clashes with the key.
+    """
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 async def send(session: aiohttp.ClientSession, settings: ConnectionSettings, call: HttpCall) -> HttpReply:
@@ -70,14 +74,15 @@ async def send(session: aiohttp.ClientSession, settings: ConnectionSettings, cal
 
     :raises StatusUnavailable: no whole reply came.
     """
+    url = url_for(settings, call)
     try:
         async with session.request(
             call.method,
-            url_for(settings, call),
+            url,
             params=dict(call.query),
             data=encode(call),
-            headers=headers_for(call),
-            auth=_Bearer("", settings.api_key),
+            headers={**headers_for(call), "Authorization": f"Bearer {settings.api_key}"},
+            proxy=_proxy_for(url),
             timeout=aiohttp.ClientTimeout(total=settings.timeout),
             allow_redirects=False,
         ) as response:

@@ -27,6 +27,7 @@ SAFE_TO_SUBMIT_AGAIN = (NotSent, RateLimited, VendorUnavailable)
 SAFE_UNDER_A_KEY = (*SAFE_TO_SUBMIT_AGAIN, SubmitOutcomeUnknown, SubmitInFlight)
 
 _ATTEMPTS = 4
+#: A worker is not held longer than this, in seconds, for a vendor that asks to wait.
 _LONGEST_WAIT = 60.0
 
 
@@ -45,15 +46,19 @@ def _retrying(errors: tuple[type[VidgenError], ...], sleep: Callable[[float], No
 
     backoff = tenacity.wait_exponential_jitter(initial=1, max=20, jitter=1)
 
-    def wait(state: tenacity.RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, VidgenError) else None
-        return min(max(backoff(state), asked or 0.0), _LONGEST_WAIT)
+    def stop(state: tenacity.RetryCallState) -> bool:
+        # Coming back sooner than the vendor asks would only be refused again.
+        return state.attempt_number >= _ATTEMPTS or _asked(state) > _LONGEST_WAIT
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(errors),
-        wait=wait,
-        stop=tenacity.stop_after_attempt(_ATTEMPTS),
+        wait=lambda state: max(backoff(state), _asked(state)),
+        stop=stop,
         sleep=sleep,
         reraise=True,
     )
+
+
+def _asked(state: tenacity.RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return (error.retry_after or 0.0) if isinstance(error, VidgenError) else 0.0

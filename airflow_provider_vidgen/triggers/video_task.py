@@ -134,7 +134,7 @@ class VideoTaskTrigger(BaseTrigger):
             async with VideoGenHook(self.vidgen_conn_id).async_client() as client:
                 self.log.warning("%s", await client.cancel(job))
         except VidgenError as error:
-            self.log.warning("%s could not be cancelled: %s", job, error)
+            self.log.warning("%s could not be cancelled: %s", job, error.what)
 
     async def _watch(self, job: VideoJob) -> None:
         async with VideoGenHook(self.vidgen_conn_id).async_client() as client:

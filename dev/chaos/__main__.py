@@ -11,9 +11,11 @@ the simulator's billing ledger is the judge. Ends with 0 only if the promise hel
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +34,9 @@ def main() -> int:
     options.add_argument("--points", nargs="+", metavar="POINT", help="only these, such as after_intent")
     options.add_argument("--outage", type=float, default=30, help="seconds that a server is down")
     options.add_argument("--home", type=Path, help="where everything is kept; else a temporary directory")
+    options.add_argument(
+        "--forgetful", action="store_true", help="the tasks forget their submissions; the promise must break"
+    )
     chosen = options.parse_args()
     points = [point for point in plan.POINTS if not chosen.points or plan.slug(point) in chosen.points]
     if not points:
@@ -42,11 +47,12 @@ def main() -> int:
     say = partial(print, flush=True)
     say(f"Seed {chosen.seed}, {len(rounds)} rounds of {len(points)} points; everything is in {folder}")
     begun = time.monotonic()
-    with stage(folder, outage=chosen.outage, say=say) as runner:
+    with stage(folder, outage=chosen.outage, forgetful=chosen.forgetful, say=say) as runner:
         for round_ in rounds:
             runner.run(round_)
         cells = [cell for round_ in rounds for cell in round_.cells]
         totals = add_up(cells, runner.books.by_tag(cell.tag for cell in cells))
+    (folder / "cells.json").write_text(json.dumps([asdict(cell) for cell in cells], indent=1))
     print(f"\n{matrix(cells)}\n\n{totals_text(totals, time.monotonic() - begun)}")
     return 0 if totals.good else 1
 

@@ -30,6 +30,7 @@ class Totals:
     twice: int = 0
     lost: int = 0
     stuck: int = 0
+    tries_used_up: int = 0
     unknown: int = 0
     untrue: int = 0
     missed: int = 0
@@ -104,6 +105,7 @@ def add_up(cells: list[Cell], entries: dict[str, list[Entry]]) -> Totals:
     totals.missed = sum(cell.outcome == "missed" for cell in cells)
     totals.unknown = sum(cell.unknown for cell in cells)
     totals.untrue = sum("known after all" in text for cell in cells for text in cell.trouble)
+    totals.tries_used_up = sum("failed, cleared" in cell.outcome for cell in cells)
     totals.stuck = sum(cell.outcome == "STUCK" for cell in cells)
     totals.trouble = sum(bool(cell.trouble) for cell in cells)
     everything = [entry for found in entries.values() for entry in found]

@@ -34,9 +34,10 @@ class Person:
         jobs = self._books.jobs_of(cell.tag)
         if phase != "unknown":
             cell.outcome = "failed, cleared"
-            cell.steps.append(f"failed with its record at {phase}: {self.last_words(cell)}")
-            if phase not in ("submitted", "fresh", None):
-                cell.trouble.append(f"failed with its record at {phase}")
+            words = self.last_words(cell)
+            cell.steps.append(f"failed with its record at {phase}: {words}")
+            if "AirflowFailException" in words:
+                cell.trouble.append(f"ended its retries with its record at {phase}: {words}")
         else:
             cell.unknown = True
             cell.outcome = "unknown, adopted" if jobs else "unknown, cleared"

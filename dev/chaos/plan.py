@@ -94,19 +94,15 @@ class Cell:
         """What the video shows; the job of a task that is caught while deferred does not end by itself."""
         return f"{self.tag} a paper boat{' [sim:stuck]' if self.point == DEFERRED else ''}"
 
-    def conf(self, folder: Path) -> dict[str, Any]:
+    def conf(self, folder: Path, forgetful: bool) -> dict[str, Any]:
         """Return what the task has to know."""
+        trap = {"folder": str(folder / "traps"), "tag": self.tag, "point": self.point, "kind": self.kind}
         return {
             **ORDERS[self.vendor],
             "prompt": self.prompt,
             "vidgen_conn_id": f"vidgen_{self.vendor}",
             "output_path": (folder / "videos" / self.tag).as_uri() + "/",
-            "trap": {
-                "folder": str(folder / "traps"),
-                "tag": self.tag,
-                "point": self.point,
-                "kind": self.kind,
-            },
+            "trap": {**trap, "forgetful": forgetful},
         }
 
 

@@ -80,6 +80,7 @@ class Proxy:
         self.down()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_PATIENCE)
+        self._loop.close()
 
     # For the harness
 

@@ -26,6 +26,11 @@ from dev.local_airflow import LocalAirflow
 _TO_THE_POINTS = 180.0
 _TO_THE_END = 420.0
 _POLL = 0.05
+_HEARTBEAT_TIMEOUT = "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"
+_FAILED_HEARTBEATS = "AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS"
+#: Airflow's own are 300 s and 3 heartbeats, at most 5 s apart.
+IMPATIENT = {_HEARTBEAT_TIMEOUT: "12", _FAILED_HEARTBEATS: "3"}
+_PATIENT = {_HEARTBEAT_TIMEOUT: "120", _FAILED_HEARTBEATS: "60"}
 _FINAL = frozenset({"success", "failed", "upstream_failed", "removed"})
 
 
@@ -36,6 +41,7 @@ class Runner:
     :param folder: for traps and videos.
     :param outage: seconds that the API server or the simulator stay down.
     :param plays: decode every video.
+    :param forgetful: the tasks forget what they have submitted, so that the judge has something to find.
     :param say: takes a line on how it goes.
     """
 
@@ -48,6 +54,7 @@ class Runner:
         *,
         outage: float = 30,
         plays: bool = True,
+        forgetful: bool = False,
         say: Callable[[str], None] = print,
     ) -> None:
         self._airflow = airflow
@@ -56,9 +63,11 @@ class Runner:
         self._folder = folder
         self._outage = outage
         self._plays = plays
+        self._forgetful = forgetful
         self._say = say
         self._traps: dict[str, Trap] = {}
         self._held: dict[str, Rule] = {}
+        self._ended: set[str] = set()
         self.books = Books(simulator)
         self._person = Person(airflow, self.books)
         (folder / "traps").mkdir(parents=True, exist_ok=True)
@@ -67,7 +76,7 @@ class Runner:
         """Run one round; what became of it stands in its cells."""
         begun = time.monotonic()
         self._prepare(round_)
-        cells = {cell.task_id: cell.conf(self._folder) for cell in round_.cells}
+        cells = {cell.task_id: cell.conf(self._folder, self._forgetful) for cell in round_.cells}
         run_id = self._airflow.start_run(DAG_ID, conf={"cells": cells}, timeout=90)
         for cell in round_.cells:
             cell.run_id = run_id
@@ -109,9 +118,16 @@ class Runner:
                 self._say(f"  !! {cell.tag} ({cell.vendor}): {trouble}")
 
     def _prepare(self, round_: Round) -> None:
-        """Before the harder outage of the API server, have tasks go on through it, not end after a while."""
-        if round_.number % 2 and any(cell.kind == plan.API_SERVER for cell in round_.cells):
-            self._airflow.env["AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS"] = "1000"
+        """
+        Choose what an outage of the API server does to tasks at work.
+
+        In an odd pass they live through it, as with the times Airflow comes with. Else Airflow gives them up
+        and begins anew, while the first process may still be at work.
+        """
+        patient = round_.number % 2 == 1 and any(cell.kind == plan.API_SERVER for cell in round_.cells)
+        wanted = _PATIENT if patient else IMPATIENT
+        if any(self._airflow.env.get(name) != value for name, value in wanted.items()):
+            self._airflow.env.update(wanted)
             self._airflow.restart("scheduler")
 
     def _gather(self, round_: Round) -> list[Cell]:
@@ -163,7 +179,8 @@ class Runner:
         trap.let_go()
         if (rule := self._held.get(cell.tag)) is not None:
             self._proxy.release(rule, cut=rule.cut)
-        if cell.point == plan.DEFERRED and (job := trap.job_id()) is not None:
+        if cell.point == plan.DEFERRED and cell.tag not in self._ended and (job := trap.job_id()):
+            self._ended.add(cell.tag)
             self._simulator.end(job)
 
     def _settle(self, round_: Round) -> None:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from airflow_provider_vidgen.simulator import SimulatorClient
 from dev.chaos.plan import ORDERS
 from dev.chaos.proxy import Proxy
-from dev.chaos.rounds import Runner
+from dev.chaos.rounds import IMPATIENT, Runner
 from dev.local_airflow import LocalAirflow
 from dev.local_simulator import API_KEY, LocalSimulator
 
@@ -25,7 +25,7 @@ _DAGS = Path(__file__).resolve().parent / "dags"
 _JOB_SECONDS, _SPEED = 50, 10
 #: A scheduler that is gone and a worker that is gone are noticed this soon; the rest is the harness's pace.
 _PACE = {
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "12",
+    **IMPATIENT,
     "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "8",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "8",
     "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "10",
@@ -38,6 +38,7 @@ def stage(
     *,
     outage: float = 30,
     rendering: bool = True,
+    forgetful: bool = False,
     template_dir: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Iterator[Runner]:
@@ -45,7 +46,9 @@ def stage(
     Set everything up, and end every process of it afterwards.
 
     :param folder: for everything that is written.
+    :param outage: seconds that the API server or the simulator stay down.
     :param rendering: make real videos, and decode each one that was landed.
+    :param forgetful: see :class:`~dev.chaos.rounds.Runner`.
     """
     arguments = [
         f"--job-seconds={_JOB_SECONDS}",
@@ -72,7 +75,16 @@ def stage(
             start_timeout=180,
         ) as airflow:
             control = SimulatorClient(simulator.url)
-            yield Runner(airflow, control, proxy, folder, outage=outage, plays=rendering, say=say)
+            yield Runner(
+                airflow,
+                control,
+                proxy,
+                folder,
+                outage=outage,
+                plays=rendering,
+                forgetful=forgetful,
+                say=say,
+            )
 
 
 def _connections(url: str) -> dict[str, str]:

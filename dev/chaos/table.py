@@ -22,7 +22,7 @@ _NOTES = """\
 ok                 success by itself; one job, one bill, one whole file
 unknown, adopted   reported as unknown, and it was; the person found the job and gave its id to the task
 unknown, cleared   reported as unknown, and it was; the person found no job and cleared the task
-failed, cleared    Airflow used up the task's tries; a clear went on with the same job
+failed, cleared    Airflow used up the task's tries in an outage; a clear went on with the same submission
 n/a                no worker process belongs to a task while it is deferred, so there is none to kill"""
 
 
@@ -57,6 +57,7 @@ def totals_text(totals: Totals, seconds: float) -> str:
             f"paid videos lost         {totals.lost:4d}",
             f"tasks stuck              {totals.stuck:4d}",
             f"reported as unknown      {totals.unknown:4d}   {totals.untrue} of them wrongly",
+            f"out of tries, cleared    {totals.tries_used_up:4d}",
             f"points not reached       {totals.missed:4d}",
             f"other trouble            {totals.trouble:4d}",
             "The promise held." if totals.good else "THE PROMISE DID NOT HOLD.",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class ChaosTrigger(VideoTaskTrigger):
     """The trigger; its task can be caught while it waits, and when the event is on its way."""
 
-    def __init__(self, *, trap: dict[str, str], **kwargs: Any) -> None:
+    def __init__(self, *, trap: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.trap = trap
 
@@ -136,6 +136,8 @@ def _lay(trap: Trap) -> None:
             trap.reach(plan.PERSISTED)
         return written
 
+    if trap.forgetful:
+        Ledger.read = lambda self: None  # type: ignore[method-assign]
     Ledger.submitting = traced_submitting  # type: ignore[method-assign]
     Ledger.moved = traced_moved  # type: ignore[method-assign]
     WorkerClient.submit = traced_submit  # type: ignore[method-assign]

@@ -35,14 +35,16 @@ class Trap:
     :param folder: where the files are.
     :param point: the only point at which it closes.
     :param kind: what will be crashed.
+    :param forgetful: the task forgets what it has submitted: not a trap, but a check of the judge.
     """
 
     folder: str
     tag: str
     point: str
     kind: str
+    forgetful: bool = False
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the arguments."""
         return asdict(self)
 

@@ -55,7 +55,13 @@ def account_at(
 ) -> VideoGenHook:
     """A hook whose waits push the vendors' clock on."""
     extra = {"vendor": vendor, "allow_private_urls": True, "timeout": 5, **fields.pop("extra", {})}
-    conn = {"conn_type": "vidgen", "host": vendors.base_url(vendor), "password": KEY, "extra": extra, **fields}
+    conn = {
+        "conn_type": "vidgen",
+        "host": vendors.base_url(vendor),
+        "password": KEY,
+        "extra": extra,
+        **fields,
+    }
     monkeypatch.setenv("AIRFLOW_CONN_VIDGEN_DEFAULT", json.dumps(conn))
     hook = VideoGenHook()
     # In place of the cached property: the same client with another clock.

@@ -122,15 +122,18 @@ def airflow(
     """A running Airflow with the connections ``vidgen_apimodels``, ``vidgen_apixo``, and so on."""
     from system_accounts import connections
 
+    from dev.airflow_settings import PATIENT
     from dev.local_airflow import LocalAirflow
 
+    home = tmp_path_factory.mktemp("airflow").resolve()
     with LocalAirflow(
         dags_folder,
-        home=tmp_path_factory.mktemp("airflow"),
+        home=home,
         env={
             **connections(simulator_process, s3),
             "PYTHONPATH": checkout_path,
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            **PATIENT,
         },
         parallelism=8,
         template_dir=database_templates,

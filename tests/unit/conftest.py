@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What all unit tests stand on: no Airflow home of the developer, no proxy, no .netrc, and a clock of our own."""
+"""What all unit tests stand on: nothing of the developer's environment, and a clock of our own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import functools
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,7 +28,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock that only moves when somebody sleeps; everything that waits or looks at the time uses it."""
     from airflow_provider_vidgen import landing
     from airflow_provider_vidgen.transport import client
@@ -39,7 +39,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
         client, "WorkerClient", functools.partial(client.WorkerClient, now=clock.now, sleep=clock.sleep)
     )
     monkeypatch.setattr(landing, "Landing", functools.partial(landing.Landing, sleep=clock.sleep))
-    yield clock
+    return clock
 
 
 @pytest.fixture

@@ -120,9 +120,7 @@ def settings(vendor: str = "apixgo", **fields: Any) -> ConnectionSettings:
 
 def job(vendor: str = "apixgo", task_id: str = "task_1", base_url: str | None = None) -> VideoJob:
     """The handle of the job that every fake reply is about."""
-    return VideoJob(
-        vendor=vendor, base_url=base_url or BASE[vendor], model=MODEL[vendor], task_id=task_id
-    )
+    return VideoJob(vendor=vendor, base_url=base_url or BASE[vendor], model=MODEL[vendor], task_id=task_id)
 
 
 def created(vendor: str) -> dict[str, Any]:
@@ -173,9 +171,7 @@ def status(vendor: str, word: str, **data: Any) -> dict[str, Any]:
 
 def task_instance(**fields: Any) -> Any:
     """What a trigger knows of its task."""
-    return SimpleNamespace(
-        **{"dag_id": "d", "task_id": "t", "run_id": "r", "map_index": -1, **fields}
-    )
+    return SimpleNamespace(**{"dag_id": "d", "task_id": "t", "run_id": "r", "map_index": -1, **fields})
 
 
 class MakeHook(Protocol):

@@ -18,7 +18,6 @@ from fakes import MP4, Clock, job, settings
 
 from airflow_provider_vidgen.errors import (
     DownloadFailed,
-    InvalidRequest,
     JobNotFound,
     NotAVideo,
     ResultExpired,
@@ -26,7 +25,7 @@ from airflow_provider_vidgen.errors import (
     TargetExists,
     VidgenError,
 )
-from airflow_provider_vidgen.landing import Landing, target_for
+from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.transport import download
 
 LINK, FRESH = "https://cdn.example.com/a?sig=s3cret", "https://cdn.example.com/b"
@@ -163,7 +162,9 @@ def test_a_worker_that_is_stopped_in_the_middle_leaves_nothing(
     assert left(tmp_path) == []
 
 
-def test_a_download_that_breaks_off_is_tried_again(land: Callable[..., Any], cdn: Cdn, tmp_path: Path) -> None:
+def test_a_download_that_breaks_off_is_tried_again(
+    land: Callable[..., Any], cdn: Cdn, tmp_path: Path
+) -> None:
     cut = BAD["cut"][0]
     land(cut, DownloadFailed("x"), cut, whole())
     assert cdn.asked == [LINK] * 4
@@ -189,9 +190,6 @@ def test_a_body_that_never_ends_does_not_fill_the_disk(
     with pytest.raises(NotAVideo, match="larger than 2000"):
         land(Reply(*[MP4] * 50))
     assert left(tmp_path) == []
-
-
-# --- dead links -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dead", [ResultExpired("x"), Reply(b"<html>expired</html>"), Reply()])
@@ -252,9 +250,6 @@ def test_without_a_vendor_to_ask_a_dead_link_is_tried_once(land: Callable[..., A
     assert cdn.asked == [LINK]
 
 
-# --- what is there already --------------------------------------------------------------------------------
-
-
 def test_the_same_file_is_left_alone(land: Callable[..., Any], tmp_path: Path) -> None:
     land(whole())
     before = (tmp_path / "v.mp4").stat().st_mtime_ns
@@ -281,86 +276,3 @@ def test_files_before_the_one_that_failed_stay(cdn: Cdn, tmp_path: Path) -> None
     with pytest.raises(ResultExpired):
         Landing(settings()).land([LINK, FRESH], f"file://{tmp_path}/", job=job())
     assert left(tmp_path) == ["task_1-0.mp4"]
-
-
-# --- before anything is paid ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", ["free.mp4", "{task_id}.mp4", "folder/"])
-def test_a_target_that_may_be_free_passes(path: str, tmp_path: Path) -> None:
-    Landing(settings()).check_target(f"file://{tmp_path}/{path}")
-
-
-def test_an_occupied_target_is_refused_with_nothing_spent(tmp_path: Path) -> None:
-    (tmp_path / "v.mp4").write_bytes(b"x")
-    with pytest.raises(InvalidRequest, match="Nothing was spent"):
-        Landing(settings()).check_target(f"file://{tmp_path}/v.mp4")
-    Landing(settings(), overwrite=True).check_target(f"file://{tmp_path}/v.mp4")
-
-
-@pytest.mark.parametrize("path", ["nostorage://b/v.mp4", "nostorage://b/", "nostorage://b/{index}"])
-def test_a_storage_that_is_not_here_is_refused_with_nothing_spent(path: str) -> None:
-    with pytest.raises(InvalidRequest, match="output_path"):
-        Landing(settings()).check_target(path)
-
-
-# --- names ------------------------------------------------------------------------------------------------
-
-
-def name(output_path: str, *, task_id: str = "task_1", index: int = 0, of: int = 1, **more: Any) -> str:
-    return target_for(
-        output_path, **{"job": job(task_id=task_id), "index": index, "of": of, "map_index": -1, **more}
-    )
-
-
-@pytest.mark.parametrize(
-    ("given", "named"),
-    [
-        ("s3://b/v.mp4", "s3://b/v.mp4"),
-        ("s3://b/f/", "s3://b/f/task_1-0.mp4"),
-        ("s3://c@b/{vendor}/{model}/{task_id}.{ext}", "s3://c@b/apixgo/grok-image-video/task_1.mp4"),
-        ("s3://b/{index}-{map_index}", "s3://b/0--1"),
-        ("s3://b/{prompt}/{unknown}", "s3://b/{prompt}/{unknown}"),
-        ("s3://b/{{x}}", "s3://b/{{x}}"),
-        ("s3://b/100%/{0}", "s3://b/100%/{0}"),
-    ],
-)
-def test_known_fields_are_filled_in_and_nothing_else_is_touched(given: str, named: str) -> None:
-    assert name(given) == named
-
-
-@pytest.mark.parametrize(
-    ("given", "named"),
-    [
-        ("s3://b/v.mp4", "s3://b/v-1.mp4"),
-        ("s3://b/v", "s3://b/v-1"),
-        ("s3://b.c/v", "s3://b.c/v-1"),
-        ("s3://b/v-{index}.mp4", "s3://b/v-1.mp4"),
-        ("s3://b/f/", "s3://b/f/task_1-1.mp4"),
-    ],
-)
-def test_several_files_of_a_job_have_different_names(given: str, named: str) -> None:
-    assert name(given, index=1, of=2) == named
-    assert name(given, index=0, of=2) != named
-
-
-@pytest.mark.parametrize("task_id", ["../../etc/passwd", "..", "/etc/passwd", "a/b", "a\\b", "a\0b", "a b?c#d", "."])
-@pytest.mark.parametrize("given", ["/base/{task_id}.mp4", "/base/{task_id}/v.mp4", "/base/"])
-def test_a_vendors_id_does_not_lead_out_of_the_folder(task_id: str, given: str) -> None:
-    path = name(given, task_id=task_id)
-    assert path.startswith("/base/")
-    assert ".." not in path.split("/")
-    assert path.count("/") == given.count("/")
-    assert not set(path) & set("\\\0?# ")
-
-
-def test_a_link_alone_names_its_file_the_same_at_each_try() -> None:
-    named = [target_for("/f/", job=None, index=0, of=1, map_index=-1, link=link) for link in (LINK, LINK, FRESH)]
-    assert named[0] == named[1] != named[2]
-    assert "s3cret" not in named[0]
-
-
-def test_a_job_without_an_id_gets_a_name_all_the_same() -> None:
-    assert name("/f/", task_id="", link=LINK) == target_for(
-        "/f/", job=None, index=0, of=1, map_index=-1, link=LINK
-    )

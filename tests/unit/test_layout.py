@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The house stands as it was drawn: imports run downward, files say what they are, and start-up stays light."""
+"""The house stands as it was drawn: imports run downward, files say what they are, start-up is light."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ import airflow_provider_vidgen
 PACKAGE = Path(airflow_provider_vidgen.__file__).parent
 ROOT = PACKAGE.parent
 NAME = PACKAGE.name
-HEADER = (
-    '# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in\n'
-    "# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.\n"
-)
+#: The licence: this very file begins with it.
+HEADER = "".join(Path(__file__).read_text().splitlines(keepends=True)[:2])
 HTTP = {"requests", "aiohttp", "urllib3", "httpx", "http", "socket"}
 AIRFLOW = {"airflow"}
 
@@ -142,6 +140,7 @@ def repository_files() -> list[Path]:
 
 
 def test_every_file_begins_with_its_licence() -> None:
+    assert "Apache License, Version 2.0" in HEADER
     assert [str(path) for path in repository_files() if not path.read_text().startswith(HEADER)] == []
 
 

@@ -15,12 +15,12 @@ import functools
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from paid_once_world import AFTER, BEFORE, FATES, GETS, LostVideo, PaidTwice, Plan, Task, World
 
 from airflow_provider_vidgen import ledger, submission
@@ -51,13 +51,15 @@ _plans = st.builds(
     unreadable=st.sampled_from((False,) * 7 + (True,)),
     fate=st.sampled_from(("succeeds", "succeeds", *FATES)),
 )
+#: Taken, and no answer; then what looks like a certain refusal, or no answer again and again.
+_doubts = st.tuples(st.sampled_from(AFTER), st.sampled_from(BEFORE)) | st.just(AFTER)
 _which = st.integers(0, 1)
 
 
 class NeverPayTwice(RuleBasedStateMachine):
     """Two mapped tasks, each with a store of its own; the invariant stands where the vendor accepts a job."""
 
-    seen: Counter[str] = Counter()
+    seen: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,6 +74,22 @@ class NeverPayTwice(RuleBasedStateMachine):
     @rule(which=_which, plan=_plans)
     def a_worker_runs(self, which: int, plan: Plan) -> None:
         self.world.run(self.world.tasks[which], plan)
+        self._count("worker")
+
+    @rule(which=_which, kill_at=st.integers(1, 14), answered=st.booleans())
+    def a_worker_dies(self, which: int, kill_at: int, answered: bool) -> None:
+        posts = () if answered else ("timeout_after",) * 4
+        self.world.run(self.world.tasks[which], Plan(kill_at=kill_at, posts=posts))
+        self._count("worker")
+
+    @rule(which=_which, posts=_doubts)
+    def a_worker_is_left_in_doubt(self, which: int, posts: tuple[str, ...]) -> None:
+        self.world.run(self.world.tasks[which], Plan(posts=posts))
+        self._count("worker")
+
+    @rule(which=_which)
+    def a_worker_cannot_read_the_store(self, which: int) -> None:
+        self.world.run(self.world.tasks[which], Plan(unreadable=True))
         self._count("worker")
 
     @rule(which=_which)
@@ -110,10 +128,17 @@ class NeverPayTwice(RuleBasedStateMachine):
         self.world.clock.sleep(seconds)
         self._count("time")
 
+    @invariant()
+    def nothing_is_paid_twice(self) -> None:
+        if self.world.paid_twice:
+            raise PaidTwice(self.world.paid_twice)
+
     def teardown(self) -> None:
         try:
-            for task in self.world.tasks:
-                self._bring_home(task)
+            if not self.world.paid_twice:
+                for task in self.world.tasks:
+                    self._bring_home(task)
+                self.nothing_is_paid_twice()
         finally:
             self._inside.__exit__(None, None, None)
 
@@ -132,6 +157,7 @@ class NeverPayTwice(RuleBasedStateMachine):
             else:
                 self.world.run(task, Plan())
         if task.state != "success" or not task.result["result_urls"]:
+            self.nothing_is_paid_twice()
             raise LostVideo(f"{task} never got its video")
         self._count("home")
 
@@ -254,7 +280,7 @@ def _take_a_retry_after_delivery_for_a_clear(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ledger, "decide", lambda *args, **kwargs: real(*args, **{**kwargs, "cleared": True}))
 
 
-def _write_delivered_never(patch: pytest.MonkeyPatch) -> None:
+def _take_what_was_delivered_for_failed(patch: pytest.MonkeyPatch) -> None:
     real = VideoGenerationOperator._note
 
     def note(self: Any, context: Any, job: Any, phase: ledger.Phase) -> None:
@@ -274,7 +300,7 @@ def _write_delivered_never(patch: pytest.MonkeyPatch) -> None:
         _forget_that_an_earlier_sending_was_open,
         _trust_a_key_forever,
         _take_a_retry_after_delivery_for_a_clear,
-        _write_delivered_never,
+        _take_what_was_delivered_for_failed,
     ],
     ids=lambda mutation: mutation.__name__.strip("_"),
 )
@@ -283,4 +309,4 @@ def test_the_machine_notices(
 ) -> None:
     mutation(monkeypatch)
     with pytest.raises(PaidTwice):
-        run_state_machine_as_test(NeverPayTwice, settings=_budget(260))
+        run_state_machine_as_test(NeverPayTwice, settings=_budget(800))

@@ -48,9 +48,7 @@ def test_a_full_result_is_exactly_this() -> None:
 
 @pytest.mark.parametrize("links", [(), (LINK,), (LINK, LINK + "2")])
 def test_a_bare_result_has_the_same_keys_and_is_json(links: tuple[str, ...]) -> None:
-    result = build_result(
-        job("apixo"), JobStatus(state=JobState.SUCCEEDED, raw_state="x", result_urls=links)
-    )
+    result = build_result(job("apixo"), JobStatus(state=JobState.SUCCEEDED, raw_state="x", result_urls=links))
     assert list(result) == [
         "vendor",
         "model",

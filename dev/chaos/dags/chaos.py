@@ -20,6 +20,7 @@ with DAG(DAG_ID, schedule=None, max_active_runs=4, max_active_tasks=64):
             deferrable=True,
             poll_interval=1,
             timeout=900,
-            retries=3,
-            retry_delay=timedelta(seconds=1),
+            # While the API server is down, a new try cannot even begin, and each is used up all the same.
+            retries=5,
+            retry_delay=timedelta(seconds=4),
         )

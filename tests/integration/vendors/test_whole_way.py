@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The whole way of a video: submitted once, waited for, landed whole; and the requests as the documents show."""
+"""The whole way of a video, submitted once and landed whole, and the requests as the documents show them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vidgen_wire import KEY, MODEL, VENDORS, MakeAccount, SimClock, billed, cdn_saw_no_key, posts, submit, wait
+from vidgen_wire import (
+    KEY,
+    MODEL,
+    VENDORS,
+    MakeAccount,
+    SimClock,
+    billed,
+    cdn_saw_no_key,
+    posts,
+    submit,
+    wait,
+)
 
 from airflow_provider_vidgen.errors import VidgenError
 from airflow_provider_vidgen.landing import Landing
@@ -154,7 +165,8 @@ def test_the_other_shapes_that_vendors_send_are_read_too(
 
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize(
-    "words", ["[sim:word=daydreaming]", "[sim:backwards]", "[sim:progress=null]", "[sim:nourl=3]", "[sim:null=2]"]
+    "words",
+    ["[sim:word=daydreaming]", "[sim:backwards]", "[sim:progress=null]", "[sim:nourl=3]", "[sim:null=2]"],
 )
 def test_odd_courses_end_in_a_video_all_the_same(
     vendor: str, words: str, vendors: Simulator, account: MakeAccount, clock: SimClock
@@ -209,6 +221,8 @@ def test_the_model_list_is_the_vendors(vendors: Simulator, account: MakeAccount)
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_no_key_is_in_what_the_vendors_wrote_down(vendor: str, vendors: Simulator, account: MakeAccount) -> None:
+def test_no_key_is_in_what_the_vendors_wrote_down(
+    vendor: str, vendors: Simulator, account: MakeAccount
+) -> None:
     submit(account(vendor))
     assert KEY not in json.dumps([visit.__dict__ for visit in vendors.requests()])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import requests_mock
-from fakes import CREATE, KEY, MakeHook, PROMPT, STATUS, VENDORS, created, finished, job, running
+from fakes import CREATE, KEY, PROMPT, STATUS, VENDORS, MakeHook, created, finished, job, running
 
 from airflow_provider_vidgen.models import JobState, VideoRequest
 

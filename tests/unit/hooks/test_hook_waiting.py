@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 import requests
 import requests_mock
-from fakes import Clock, MakeHook, NOW, STATUS, VENDORS, failed, finished, job, running, status
+from fakes import NOW, STATUS, VENDORS, Clock, MakeHook, failed, finished, job, running, status
 
 from airflow_provider_vidgen.errors import (
     DeadlineExceeded,

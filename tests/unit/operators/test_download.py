@@ -34,9 +34,7 @@ def download(vidgen: Callable[..., None], tmp_path: Path) -> Callable[..., Any]:
     vidgen("apixo", extra={"allow_private_urls": True})
 
     def run(replies: dict[str, Any], *, map_index: int = -1, **fields: Any) -> Any:
-        operator = VideoDownloadOperator(
-            **{"task_id": "t", "output_path": f"file://{tmp_path}/", **fields}
-        )
+        operator = VideoDownloadOperator(**{"task_id": "t", "output_path": f"file://{tmp_path}/", **fields})
         with requests_mock.Mocker() as web:
             for url, reply in replies.items():
                 web.get(url, reply)

@@ -39,7 +39,10 @@ def test_every_templated_field_is_an_attribute_that_holds_what_was_given() -> No
 
 def test_templates_are_rendered_inside_lists_and_mappings() -> None:
     operator = VideoGenerationOperator(
-        task_id="t", prompt="{{ what }} at night", image_urls=["{{ url }}"], extra={"input": {"x": "{{ what }}"}}
+        task_id="t",
+        prompt="{{ what }} at night",
+        image_urls=["{{ url }}"],
+        extra={"input": {"x": "{{ what }}"}},
     )
     operator.render_template_fields({"what": "a cat", "url": "https://example.com/a.png"})  # type: ignore[arg-type]
     assert operator.prompt == "a cat at night"

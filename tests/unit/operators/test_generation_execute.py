@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,6 @@ from fakes import (
     CREATE,
     LINK,
     MODEL,
-    MP4,
     NOW,
     PROMPT,
     STATUS,
@@ -27,11 +25,9 @@ from fakes import (
     Clock,
     context,
     created,
-    failed,
     finished,
     job,
     running,
-    status,
 )
 
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
@@ -135,7 +131,9 @@ def test_a_retry_asks_about_the_job_and_does_not_defer_on_a_finished_one(vidgen:
         web.get(STATUS["apixo"], json=finished("apixo"))
         with pytest.raises(TaskDeferred):
             operator(deferrable=True).execute(task)
-        result = operator(deferrable=True).execute({**context(), "task_state_store": task["task_state_store"]})
+        result = operator(deferrable=True).execute(
+            {**context(), "task_state_store": task["task_state_store"]}
+        )
     assert result["result_urls"] == [LINK]
     assert posts(web) == 1
 
@@ -232,188 +230,3 @@ def test_an_unknown_submission_is_not_repeated_by_a_retry(vidgen: Connect) -> No
             with pytest.raises(AirflowFailException, match="Money may have been spent"):
                 operator().execute(task)
     assert posts(web) == 1
-
-
-@pytest.mark.parametrize("deferrable", [True, False])
-@pytest.mark.parametrize(
-    ("words", "code", "kind"),
-    [
-        ("unsafe", "CONTENT_VIOLATION", AirflowFailException),
-        ("cannot fetch", "INVALID_IMAGE_URL", AirflowFailException),
-        ("Insufficient credits", "", AirflowFailException),
-        ("internal error", "GENERATION_FAILED", AirflowException),
-        ("no capacity", "MODEL_UNAVAILABLE", AirflowException),
-    ],
-)
-def test_a_job_that_failed_ends_retries_only_if_the_same_request_would_fail_again(
-    words: str, code: str, kind: type[Exception], deferrable: bool, vidgen: Connect
-) -> None:
-    vidgen("apixo")
-    task = context()
-    with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
-        web.get(STATUS["apixo"], json=failed("apixo", words, code))
-        with pytest.raises(AirflowException) as failure:
-            if deferrable:
-                with pytest.raises(TaskDeferred):
-                    operator(deferrable=True).execute(task)
-            operator(deferrable=deferrable).execute(task)
-    assert type(failure.value) is kind
-    assert "apixo job task_1" in str(failure.value)
-    assert words in str(failure.value)
-    assert json.loads(task["task_state_store"]["vidgen"])["phase"] == "failed"
-
-
-def test_the_try_after_a_failed_job_submits_afresh_and_says_so(
-    vidgen: Connect, logged: Callable[[], str]
-) -> None:
-    vidgen("apixo")
-    task = context()
-    with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
-        web.get(STATUS["apixo"], [{"json": failed("apixo", "oops")}, {"json": finished("apixo")}])
-        with pytest.raises(AirflowException, match="may cost again"):
-            operator(deferrable=False).execute(task)
-        assert operator(deferrable=False).execute(task)["state"] == "succeeded"
-    assert posts(web) == 2
-    assert "a video; a new one may cost again" in logged()
-
-
-def test_a_lost_job_is_reported_again_by_a_retry_and_not_paid_twice(vidgen: Connect) -> None:
-    vidgen("apixgo")
-    task = context()
-    with requests_mock.Mocker() as web:
-        web.post(CREATE["apixgo"], json=created("apixgo"))
-        web.get(STATUS["apixgo"], status_code=404, json={})
-        for _ in range(2):
-            with pytest.raises(AirflowFailException, match="JobLost"):
-                operator(deferrable=False).execute(task)
-    assert posts(web) == 1
-
-
-def test_the_deadline_leaves_the_job_attached(vidgen: Connect, clock: Clock) -> None:
-    vidgen("apixgo")
-    task = context()
-    with requests_mock.Mocker() as web:
-        web.post(CREATE["apixgo"], json=created("apixgo"))
-        web.get(STATUS["apixgo"], json=running("apixgo"))
-        with pytest.raises(AirflowException, match="DeadlineExceeded") as failure:
-            operator(deferrable=False, timeout=60).execute(task)
-        assert not isinstance(failure.value, AirflowFailException)
-        web.get(STATUS["apixgo"], json=finished("apixgo"))
-        assert operator(deferrable=False, timeout=60).execute(task)["task_id"] == "task_1"
-    assert posts(web) == 1
-
-
-def test_success_without_a_link_is_waited_on_and_then_reported_as_paid(vidgen: Connect) -> None:
-    vidgen("apixgo")
-    with requests_mock.Mocker() as web:
-        web.post(CREATE["apixgo"], json=created("apixgo"))
-        web.get(STATUS["apixgo"], json=status("apixgo", "SUCCESS", result_url=""))
-        with pytest.raises(AirflowFailException, match="The video was paid for"):
-            operator(deferrable=False).execute(context())
-
-
-def test_an_unreadable_record_submits_nothing_and_a_retry_may_help(vidgen: Connect) -> None:
-    vidgen("apixo")
-    task = context()
-
-    def broken(*_: Any) -> Any:
-        raise ConnectionError("no API server")
-
-    task["task_state_store"].get = broken
-    with requests_mock.Mocker() as web, pytest.raises(AirflowException, match="LedgerUnreadable") as failure:
-        operator().execute(task)
-    assert not isinstance(failure.value, AirflowFailException)
-    assert web.request_history == []
-
-
-def test_an_occupied_output_path_is_found_before_anything_is_paid(vidgen: Connect, tmp_path: Path) -> None:
-    vidgen("apixo")
-    taken = tmp_path / "v.mp4"
-    taken.write_bytes(MP4)
-    with requests_mock.Mocker() as web, pytest.raises(AirflowFailException) as failure:
-        operator(output_path=f"file://{taken}").execute(context())
-    assert "Nothing was spent." in str(failure.value)
-    assert "v.mp4" in str(failure.value)
-    assert web.request_history == []
-
-
-def test_an_output_path_of_no_known_storage_is_found_before_anything_is_paid(vidgen: Connect) -> None:
-    vidgen("apixo")
-    with requests_mock.Mocker() as web, pytest.raises(AirflowFailException, match="output_path"):
-        operator(output_path="nostorage://bucket/{task_id}.mp4").execute(context())
-    assert web.request_history == []
-
-
-def test_the_file_lands_in_the_same_task(vidgen: Connect, tmp_path: Path) -> None:
-    vidgen("apixo", extra={"allow_private_urls": True})
-    with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
-        web.get(STATUS["apixo"], json=finished("apixo"))
-        web.get(LINK, content=MP4)
-        result = operator(deferrable=False, output_path=f"file://{tmp_path}/").execute(context())
-    (file,) = result["files"]
-    assert set(file) == {"path", "bytes", "sha256", "content_type", "task_id"}
-    assert (tmp_path / "task_1-0.mp4").read_bytes() == MP4
-    assert file["task_id"] == "task_1"
-
-
-def test_a_download_that_fails_leaves_the_job_attached(vidgen: Connect, tmp_path: Path) -> None:
-    vidgen("apixo", extra={"allow_private_urls": True})
-    task = context()
-    landing = operator(deferrable=False, output_path=f"file://{tmp_path}/v.mp4")
-    with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
-        web.get(STATUS["apixo"], json=finished("apixo"))
-        web.get(LINK, status_code=500)
-        with pytest.raises(AirflowException, match="DownloadFailed") as failure:
-            landing.execute(task)
-        assert "apixo job task_1" in str(failure.value)
-        assert list(tmp_path.iterdir()) == []
-        web.get(LINK, content=MP4)
-        assert landing.execute(task)["files"][0]["bytes"] == len(MP4)
-    assert posts(web) == 1
-
-
-def test_the_synchronous_endpoints_dead_link_is_not_refreshed_from_a_job_that_has_no_id(
-    vidgen: Connect, tmp_path: Path
-) -> None:
-    vidgen("apimodels", extra={"allow_private_urls": True})
-    with requests_mock.Mocker() as web:
-        reply = {"code": 200, "data": {"state": "completed", "resultUrls": [LINK]}}
-        web.post("https://apimodels.app/api/v1/video/p-video", json=reply)
-        web.get(LINK, status_code=403)
-        with pytest.raises(AirflowFailException, match="ResultExpired"):
-            operator(model="p-video", output_path=f"file://{tmp_path}/").execute(context())
-    assert all("p-video" in sent.url or sent.url == LINK for sent in web.request_history)
-
-
-def test_a_callback_needs_a_place_to_call(vidgen: Connect) -> None:
-    vidgen("apixo")
-    with requests_mock.Mocker() as web, pytest.raises(AirflowFailException, match="callback_base_url"):
-        operator(use_callback=True).execute(context())
-    assert web.request_history == []
-
-
-def test_a_callback_is_asked_for_at_the_place_of_the_connection(vidgen: Connect) -> None:
-    vidgen("apixo", extra={"callback_base_url": "https://airflow.example.com/vidgen"})
-    with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
-        with pytest.raises(TaskDeferred):
-            operator(use_callback=True, deferrable=True).execute(context())
-    body = web.request_history[0].json()
-    assert body["request_type"] == "callback"
-    assert body["callback_url"].startswith("https://airflow.example.com/vidgen")
-
-
-def test_a_vendor_without_callbacks_refuses_to_be_asked_for_one(vidgen: Connect) -> None:
-    vidgen("apixgo", extra={"callback_base_url": "https://airflow.example.com/vidgen"})
-    with requests_mock.Mocker() as web, pytest.raises(AirflowFailException, match="callback"):
-        operator(use_callback=True).execute(context())
-    assert web.request_history == []
-
-
-def test_a_kill_says_that_the_job_goes_on(logged: Callable[[], str]) -> None:
-    operator().on_kill()
-    assert "goes on at the vendor" in logged()

@@ -122,7 +122,7 @@ def test_success_without_a_link_is_never_a_result(case: str, deferred: Callable[
 
 
 def test_a_link_that_stays_missing_is_reported_as_paid(deferred: Callable[..., Deferred]) -> None:
-    with pytest.raises(AirflowFailException, match="ResultMissing.*paid for"):
+    with pytest.raises(AirflowFailException, match=r"ResultMissing.*paid for"):
         resume(deferred(), status("apixo", "success"), event=event("result_missing"))
 
 
@@ -161,7 +161,7 @@ def test_a_vendor_that_is_down_when_the_task_wakes_is_waited_for(
 def test_a_vendor_out_of_reach_for_the_trigger_and_the_worker_ends_the_try(
     deferred: Callable[..., Deferred],
 ) -> None:
-    with pytest.raises(AirflowException, match="StatusUnavailable.*apixo job task_1.*stays attached") as end:
+    with pytest.raises(AirflowException, match=r"StatusUnavailable.*apixo job task_1.*stays attached") as end:
         resume(deferred(), {"exc": requests.ConnectTimeout}, event=event("unavailable"))
     assert not isinstance(end.value, AirflowFailException)
 
@@ -225,7 +225,7 @@ def test_a_job_not_found_at_the_deadline_stays_attached(
 @pytest.mark.parametrize("code", [401, 403])
 def test_a_refused_key_ends_retries_and_keeps_the_job(code: int, deferred: Callable[..., Deferred]) -> None:
     left = deferred()
-    with pytest.raises(AirflowFailException, match="StatusRefused.*asks about the same job"):
+    with pytest.raises(AirflowFailException, match=r"StatusRefused.*asks about the same job"):
         resume(left, {"status_code": code, "json": {"code": code}}, event=event("refused"))
     assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "submitted"
 

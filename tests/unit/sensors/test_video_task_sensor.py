@@ -86,9 +86,10 @@ def test_a_refused_key_ends_retries(vidgen: Connect) -> None:
 @pytest.mark.parametrize("deferrable", [True, False])
 def test_a_sensor_without_a_job_fails_and_asks_nobody(job_id: Any, deferrable: bool, vidgen: Connect) -> None:
     vidgen("apixo")
+    waiting = sensor(job_id=job_id, deferrable=deferrable)
+    act = waiting.execute if deferrable else waiting.poke
     with requests_mock.Mocker() as web, pytest.raises(AirflowFailException, match="job_id"):
-        waiting = sensor(job_id=job_id, deferrable=deferrable)
-        waiting.execute(context()) if deferrable else waiting.poke(context())
+        act(context())
     assert web.request_history == []
 
 
@@ -158,8 +159,8 @@ def test_a_resumed_sensor_ends_at_its_deadline(vidgen: Connect, clock: Clock) ->
 
 
 def test_a_resumed_sensor_reports_a_lost_job(vidgen: Connect, clock: Clock) -> None:
+    event = {"v": 1, "reason": "lost", "task_id": "task_1"}
     with pytest.raises(AirflowFailException, match="JobLost"):
-        event = {"v": 1, "reason": "lost", "task_id": "task_1"}
         resumed(vidgen, {"status_code": 404, "json": {}}, event)
 
 

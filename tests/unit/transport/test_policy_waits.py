@@ -96,8 +96,15 @@ def test_a_shorter_wait_than_ours_does_not_hurry_us() -> None:
 
 
 def test_a_worker_is_not_held_for_longer_than_a_minute_a_wait() -> None:
+    clock, send = Clock(), Failing(RateLimited("x", retry_after=61.0))
+    with pytest.raises(RateLimited):
+        policy.submitting(has_key=False, sleep=clock.sleep)(send)
+    assert (clock.slept, send.calls) == ([], 1)
+
+
+def test_a_wait_of_a_minute_is_kept() -> None:
     clock = Clock()
-    policy.submitting(has_key=False, sleep=clock.sleep)(Failing(RateLimited("x", retry_after=86_400.0)))
+    policy.submitting(has_key=False, sleep=clock.sleep)(Failing(RateLimited("x", retry_after=60.0)))
     assert clock.slept == [60.0]
 
 

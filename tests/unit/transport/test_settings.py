@@ -43,7 +43,10 @@ def test_an_empty_host_means_the_vendors_own(vendor: str, host: str | None) -> N
         ({"host": "https://gw.example.com/pre", "port": 8443}, "https://gw.example.com:8443/pre"),
         ({"host": "https://gw.example.com:8443", "port": 8443}, "https://gw.example.com:8443"),
         # As a connection URI is taken apart by Airflow: the path comes as the schema.
-        ({"host": "https://gw.example.com", "port": 8443, "schema": "pre"}, "https://gw.example.com:8443/pre"),
+        (
+            {"host": "https://gw.example.com", "port": 8443, "schema": "pre"},
+            "https://gw.example.com:8443/pre",
+        ),
         ({"host": "gw.example.com", "schema": "pre/fix"}, "https://gw.example.com/pre/fix"),
         ({"host": "gw.example.com", "schema": "https"}, "https://gw.example.com"),
     ],

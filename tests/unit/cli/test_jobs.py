@@ -1,0 +1,125 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""``airflow vidgen jobs`` and ``airflow vidgen adopt``."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from airflow_provider_vidgen import airflow_internals
+from airflow_provider_vidgen.airflow_internals import CoreTask
+from airflow_provider_vidgen.cli import jobs
+from airflow_provider_vidgen.cli.definition import get_commands
+from airflow_provider_vidgen.ledger import KEY, Action, Ledger, Phase, Record, decide
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+class Store(dict[str, Any]):
+    """A state store in memory."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
+
+
+def record(phase: Phase, task_id: str = "") -> Record:
+    return Record(
+        phase=phase,
+        fingerprint="f" * 64,
+        vendor="apixo",
+        base_url="https://api.apixo.ai",
+        model="grok-video",
+        idempotency_key="",
+        key_since=NOW.isoformat(),
+        submitted_at=NOW.isoformat(),
+        deadline=NOW.isoformat(),
+        max_tries=1,
+        task_id=task_id,
+    )
+
+
+def task(stored: Any = None, *, state: str = "failed", map_index: int = -1) -> CoreTask:
+    store = Store({} if stored is None else {KEY: stored})
+    return CoreTask(task_id="make", map_index=map_index, state=state, max_tries=1, store=store)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> list[CoreTask]:
+    tasks: list[CoreTask] = []
+    monkeypatch.setattr(airflow_internals, "tasks_of_run", lambda dag_id, run_id: tasks)
+    return tasks
+
+
+def adopt(map_index: int = -1, job_id: str = "task_9") -> None:
+    jobs.adopt(Namespace(dag_id="dag", run_id="run", task_id="make", map_index=map_index, job_id=job_id))
+
+
+def stored(task: CoreTask) -> Record:
+    found = Ledger(task.store, max_tries=1, now=lambda: NOW).read()
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("phase", [Phase.SUBMITTING, Phase.UNKNOWN, Phase.LOST, Phase.FAILED, Phase.FRESH])
+def test_a_clear_asks_about_an_adopted_job_instead_of_submitting(run: list[CoreTask], phase: Phase) -> None:
+    run.append(task(record(phase).to_json()))
+    adopt()
+    found = stored(run[0])
+    assert (found.phase, found.task_id) == (Phase.SUBMITTED, "task_9")
+    next_try = decide(found, "f" * 64, cleared=True, key_holds=False, on_unknown="fail")
+    assert next_try.action is Action.REATTACH
+
+
+def test_only_the_named_map_index_adopts(run: list[CoreTask]) -> None:
+    run += [task(record(Phase.UNKNOWN).to_json(), map_index=index) for index in range(3)]
+    adopt(map_index=1)
+    assert [stored(one).phase for one in run] == [Phase.UNKNOWN, Phase.SUBMITTED, Phase.UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    ("existing", "said"),
+    [
+        ([], "There is no task instance dag run make"),
+        ([task()], "has not submitted anything"),
+        ([task(record(Phase.SUBMITTED, "task_1").to_json())], "already has the job task_1"),
+        ([task(record(Phase.DELIVERED, "task_1").to_json())], "already has the job task_1"),
+        ([task(record(Phase.UNKNOWN).to_json(), state="running")], "is running. Wait until it has ended"),
+        ([task(record(Phase.UNKNOWN).to_json(), state="deferred")], "is deferred"),
+        ([task("nonsense")], "is not this version's"),
+    ],
+)
+def test_what_cannot_adopt_says_why_and_changes_nothing(
+    run: list[CoreTask], existing: list[CoreTask], said: str
+) -> None:
+    run += existing
+    before = [dict(one.store) for one in run]  # type: ignore[call-overload]
+    with pytest.raises(SystemExit, match=said):
+        adopt()
+    assert [dict(one.store) for one in run] == before  # type: ignore[call-overload]
+
+
+def test_jobs_lists_what_was_submitted_and_what_cannot_be_read(
+    run: list[CoreTask], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run += [
+        task(record(Phase.DELIVERED, "task_1").to_json(), state="success", map_index=0),
+        task("nonsense", map_index=1),
+        task(map_index=2),
+    ]
+    jobs.list_jobs(Namespace(dag_id="dag", run_id="run", output="json"))
+    said = capsys.readouterr().out
+    assert '"submission": "delivered"' in said
+    assert '"job_id": "task_1"' in said
+    assert '"submission": "unreadable"' in said
+    assert '"map_index": "2"' not in said
+
+
+def test_the_commands_are_those_of_the_documents() -> None:
+    (group,) = get_commands()
+    assert group.name == "vidgen"
+    assert [command.name for command in group.subcommands] == ["jobs", "adopt"]

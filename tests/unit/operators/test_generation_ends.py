@@ -1,0 +1,132 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""How a job can end for its task, and what the next try makes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import requests_mock
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+from fakes import (
+    CREATE,
+    PROMPT,
+    STATUS,
+    Clock,
+    context,
+    created,
+    failed,
+    finished,
+    running,
+    status,
+)
+
+from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
+
+Connect = Callable[..., None]
+
+
+def operator(**fields: Any) -> VideoGenerationOperator:
+    return VideoGenerationOperator(**{"task_id": "t", "prompt": PROMPT, **fields})
+
+
+def posts(web: requests_mock.Mocker) -> int:
+    return sum(sent.method == "POST" for sent in web.request_history)
+
+
+@pytest.mark.parametrize("deferrable", [True, False])
+@pytest.mark.parametrize(
+    ("words", "code", "kind"),
+    [
+        ("unsafe", "CONTENT_VIOLATION", AirflowFailException),
+        ("cannot fetch", "INVALID_IMAGE_URL", AirflowFailException),
+        ("Insufficient credits", "", AirflowFailException),
+        ("internal error", "GENERATION_FAILED", AirflowException),
+        ("no capacity", "MODEL_UNAVAILABLE", AirflowException),
+    ],
+)
+def test_a_job_that_failed_ends_retries_only_if_the_same_request_would_fail_again(
+    words: str, code: str, kind: type[Exception], deferrable: bool, vidgen: Connect
+) -> None:
+    vidgen("apixo")
+    task = context()
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        web.get(STATUS["apixo"], json=failed("apixo", words, code))
+        if deferrable:
+            with pytest.raises(TaskDeferred):
+                operator(deferrable=True).execute(task)
+        with pytest.raises(AirflowException) as failure:
+            operator(deferrable=deferrable).execute(task)
+    assert type(failure.value) is kind
+    assert "apixo job task_1" in str(failure.value)
+    assert words in str(failure.value)
+    assert json.loads(task["task_state_store"]["vidgen"])["phase"] == "failed"
+
+
+def test_the_try_after_a_failed_job_submits_afresh_and_says_so(
+    vidgen: Connect, logged: Callable[[], str]
+) -> None:
+    vidgen("apixo")
+    task = context()
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        web.get(STATUS["apixo"], [{"json": failed("apixo", "oops")}, {"json": finished("apixo")}])
+        with pytest.raises(AirflowException, match="may cost again"):
+            operator(deferrable=False).execute(task)
+        assert operator(deferrable=False).execute(task)["state"] == "succeeded"
+    assert posts(web) == 2
+    assert "a video; a new one may cost again" in logged()
+
+
+def test_a_lost_job_is_reported_again_by_a_retry_and_not_paid_twice(vidgen: Connect) -> None:
+    vidgen("apixgo")
+    task = context()
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixgo"], json=created("apixgo"))
+        web.get(STATUS["apixgo"], status_code=404, json={})
+        for _ in range(2):
+            with pytest.raises(AirflowFailException, match="JobLost"):
+                operator(deferrable=False).execute(task)
+    assert posts(web) == 1
+
+
+def test_the_deadline_leaves_the_job_attached(vidgen: Connect, clock: Clock) -> None:
+    vidgen("apixgo")
+    task = context()
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixgo"], json=created("apixgo"))
+        web.get(STATUS["apixgo"], json=running("apixgo"))
+        with pytest.raises(AirflowException, match="DeadlineExceeded") as failure:
+            operator(deferrable=False, timeout=60).execute(task)
+        assert not isinstance(failure.value, AirflowFailException)
+        web.get(STATUS["apixgo"], json=finished("apixgo"))
+        assert operator(deferrable=False, timeout=60).execute(task)["task_id"] == "task_1"
+    assert posts(web) == 1
+
+
+def test_success_without_a_link_is_waited_on_and_then_reported_as_paid(vidgen: Connect) -> None:
+    vidgen("apixgo")
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixgo"], json=created("apixgo"))
+        web.get(STATUS["apixgo"], json=status("apixgo", "SUCCESS", result_url=""))
+        with pytest.raises(AirflowFailException, match="The video was paid for"):
+            operator(deferrable=False).execute(context())
+
+
+def test_an_unreadable_record_submits_nothing_and_a_retry_may_help(vidgen: Connect) -> None:
+    vidgen("apixo")
+    task = context()
+
+    def broken(*_: Any) -> Any:
+        raise ConnectionError("no API server")
+
+    task["task_state_store"].get = broken
+    with requests_mock.Mocker() as web, pytest.raises(AirflowException, match="LedgerUnreadable") as failure:
+        operator().execute(task)
+    assert not isinstance(failure.value, AirflowFailException)
+    assert web.request_history == []

@@ -1,0 +1,127 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""Landing in the same task, callbacks, and the kill of a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests_mock
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+from fakes import (
+    CREATE,
+    LINK,
+    MP4,
+    PROMPT,
+    STATUS,
+    context,
+    created,
+    finished,
+)
+
+from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
+
+Connect = Callable[..., None]
+
+
+def operator(**fields: Any) -> VideoGenerationOperator:
+    return VideoGenerationOperator(**{"task_id": "t", "prompt": PROMPT, **fields})
+
+
+def posts(web: requests_mock.Mocker) -> int:
+    return sum(sent.method == "POST" for sent in web.request_history)
+
+
+def test_an_occupied_output_path_is_found_before_anything_is_paid(vidgen: Connect, tmp_path: Path) -> None:
+    vidgen("apixo")
+    taken = tmp_path / "v.mp4"
+    taken.write_bytes(MP4)
+    with requests_mock.Mocker() as web, pytest.raises(AirflowFailException) as failure:
+        operator(output_path=f"file://{taken}").execute(context())
+    assert "Nothing was spent." in str(failure.value)
+    assert "v.mp4" in str(failure.value)
+    assert web.request_history == []
+
+
+def test_an_output_path_of_no_known_storage_is_found_before_anything_is_paid(vidgen: Connect) -> None:
+    vidgen("apixo")
+    with requests_mock.Mocker() as web, pytest.raises(AirflowFailException, match="output_path"):
+        operator(output_path="nostorage://bucket/{task_id}.mp4").execute(context())
+    assert web.request_history == []
+
+
+def test_the_file_lands_in_the_same_task(vidgen: Connect, tmp_path: Path) -> None:
+    vidgen("apixo", extra={"allow_private_urls": True})
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        web.get(STATUS["apixo"], json=finished("apixo"))
+        web.get(LINK, content=MP4)
+        result = operator(deferrable=False, output_path=f"file://{tmp_path}/").execute(context())
+    (file,) = result["files"]
+    assert set(file) == {"path", "bytes", "sha256", "content_type", "task_id"}
+    assert (tmp_path / "task_1-0.mp4").read_bytes() == MP4
+    assert file["task_id"] == "task_1"
+
+
+def test_a_download_that_fails_leaves_the_job_attached(vidgen: Connect, tmp_path: Path) -> None:
+    vidgen("apixo", extra={"allow_private_urls": True})
+    task = context()
+    landing = operator(deferrable=False, output_path=f"file://{tmp_path}/v.mp4")
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        web.get(STATUS["apixo"], json=finished("apixo"))
+        web.get(LINK, status_code=500)
+        with pytest.raises(AirflowException, match="DownloadFailed") as failure:
+            landing.execute(task)
+        assert "apixo job task_1" in str(failure.value)
+        assert list(tmp_path.iterdir()) == []
+        web.get(LINK, content=MP4)
+        assert landing.execute(task)["files"][0]["bytes"] == len(MP4)
+    assert posts(web) == 1
+
+
+def test_the_synchronous_endpoints_dead_link_is_not_refreshed_from_a_job_that_has_no_id(
+    vidgen: Connect, tmp_path: Path
+) -> None:
+    vidgen("apimodels", extra={"allow_private_urls": True})
+    with requests_mock.Mocker() as web:
+        reply = {"code": 200, "data": {"state": "completed", "resultUrls": [LINK]}}
+        web.post("https://apimodels.app/api/v1/video/p-video", json=reply)
+        web.get(LINK, status_code=403)
+        with pytest.raises(AirflowFailException, match="ResultExpired"):
+            operator(model="p-video", output_path=f"file://{tmp_path}/").execute(context())
+    assert all("p-video" in sent.url or sent.url == LINK for sent in web.request_history)
+
+
+def test_a_callback_needs_a_place_to_call(vidgen: Connect) -> None:
+    vidgen("apixo")
+    with requests_mock.Mocker() as web, pytest.raises(AirflowFailException, match="callback_base_url"):
+        operator(use_callback=True).execute(context())
+    assert web.request_history == []
+
+
+def test_a_callback_is_asked_for_at_the_place_of_the_connection(vidgen: Connect) -> None:
+    vidgen("apixo", extra={"callback_base_url": "https://airflow.example.com/vidgen"})
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        with pytest.raises(TaskDeferred):
+            operator(use_callback=True, deferrable=True).execute(context())
+    body = web.request_history[0].json()
+    assert body["request_type"] == "callback"
+    assert body["callback_url"].startswith("https://airflow.example.com/vidgen")
+
+
+def test_a_vendor_without_callbacks_refuses_to_be_asked_for_one(vidgen: Connect) -> None:
+    vidgen("apixgo", extra={"callback_base_url": "https://airflow.example.com/vidgen"})
+    with requests_mock.Mocker() as web, pytest.raises(AirflowFailException, match="callback"):
+        operator(use_callback=True).execute(context())
+    assert web.request_history == []
+
+
+def test_a_kill_says_that_the_job_goes_on(logged: Callable[[], str]) -> None:
+    operator().on_kill()
+    assert "goes on at the vendor" in logged()
