@@ -33,7 +33,7 @@ class Person:
         phase = record.get("phase")
         jobs = self._books.jobs_of(cell.tag)
         if phase != "unknown":
-            cell.outcome = "failed, cleared"
+            cell.outcome = cell.outcome or "failed, cleared"
             words = self.last_words(cell)
             cell.steps.append(f"failed with its record at {phase}: {words}")
             if "AirflowFailException" in words:

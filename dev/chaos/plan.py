@@ -68,6 +68,8 @@ class Cell:
     One crash: a task, the point at which it is caught, and what becomes of it.
 
     :param tag: unique; the prompt begins with it, so the vendors' books can be read by task.
+    :param unknown: it was reported that the outcome of the submission is unknown.
+    :param delivered: a whole file of a job that was billed is there.
     :param outcome: what the matrix shows.
     :param trouble: what must not be; empty for a good end.
     """
@@ -80,6 +82,7 @@ class Cell:
     run_id: str = ""
     injected: bool = False
     unknown: bool = False
+    delivered: bool = False
     outcome: str = ""
     trouble: list[str] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)

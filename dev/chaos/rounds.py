@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import requests
 
@@ -77,7 +78,7 @@ class Runner:
         begun = time.monotonic()
         self._prepare(round_)
         cells = {cell.task_id: cell.conf(self._folder, self._forgetful) for cell in round_.cells}
-        run_id = self._airflow.start_run(DAG_ID, conf={"cells": cells}, timeout=90)
+        run_id = self._start({"cells": cells}, f"chaos-{round_.name.replace(', ', '-').replace(' ', '-')}")
         for cell in round_.cells:
             cell.run_id = run_id
             self._traps[cell.tag] = Trap(**cells[cell.task_id]["trap"])
@@ -129,6 +130,17 @@ class Runner:
         if any(self._airflow.env.get(name) != value for name, value in wanted.items()):
             self._airflow.env.update(wanted)
             self._airflow.restart("scheduler")
+
+    def _start(self, conf: dict[str, Any], run_id: str) -> str:
+        for last in (False, False, True):
+            try:
+                return self._airflow.start_run(DAG_ID, conf, run_id, timeout=90)
+            except (ApiError, requests.RequestException) as error:
+                if isinstance(error, ApiError) and error.status == 409:
+                    return run_id  # It was started, and only the answer was lost.
+                if last:
+                    raise
+        raise AssertionError
 
     def _gather(self, round_: Round) -> list[Cell]:
         """Wait until every task stands at its point; return those that do."""
@@ -196,12 +208,17 @@ class Runner:
                     continue
                 if state == "success":
                     open_.remove(cell)
-                elif len([one for one in cell.steps if one.startswith("attended")]) >= 3:
+                elif len([one for one in cell.steps if one.startswith("attended try")]) >= 4:
                     cell.trouble.append(f"still {state}: {self._person.last_words(cell)}")
                     open_.remove(cell)
                 else:
                     cell.steps.append(f"attended try {tried}")
-                    self._person.attend(cell, self._traps[cell.tag].steps())
+                    try:
+                        self._person.attend(cell, self._traps[cell.tag].steps())
+                    except (ApiError, requests.RequestException) as error:
+                        # A busy SQLite, mostly. Whatever came of it, the next look tells.
+                        cell.steps.append(f"attended in vain: {type(error).__name__}")
+                        continue
                     attended[cell.tag] = tried
             time.sleep(0.5)
         for cell in open_:
@@ -222,14 +239,16 @@ class Runner:
             if cell.outcome == "STUCK":
                 continue
             mine = entries[cell.tag]
-            if [entry.state for entry in mine] != ["settled"]:
-                cell.trouble.append(f"the books say {[(entry.task_id, entry.state) for entry in mine]}")
-            elif not cell.trouble:
-                cell.trouble += judge_file(self._airflow, cell, mine[0].task_id, self._plays)
+            wrong = judge_file(self._airflow, cell, [entry.task_id for entry in mine], self._plays)
+            cell.delivered = not wrong
+            cell.trouble += wrong
             if not cell.outcome:
                 applies = cell.injected or (cell.kind, cell.point) != (plan.WORKER, plan.DEFERRED)
                 cell.outcome = "ok" if applies else NOT_APPLICABLE
-            if cell.trouble:
+            if [entry.state for entry in mine] != ["settled"]:
+                cell.trouble.append(f"the books say {[(entry.task_id, entry.state) for entry in mine]}")
+                cell.outcome = f"BILLED {len(mine)} TIMES"
+            elif cell.trouble:
                 cell.outcome = f"TROUBLE ({cell.outcome})"
             elif not cell.injected and cell.outcome == "ok":
                 cell.outcome = "missed"

@@ -23,7 +23,14 @@ ok                 success by itself; one job, one bill, one whole file
 unknown, adopted   reported as unknown, and it was; the person found the job and gave its id to the task
 unknown, cleared   reported as unknown, and it was; the person found no job and cleared the task
 failed, cleared    Airflow used up the task's tries in an outage; a clear went on with the same submission
-n/a                no worker process belongs to a task while it is deferred, so there is none to kill"""
+n/a                no worker process belongs to a task while it is deferred, so there is none to kill
+
+Passes stand under each other, each with other vendors; every second one is the harder variant. Worker: the
+task's process is killed, its supervisor, or both, in turn. Scheduler and triggerer: first with all that they
+have started, then the main process alone, and the rest goes on beside its successor. API server: first for
+longer than Airflow waits for a heartbeat, then the tasks live through it. Simulator: first the calls come
+while it is down, then it goes down under them. Connection reset: of the call that follows the point; for the
+paid call now before, now after acceptance."""
 
 
 def matrix(cells: list[Cell]) -> str:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import time
+
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 from airflow_runs import Runs, Task, bill, orders
@@ -44,8 +46,22 @@ def cleared_after_delivery(runs: Runs) -> str:
     return str(job)
 
 
+@pytest.fixture(scope="module")
+def marked_failed_while_deferred(runs: Runs) -> str:
+    task = runs.task(DAG, "marked_failed")
+    task.wait("deferred")
+    job = task.record()["task_id"]
+    runs.airflow.set_state(DAG, task.run_id, "marked_failed", "failed")
+    return str(job)
+
+
 @pytest.fixture(scope="module", autouse=True)
-def all_at_once(killed: object, cleared_while_deferred: object, cleared_after_delivery: object) -> None:
+def all_at_once(
+    killed: object,
+    cleared_while_deferred: object,
+    cleared_after_delivery: object,
+    marked_failed_while_deferred: object,
+) -> None:
     """What takes time goes on while other tests look at other tasks."""
 
 
@@ -94,5 +110,20 @@ def test_a_killed_worker_is_retried_on_the_same_job(
 ) -> None:
     task, job = runs.task(DAG, "killed_worker"), killed["killed_worker"]
     task.wait("running", try_number=2)
+    simulator.end(job)
+    assert_asked_about_the_same_job(task, job, simulator)
+
+
+def test_marking_a_deferred_task_failed_says_that_the_job_goes_on_and_a_clear_asks_about_it(
+    runs: Runs, simulator: SimulatorClient, marked_failed_while_deferred: str
+) -> None:
+    task, job = runs.task(DAG, "marked_failed"), marked_failed_while_deferred
+    deadline = time.monotonic() + 20
+    while (said := f"APIModels cannot cancel jobs: apimodels job {job} goes on") not in task.log(1):
+        assert time.monotonic() < deadline, f"the log does not say: {said}"
+        time.sleep(0.5)
+    assert task.record()["phase"] == "submitted"
+    runs.airflow.clear(DAG, task.run_id, "marked_failed")
+    task.wait("deferred", try_number=2)
     simulator.end(job)
     assert_asked_about_the_same_job(task, job, simulator)

@@ -34,6 +34,7 @@ with DAG(
     VideoGenerationOperator(
         task_id="delivered", prompt="a velvet pangolin, delivered", deferrable=False, **ORDER
     )
-    VideoGenerationOperator(
-        task_id="deferred", prompt="a velvet pangolin, deferred [sim:stuck]", deferrable=True, **ORDER
-    )
+    for name in ("deferred", "marked_failed"):
+        VideoGenerationOperator(
+            task_id=name, prompt=f"a velvet pangolin, {name} [sim:stuck]", deferrable=True, **ORDER
+        )
