@@ -40,6 +40,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
+from airflow_provider_vidgen.clock import from_iso
 from airflow_provider_vidgen.errors import LedgerUnreadable
 from airflow_provider_vidgen.models import VideoJob
 
@@ -295,8 +296,8 @@ class Ledger:
 
 
 def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+    moment = from_iso(text)
     # Far-off years would overflow as soon as a timeout is added.
-    if moment.tzinfo is None or not 2000 <= moment.year < 3000:
+    if not 2000 <= moment.year < 3000:
         raise ValueError("not a time of ours")
     return moment

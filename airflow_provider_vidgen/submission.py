@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from airflow_provider_vidgen.clock import from_iso
 from airflow_provider_vidgen.errors import (
     JobLost,
     JobNotRecorded,
@@ -207,7 +208,7 @@ class Attempt:
         )
 
     def _attached(self, record: Record, status: JobStatus | None) -> Attached:
-        submitted_at = datetime.fromisoformat(record.submitted_at)
+        submitted_at = from_iso(record.submitted_at)
         # The user's timeout as it is now: a larger one goes on waiting for the same job.
         return Attached(
             job=record.job, submitted_at=submitted_at, deadline=submitted_at + self._timeout, status=status

@@ -9,9 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from airflow_provider_vidgen import airflow_internals
+from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.errors import LedgerUnreadable
 from airflow_provider_vidgen.ledger import Ledger, Phase
-from airflow_provider_vidgen.transport.client import utcnow
 
 if TYPE_CHECKING:
     from argparse import Namespace

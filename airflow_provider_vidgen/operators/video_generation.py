@@ -179,8 +179,8 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         )
 
     def _attach(self, context: Context, hook: VideoGenHook, request: VideoRequest) -> Attached:
+        from airflow_provider_vidgen.clock import utcnow
         from airflow_provider_vidgen.submission import Attempt
-        from airflow_provider_vidgen.transport.client import utcnow
 
         attempt = Attempt(
             hook.client,
@@ -251,9 +251,9 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
 
     def _ledger(self, context: Context) -> Ledger:
         from airflow_provider_vidgen.airflow_internals import max_tries
+        from airflow_provider_vidgen.clock import utcnow
         from airflow_provider_vidgen.ledger import Ledger
         from airflow_provider_vidgen.operators.kept_store import KeptStore
-        from airflow_provider_vidgen.transport.client import utcnow
 
         store = KeptStore(context["task_state_store"])
         return Ledger(store, max_tries=max_tries(context), now=utcnow)

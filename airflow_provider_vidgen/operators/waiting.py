@@ -91,7 +91,7 @@ class WaitsForJob:
     def wait_deferred(self, job: VideoJob, *, submitted_at: datetime, deadline: datetime) -> None:
         """Leave the worker; :meth:`resume` goes on."""
         from airflow_provider_vidgen.airflow_internals import SECONDS_BEFORE_WAKING
-        from airflow_provider_vidgen.transport.client import utcnow
+        from airflow_provider_vidgen.clock import utcnow
         from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 
         now = utcnow()
@@ -163,12 +163,12 @@ class WaitsForJob:
 
         :param event: see :mod:`.triggers.events`.
         """
+        from airflow_provider_vidgen.clock import from_iso, utcnow
         from airflow_provider_vidgen.errors import JobLost, JobNotFound, StatusUnavailable
         from airflow_provider_vidgen.models import VideoJob
-        from airflow_provider_vidgen.transport.client import utcnow
         from airflow_provider_vidgen.triggers.events import Reason, read_event
 
-        handle, until = VideoJob.from_dict(job), datetime.fromisoformat(deadline)
+        handle, until = VideoJob.from_dict(job), from_iso(deadline)
         reason, odd = read_event(event, handle)
         if odd:
             self.log.warning("%s; asking the vendor", odd)
@@ -199,7 +199,7 @@ class WaitsForJob:
                 raise stop
             else:
                 self.log.info("%s is still %s; waiting on", handle, status.state)
-            self.wait_deferred(handle, submitted_at=datetime.fromisoformat(submitted_at), deadline=until)
+            self.wait_deferred(handle, submitted_at=from_iso(submitted_at), deadline=until)
 
 
 def _stop(job: VideoJob, status: JobStatus, reason: Reason | None, *, expired: bool) -> StatusError | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.errors import (
     InvalidConnection,
     InvalidRequest,
@@ -28,11 +29,6 @@ from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 if TYPE_CHECKING:
     import aiohttp
-
-
-def utcnow() -> datetime:
-    """Return the current time in UTC."""
-    return datetime.now(UTC)
 
 
 def check_request(settings: ConnectionSettings, request: VideoRequest) -> list[Problem]:

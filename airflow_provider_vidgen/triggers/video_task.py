@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_vidgen import airflow_internals
+from airflow_provider_vidgen.clock import from_iso, utcnow
 from airflow_provider_vidgen.errors import (
     DeadlineExceeded,
     JobLost,
@@ -24,7 +24,6 @@ from airflow_provider_vidgen.errors import (
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.models import JobStatus, VideoJob
 from airflow_provider_vidgen.polling import Watch
-from airflow_provider_vidgen.transport.client import utcnow
 from airflow_provider_vidgen.triggers.events import Reason, make_event
 
 _REASONS: dict[type[VidgenError], Reason] = {
@@ -106,7 +105,7 @@ class VideoTaskTrigger(BaseTrigger):
             # Only the kind: texts of other libraries may quote links.
             self.log.error("%s cannot be watched: %s", job, type(error).__name__)
             reason = Reason.TROUBLE
-        early = (datetime.fromisoformat(self.not_before) - utcnow()).total_seconds()
+        early = (from_iso(self.not_before) - utcnow()).total_seconds()
         await asyncio.sleep(max(0.0, early))
         yield TriggerEvent(make_event(reason, job))  # type: ignore[no-untyped-call]
 
@@ -141,8 +140,8 @@ class VideoTaskTrigger(BaseTrigger):
             watch = Watch(
                 job,
                 client.settings.vendor.schedule.every(self.poll_interval),
-                submitted_at=datetime.fromisoformat(self.submitted_at),
-                deadline=datetime.fromisoformat(self.deadline),
+                submitted_at=from_iso(self.submitted_at),
+                deadline=from_iso(self.deadline),
             )
             delay: float | None = watch.first_delay(utcnow())
             while delay is not None:

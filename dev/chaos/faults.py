@@ -104,8 +104,8 @@ class Crash:
 
     def _simulator(self, cells: list[Cell]) -> None:
         if cells[0].number % 2:
-            # Calls that are under way break off.
-            self._let_all_go(cells)
+            # Calls that are under way break off; so do the held ones, which have got as far as they shall.
+            self._let_all_go([cell for cell in cells if cell.point not in plan.HELD_BY_PROXY])
             time.sleep(self.chance.uniform(0, 0.3))
         self.proxy.down()
         self._let_all_go(cells)

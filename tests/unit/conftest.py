@@ -30,11 +30,13 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock that only moves when somebody sleeps; everything that waits or looks at the time uses it."""
+    from airflow_provider_vidgen import clock as clock_module
     from airflow_provider_vidgen import landing
     from airflow_provider_vidgen.transport import client
 
     clock = Clock()
-    monkeypatch.setattr(client, "utcnow", clock.now)
+    for module in (client, clock_module):
+        monkeypatch.setattr(module, "utcnow", clock.now)
     monkeypatch.setattr(
         client, "WorkerClient", functools.partial(client.WorkerClient, now=clock.now, sleep=clock.sleep)
     )

@@ -25,6 +25,7 @@ from unittest import mock
 from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
+from airflow_provider_vidgen import clock as clock_module
 from airflow_provider_vidgen import submission
 from airflow_provider_vidgen.errors import (
     JobLost,
@@ -195,6 +196,7 @@ class World:
         with ExitStack() as stack:
             for where, name, value in (
                 (client_module, "utcnow", self.clock.now),
+                (clock_module, "utcnow", self.clock.now),
                 (video_task, "utcnow", self.clock.now),
                 (video_task, "asyncio", slow),
                 (video_task, "VideoGenHook", Hook),

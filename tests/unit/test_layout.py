@@ -34,12 +34,13 @@ ALLOWED = {
     "polling": BOTTOM,
     "vendors": MIDDLE,
     "results": {"models"},
-    "ledger": BOTTOM,
-    "transport": MIDDLE,
+    "clock": set(),
+    "ledger": BOTTOM | {"clock"},
+    "transport": MIDDLE | {"clock"},
     "landing": MIDDLE | {"transport"},
-    "submission": MIDDLE | {"transport", "ledger"},
+    "submission": MIDDLE | {"transport", "ledger", "clock"},
 }
-PURE = ("models", "errors", "addresses", "redaction", "polling", "vendors", "results", "ledger")
+PURE = ("models", "errors", "addresses", "redaction", "polling", "vendors", "results", "clock", "ledger")
 
 
 def files(*rooms: str) -> list[Path]:
