@@ -110,7 +110,8 @@ class WaitsForJob:
             ),
             method_name="resume",
             kwargs=watched,
-            timeout=max(deadline - now, timedelta(seconds=SECONDS_BEFORE_WAKING)) + _MARGIN,
+            # A plain timedelta: pendulum's differences cannot be sent to the supervisor.
+            timeout=timedelta(seconds=max((deadline - now).total_seconds(), SECONDS_BEFORE_WAKING)) + _MARGIN,
         )
 
     def wait_blocking(
