@@ -22,7 +22,7 @@ import aiohttp
 from airflow_provider_vidgen.errors import StatusUnavailable
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from airflow_provider_vidgen.transport.wire import MAX_REPLY, encode, headers_for, url_for, without_key
-from airflow_provider_vidgen.vendors.base import HttpCall, HttpReply
+from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 
 _CONNECTIONS = 100
 

@@ -32,7 +32,7 @@ from airflow_provider_vidgen.transport.wire import (
     url_for,
     without_key,
 )
-from airflow_provider_vidgen.vendors.base import HttpCall, HttpReply
+from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 
 _CHUNK = 64 * 1024
 #: requests lets some errors of the libraries below it through, such as those about a name or a CA bundle.

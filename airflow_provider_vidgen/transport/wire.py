@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
-from airflow_provider_vidgen.vendors.base import HttpCall
+from airflow_provider_vidgen.vendors.exchange import HttpCall
 
 #: Bytes after which a reply is not an answer about a job any more.
 MAX_REPLY = 4 * 1024 * 1024

@@ -18,7 +18,8 @@ from urllib.parse import quote
 from airflow_provider_vidgen.errors import Problem
 from airflow_provider_vidgen.models import Cost, JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.polling import Schedule
-from airflow_provider_vidgen.vendors.base import HttpCall, Vendor
+from airflow_provider_vidgen.vendors.base import Vendor
+from airflow_provider_vidgen.vendors.exchange import HttpCall
 from airflow_provider_vidgen.vendors.reading import dig, first, links, number, text
 from airflow_provider_vidgen.vendors.rules import ModelRules, shown
 

@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 from airflow_provider_vidgen.errors import Problem
 from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.polling import Schedule
-from airflow_provider_vidgen.vendors.base import HttpCall, Vendor
+from airflow_provider_vidgen.vendors.base import Vendor
+from airflow_provider_vidgen.vendors.exchange import HttpCall
 from airflow_provider_vidgen.vendors.reading import dig, first, links, nested, text
 from airflow_provider_vidgen.vendors.rules import ModelRules
 

@@ -18,7 +18,8 @@ from urllib.parse import quote
 from airflow_provider_vidgen.errors import Problem
 from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.polling import Schedule
-from airflow_provider_vidgen.vendors.base import HttpCall, Vendor, vendor_code, vendor_words
+from airflow_provider_vidgen.vendors.base import Vendor
+from airflow_provider_vidgen.vendors.exchange import HttpCall, vendor_code, vendor_words
 from airflow_provider_vidgen.vendors.reading import dig, first, links, text
 from airflow_provider_vidgen.vendors.rules import ModelRules
 from airflow_provider_vidgen.vendors.words import normal

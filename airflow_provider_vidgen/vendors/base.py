@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, TypedDict
 
@@ -44,10 +43,17 @@ from airflow_provider_vidgen.models import (
 )
 from airflow_provider_vidgen.polling import Schedule
 from airflow_provider_vidgen.redaction import redact
+from airflow_provider_vidgen.vendors.exchange import (
+    HttpCall,
+    HttpReply,
+    describe,
+    effective_code,
+    vendor_code,
+    vendor_words,
+)
 from airflow_provider_vidgen.vendors.reading import (
     UnreadableReply,
     dig,
-    first,
     moment,
     number,
     parse_json,
@@ -57,37 +63,6 @@ from airflow_provider_vidgen.vendors.reading import (
 from airflow_provider_vidgen.vendors.retry_after import retry_after
 from airflow_provider_vidgen.vendors.rules import ModelRules, check_model_rules, check_request, shown
 from airflow_provider_vidgen.vendors.words import known_state, words_tell
-
-
-@dataclass(frozen=True, kw_only=True)
-class HttpCall:
-    """
-    An HTTP request without host and key; the transport adds both.
-
-    :param path: below the connection's base URL.
-    :param body: sent as compact JSON, keys in this order.
-    :param read_timeout: seconds the reply may take, where the connection's own timeout is too short.
-    """
-
-    method: str
-    path: str
-    query: Mapping[str, str] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: Mapping[str, Any] | None = field(default=None, repr=False)
-    read_timeout: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class HttpReply:
-    """
-    What came back.
-
-    :param headers: names in lower case.
-    """
-
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    content: bytes = field(default=b"", repr=False)
 
 
 class _Told(TypedDict):
@@ -363,42 +338,6 @@ class Vendor(ABC):
             return parse_json(reply.content)
         except UnreadableReply:
             return None
-
-
-def effective_code(reply: HttpReply, body: Any) -> int:
-    """
-    Return the code that counts: HTTP's if it is an error, else a numeric ``code`` in the body.
-
-    Vendors report errors as HTTP 200 with a code in the body, too. 0 stands for "no code", which some
-    relays send on success.
-    """
-    if reply.status >= 300:
-        return reply.status
-    inner = number(first(body, ("error", "code"), ("code",)))
-    return reply.status if inner is None else int(inner)
-
-
-def vendor_code(body: Any) -> str:
-    """Return the vendor's own error code, ``""`` where there is none."""
-    return redact(text(first(body, ("error", "code"), ("data", "failCode"), ("code",))))[:100]
-
-
-def vendor_words(body: Any) -> str:
-    """Return the vendor's own words about an error, ``""`` where there are none."""
-    error = dig(body, "error")
-    if isinstance(error, str):
-        return error.strip()
-    return text(
-        first(body, ("error", "message"), ("data", "error"), ("message",), ("msg",), ("data", "fail_reason"))
-    )
-
-
-def describe(reply: HttpReply, body: Any) -> str:
-    """Return what kind of reply it was, without its content."""
-    if reply.status < 300 and body is None:
-        return f"HTTP {reply.status} and {len(reply.content)} bytes that are not JSON"
-    code = effective_code(reply, body)
-    return f"HTTP {reply.status}" + (f" and code {code} in the body" if code != reply.status else "")
 
 
 def _later(start: datetime, by: timedelta | None) -> datetime | None:

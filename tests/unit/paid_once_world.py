@@ -42,7 +42,7 @@ from airflow_provider_vidgen.transport.client import WorkerClient
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from airflow_provider_vidgen.triggers import video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
-from airflow_provider_vidgen.vendors.base import HttpCall, HttpReply
+from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 
 MODELS = {"apixgo": "grok-image-video", "apimart": "grok-imagine-1.0-video-apimart"}
 LINK = "https://cdn.example.com/{}.mp4"

@@ -17,7 +17,7 @@ from airflow_provider_vidgen.transport import aio
 from airflow_provider_vidgen.transport.client import TriggererClient
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from airflow_provider_vidgen.vendors.apixo import Apixo
-from airflow_provider_vidgen.vendors.base import HttpCall, HttpReply
+from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 
 JOB = VideoJob(vendor="apixo", base_url="https://api.apixo.ai", model="grok-video", task_id="task_1")
 

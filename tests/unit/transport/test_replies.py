@@ -16,7 +16,7 @@ from airflow_provider_vidgen.errors import StatusUnavailable, SubmitOutcomeUnkno
 from airflow_provider_vidgen.models import VideoRequest
 from airflow_provider_vidgen.transport.sync import WorkerTransport
 from airflow_provider_vidgen.transport.wire import MAX_REPLY, encode, without_key
-from airflow_provider_vidgen.vendors.base import HttpCall
+from airflow_provider_vidgen.vendors.exchange import HttpCall
 
 TOLD = settings("apixgo")
 SUBMIT = TOLD.vendor.submit_call(VideoRequest(prompt="灯塔", model="grok-image-video"))

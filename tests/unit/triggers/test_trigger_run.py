@@ -20,7 +20,7 @@ from airflow_provider_vidgen.errors import StatusUnavailable
 from airflow_provider_vidgen.transport import aio
 from airflow_provider_vidgen.triggers import video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
-from airflow_provider_vidgen.vendors.base import HttpCall, HttpReply
+from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 
 Answer = HttpReply | BaseException | dict[str, Any]
 

@@ -14,7 +14,8 @@ from vendor_case import NOW, PROMPT, reply
 from airflow_provider_vidgen.errors import SubmitOutcomeUnknown
 from airflow_provider_vidgen.models import JobState, JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.polling import Schedule
-from airflow_provider_vidgen.vendors.base import HttpCall, Vendor
+from airflow_provider_vidgen.vendors.base import Vendor
+from airflow_provider_vidgen.vendors.exchange import HttpCall
 from airflow_provider_vidgen.vendors.reading import dig, links, text
 
 

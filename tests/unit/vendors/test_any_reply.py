@@ -27,7 +27,8 @@ from vendor_case import (
 
 from airflow_provider_vidgen.errors import StatusError, SubmitError, VidgenError
 from airflow_provider_vidgen.models import JobState, JobStatus
-from airflow_provider_vidgen.vendors.base import HttpReply, Vendor
+from airflow_provider_vidgen.vendors.base import Vendor
+from airflow_provider_vidgen.vendors.exchange import HttpReply
 from airflow_provider_vidgen.vendors.reading import is_link
 
 _SETTINGS = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))

@@ -15,7 +15,7 @@ from vendor_case import NOW, VENDORS, looked, reply, submitted
 
 from airflow_provider_vidgen.errors import VidgenError
 from airflow_provider_vidgen.models import JobStatus, Submission, VideoJob, VideoRequest
-from airflow_provider_vidgen.vendors.base import HttpCall
+from airflow_provider_vidgen.vendors.exchange import HttpCall
 
 _DOCUMENTS = Path(__file__).resolve().parents[1] / "fixtures" / "documents"
 _EXAMPLES = [

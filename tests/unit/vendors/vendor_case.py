@@ -15,7 +15,8 @@ from airflow_provider_vidgen.vendors.apimart import ApiMart
 from airflow_provider_vidgen.vendors.apimodels import ApiModels
 from airflow_provider_vidgen.vendors.apixgo import Apixgo
 from airflow_provider_vidgen.vendors.apixo import Apixo
-from airflow_provider_vidgen.vendors.base import HttpReply, Vendor
+from airflow_provider_vidgen.vendors.base import Vendor
+from airflow_provider_vidgen.vendors.exchange import HttpReply
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 PROMPT = "A lighthouse in a storm"
