@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import requests
 
+#: One more than what a new login takes, for a database that is locked.
+_ATTEMPTS = 4
 _TIMEOUT = 30.0
 
 
@@ -63,7 +66,7 @@ class RestClient:
         :raises ApiError: if the answer is no 2xx.
         """
         url = self.url + (path[1:] if path.startswith("//") else "/api/v2" + path)
-        for last in (False, True):
+        for attempt in range(_ATTEMPTS):
             if "Authorization" not in self._session.headers:
                 self._log_in()
             answer = self._session.request(
@@ -75,9 +78,13 @@ class RestClient:
                 timeout=_TIMEOUT,
                 allow_redirects=False,
             )
-            if answer.status_code != 401 or last:
+            if answer.status_code == 401 and not attempt:
+                self._session.headers.pop("Authorization")
+            elif answer.status_code == 500 and "Database error" in answer.text:
+                # SQLite has one writer at a time; whoever waited too long for the lock is turned away.
+                time.sleep(1)
+            else:
                 break
-            self._session.headers.pop("Authorization")
         if not answer.ok:
             raise ApiError(f"{method} {path}", answer.status_code, answer.text)
         if not answer.content:

@@ -26,6 +26,7 @@ from airflow_provider_vidgen.models import JobStatus, Submission, VideoJob, Vide
 from airflow_provider_vidgen.polling import Watch
 from airflow_provider_vidgen.transport import policy
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
+from airflow_provider_vidgen.vendors.exchange import HttpReply
 
 if TYPE_CHECKING:
     import aiohttp
@@ -107,7 +108,7 @@ class WorkerClient:
             nonlocal doubt
             try:
                 reply = self._transport.submit(call)
-                return vendor.read_submit(request, self.settings.base_url, reply, now=self._now())
+                return self._read_submit(request, reply)
             except (SubmitOutcomeUnknown, SubmitInFlight) as error:
                 doubt = error
                 raise
@@ -123,6 +124,18 @@ class WorkerClient:
             raise SubmitOutcomeUnknown(
                 doubt.what, job=doubt.job, code=doubt.code, words=doubt.words
             ) from None
+
+    def _read_submit(self, request: VideoRequest, reply: HttpReply) -> Submission:
+        """Read the answer to a paid call; a vendor's file that stumbles over it leaves the outcome open."""
+        vendor = self.settings.vendor
+        try:
+            return vendor.read_submit(request, self.settings.base_url, reply, now=self._now())
+        except SubmitError:
+            raise
+        except Exception as error:
+            raise SubmitOutcomeUnknown(
+                f"{vendor.label} answered HTTP {reply.status}, which could not be read ({type(error).__name__})"
+            ) from error
 
     def status(self, job: VideoJob) -> JobStatus:
         """

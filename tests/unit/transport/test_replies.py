@@ -14,6 +14,7 @@ from fakes import CREATE, KEY, STATUS, job, settings
 
 from airflow_provider_vidgen.errors import StatusUnavailable, SubmitOutcomeUnknown
 from airflow_provider_vidgen.models import VideoRequest
+from airflow_provider_vidgen.transport.client import WorkerClient
 from airflow_provider_vidgen.transport.sync import WorkerTransport
 from airflow_provider_vidgen.transport.wire import MAX_REPLY, encode, without_key
 from airflow_provider_vidgen.vendors.exchange import HttpCall
@@ -71,3 +72,17 @@ def test_a_key_too_short_to_be_one_does_not_blank_out_words() -> None:
 def test_a_body_is_compact_json_in_utf_8() -> None:
     assert encode(SUBMIT) == '{"model":"grok-image-video","prompt":"灯塔"}'.encode()
     assert encode(HttpCall(method="GET", path="/")) is None
+
+
+def test_an_answer_that_a_vendors_file_stumbles_over_leaves_the_outcome_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stumble(*args: object, **kwargs: object) -> None:
+        raise KeyError("data")
+
+    monkeypatch.setattr(TOLD.vendor, "read_submit", stumble)
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixgo"], json={"task_id": "task_1"})
+        with pytest.raises(SubmitOutcomeUnknown, match=r"could not be read \(KeyError\)"):
+            WorkerClient(TOLD).submit(VideoRequest(prompt="灯塔", model="grok-image-video"))
+        assert web.call_count == 1
