@@ -133,9 +133,8 @@ class WorkerClient:
         except SubmitError:
             raise
         except Exception as error:
-            raise SubmitOutcomeUnknown(
-                f"{vendor.label} answered HTTP {reply.status}, which could not be read ({type(error).__name__})"
-            ) from error
+            what = f"{vendor.label} answered HTTP {reply.status}, which could not be read"
+            raise SubmitOutcomeUnknown(f"{what} ({type(error).__name__})") from error
 
     def status(self, job: VideoJob) -> JobStatus:
         """
