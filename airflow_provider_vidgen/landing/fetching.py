@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_vidgen.landing.storing import Sink
 
-_PIECE = 1024 * 1024
+_PIECE = 256 * 1024
 _LARGEST = 8 * 1024**3
 #: A connection that brought so much was worth it, and does not count as a failed one.
 _WORTH = 8 * 1024**2

@@ -14,6 +14,8 @@ import fcntl
 import hashlib
 import logging
 import os
+import queue
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Of a multipart upload; S3 takes 10,000 of them.
-_UPLOAD_PART = 8 * 1024**2
+#: Of a multipart upload; S3 takes 10,000 of them, and none smaller.
+_UPLOAD_PART = 5 * 1024**2
+#: So many pieces may be fetched and not stored yet.
+_PIECES_BEHIND = 16
 
 
 class Sink(Protocol):
@@ -53,12 +57,56 @@ def whole_or_absent(target: ObjectStoragePath, *, overwrite: bool) -> Iterator[S
     target.parent.mkdir(parents=True, exist_ok=True)
     sink = _LocalPart(Path(target.path)) if isinstance(target.fs, LocalFileSystem) else _Upload(target)
     try:
-        yield sink
+        with _Behind(sink) as behind:
+            yield behind
         if not overwrite and target.exists():
             raise TargetExists(f"Another task has put a file at {target} in the meantime")
         sink.commit()
     finally:
         sink.discard()
+
+
+class _Behind:
+    """
+    Hands bytes on in a thread of its own, so that the next ones are fetched while these are stored.
+
+    :param sink: takes the bytes.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._pieces: queue.Queue[bytes | None] = queue.Queue(_PIECES_BEHIND)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._hand_on, name="vidgen-storing", daemon=True)
+
+    def __enter__(self) -> _Behind:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pieces.put(None)
+        self._thread.join()
+        if kind is None and self._error is not None:
+            raise self._error
+
+    def write(self, data: bytes) -> None:
+        if self._error is not None:
+            raise self._error
+        self._pieces.put(data)
+
+    def restart(self) -> None:
+        self._pieces.join()
+        self._sink.restart()
+
+    def _hand_on(self) -> None:
+        while (piece := self._pieces.get()) is not None:
+            try:
+                if self._error is None:
+                    self._sink.write(piece)
+            except BaseException as error:
+                self._error = error
+            finally:
+                self._pieces.task_done()
 
 
 class _LocalPart:
