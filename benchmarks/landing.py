@@ -119,7 +119,7 @@ def table(where: str, names: tuple[str, str], link: str, folder: str, mib: int, 
 
 def s3_connection(stack: ExitStack) -> str:
     """Start an S3 with a bucket, and return Airflow's connection to it."""
-    import boto3
+    import boto3  # type: ignore[import-untyped]
 
     port = free_port()
     server = subprocess.Popen(

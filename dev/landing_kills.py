@@ -56,21 +56,23 @@ def run(store: str, films: dict[str, str], output: str, kills: int, seed: int) -
     import airflow.sdk  # noqa: F401  # so that the forks need not import it
     import requests  # noqa: F401
 
-    import airflow_provider_vidgen.landing  # noqa: F401
+    import airflow_provider_vidgen.landing
     import airflow_provider_vidgen.transport.download  # noqa: F401
 
     outcome, chance, number = Outcome(), random.Random(seed), 0
     names = list(films)
-    started = time.monotonic()
-    _reap(_fork(store, names[0], f"{output}warm-up.mp4"))
-    whole = time.monotonic() - started
+    whole: dict[str, float] = {}
+    for name in names:
+        started = time.monotonic()
+        _reap(_fork(store, name, f"{output}warm-up-{name}"))
+        whole[name] = time.monotonic() - started
     wanted: dict[str, str] = {}
     while outcome.kills < kills:
         name = names[number % len(names)]
         target = f"{output}{number:04}.mp4"
         wanted[target] = films[name]
         worker = _fork(store, name, target)
-        time.sleep(chance.uniform(0, whole * 1.1))
+        time.sleep(chance.uniform(0, whole[name] * 1.1))
         os.kill(worker, signal.SIGKILL)
         killed = os.WIFSIGNALED(_reap(worker))
         outcome.kills += killed
@@ -160,7 +162,7 @@ def _names(output: str) -> Iterator[str]:
 
 
 def _s3() -> Any:
-    import boto3
+    import boto3  # type: ignore[import-untyped]
 
     conn = json.loads(os.environ["AIRFLOW_CONN_AWS_DEFAULT"])
     return boto3.client(

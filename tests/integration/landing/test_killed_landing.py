@@ -31,7 +31,7 @@ def test_a_killed_worker_leaves_nothing_half_written(store: str, s3: str, tmp_pa
     landed.mkdir()
     made = {
         f"{number}.mp4": make_film(films / f"{number}.mp4", size, number)
-        for number, size in enumerate((3 * MIB, 12 * MIB + 1, 17 * MIB))
+        for number, size in enumerate((3 * MIB, 6 * MIB + 1, 11 * MIB))
     }
     output = f"file://{landed}/" if store == "local" else "s3://aws_default@videos/killed/"
     with FilmServer(films, pace=80 * MIB).running() as server:
@@ -49,7 +49,7 @@ def test_a_killed_worker_leaves_nothing_half_written(store: str, s3: str, tmp_pa
         assert told.returncode == 0, told.stderr[-3000:]
         assert set(server.methods) == {"GET"}
     outcome = json.loads(told.stdout.splitlines()[-1])
-    print(outcome)
+    sys.stdout.write(f"{store}: {outcome}\n")
     assert outcome["kills"] >= KILLS
     for trouble in ("partial", "wrong", "unfinished", "litter", "failed"):
         assert not outcome[trouble], (trouble, outcome, told.stderr[-3000:])
