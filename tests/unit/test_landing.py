@@ -201,6 +201,14 @@ def test_a_body_that_never_ends_does_not_fill_the_disk(
     assert left(tmp_path) == []
 
 
+def test_a_file_announced_as_huge_is_refused_before_its_first_byte(
+    land: Callable[..., Any], tmp_path: Path
+) -> None:
+    with pytest.raises(NotAVideo, match="larger than"):
+        land(Reply(AssertionError("read"), Content_Length=str(2**40)))
+    assert left(tmp_path) == []
+
+
 @pytest.mark.parametrize("dead", [ResultExpired("x"), Reply(b"<html>expired</html>"), Reply()])
 def test_a_dead_link_is_refreshed_and_lands(dead: Any, land: Callable[..., Any], cdn: Cdn) -> None:
     cdn.replies[FRESH] = [whole()]
