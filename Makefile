@@ -5,7 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo chaos test lint types unit integration system bench-import browser format clean
+.PHONY: demo chaos test lint types unit integration system bench-import bench-landing landing-kills \
+	browser format clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +37,15 @@ unit integration system: $(READY)
 
 bench-import: $(READY)
 	$(BIN)/python benchmarks/import_time.py
+
+# A 1 GiB file to disk against curl, and a smaller one to S3 against boto3. BENCH="--rounds 3" and the like.
+bench-landing: $(READY)
+	$(BIN)/python -m benchmarks.landing $(BENCH)
+
+# Workers killed in the middle of landing, KILLS times on disk and as often on S3.
+KILLS ?= 250
+landing-kills: $(READY)
+	VIDGEN_LANDING_KILLS=$(KILLS) $(BIN)/python -m pytest -s tests/integration/landing/test_killed_landing.py
 
 # The system tests look at the connection form in a real browser.
 browser:

@@ -382,6 +382,15 @@ class ResultExpired(LandingError):
     next_step = "Ask the vendor for the file, or clear the generating task to make and pay a new one."
 
 
+class VideoMismatch(LandingError):
+    """The file is whole and in its place, but not what was asked for, and ``verify="fail"`` is set."""
+
+    next_step = (
+        "The file stays where it is: look at it, and set verify=True to accept it. No new video is made "
+        "unless the request is changed."
+    )
+
+
 class TargetExists(LandingError):
     """Another file is already at the path."""
 

@@ -15,6 +15,8 @@ from airflow_provider_vidgen.operators.failing import airflow_errors
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_vidgen.landing import Verify
+
 
 class VideoDownloadOperator(BaseOperator):
     """
@@ -31,7 +33,12 @@ class VideoDownloadOperator(BaseOperator):
     :param vidgen_conn_id: Airflow connection of type ``vidgen``, the one that made the video. (templated)
     :param overwrite: replace a file that is already there. Without it the same video is left alone, and
         another one refused.
-    :return: for each file path, bytes, sha256, content_type and the task_id of its job.
+    :param sidecar: put ``{name}.json`` beside each file, which says what it is. See :mod:`..landing`.
+    :param verify: look into each file where PyAV is installed (extra ``verify``): ``True`` warns if it does
+        not play or lasts longer or shorter than the vendor said, ``"fail"`` fails the task then, with the
+        file in its place.
+    :return: for each file path, bytes, sha256, content_type, the task_id of its job, already_there, sidecar,
+        probe and mismatches.
     """
 
     template_fields: Sequence[str] = ("url", "video", "output_path", "vidgen_conn_id")
@@ -45,16 +52,22 @@ class VideoDownloadOperator(BaseOperator):
         video: Mapping[str, Any] | None = None,
         vidgen_conn_id: str = "vidgen_default",
         overwrite: bool = False,
+        sidecar: bool = True,
+        verify: Verify = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if (url is None) == (video is None):
             raise ValueError("give either url or video")
+        if verify not in (True, False, "fail"):
+            raise ValueError(f"verify={verify!r}: must be True, False or 'fail'")
         self.url = url
         self.video = video
         self.output_path = output_path
         self.vidgen_conn_id = vidgen_conn_id
         self.overwrite = overwrite
+        self.sidecar = sidecar
+        self.verify = verify
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """
@@ -64,12 +77,14 @@ class VideoDownloadOperator(BaseOperator):
         :raises AirflowException: another try may help.
         """
         from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
-        from airflow_provider_vidgen.landing import Landing
+        from airflow_provider_vidgen.landing import About, Landing
         from airflow_provider_vidgen.models import VideoJob
 
         with airflow_errors():
             hook = VideoGenHook(self.vidgen_conn_id)
-            landing = Landing(hook.settings, overwrite=self.overwrite)
+            landing = Landing(
+                hook.settings, overwrite=self.overwrite, sidecar=self.sidecar, verify=self.verify
+            )
             map_index = context["ti"].map_index
             links = self._links()
             if self.video is None:
@@ -80,6 +95,7 @@ class VideoDownloadOperator(BaseOperator):
                 self.output_path,
                 job=job,
                 map_index=map_index,
+                about=About(result=self.video),
                 refresh=(lambda: hook.get_status(job).result_urls) if job.task_id else None,
             )
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
-    from airflow_provider_vidgen.landing import Landing
+    from airflow_provider_vidgen.landing import Landing, Verify
     from airflow_provider_vidgen.ledger import Ledger, OnUnknown, Phase
     from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
     from airflow_provider_vidgen.submission import Attached
@@ -54,6 +54,11 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
     :param output_path: land the files here, as :class:`airflow.sdk.ObjectStoragePath` takes it; ``{vendor}``,
         ``{model}``, ``{task_id}``, ``{index}``, ``{ext}`` and ``{map_index}`` are filled in, and a path
         ending in ``/`` is a folder. (templated)
+    :param sidecar: put ``{name}.json`` beside each landed file: what was asked for, of which job, when, at
+        what cost, and what the file is.
+    :param sidecar_prompt: with the prompt, the images and ``extra``.
+    :param verify: look into each landed file where PyAV is installed (extra ``verify``): ``True`` warns if it
+        is not what was asked for, ``"fail"`` fails the task then, with the file in its place.
     :param on_unknown_submit: when the fate of a paid call is not known: ``"fail"`` reports it and never
         submits by itself, ``"resubmit"`` accepts the risk of paying twice.
     :param cancel_on_kill: when somebody marks the deferred task as failed or successful, cancel the job where
@@ -95,6 +100,9 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         timeout: float = 1800,
         use_callback: bool = False,
         output_path: str | None = None,
+        sidecar: bool = True,
+        sidecar_prompt: bool = True,
+        verify: Verify = True,
         on_unknown_submit: OnUnknown = "fail",
         cancel_on_kill: bool = True,
         **kwargs: Any,
@@ -102,6 +110,8 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         super().__init__(**kwargs)
         if on_unknown_submit not in ("fail", "resubmit"):
             raise ValueError(f"on_unknown_submit={on_unknown_submit!r}: must be 'fail' or 'resubmit'")
+        if verify not in (True, False, "fail"):
+            raise ValueError(f"verify={verify!r}: must be True, False or 'fail'")
         if timeout <= 0:
             raise ValueError(f"timeout={timeout!r}: must be a number of seconds above 0")
         if poll_interval is not None and poll_interval <= 0:
@@ -122,6 +132,9 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         self.timeout = timeout
         self.use_callback = use_callback
         self.output_path = output_path
+        self.sidecar = sidecar
+        self.sidecar_prompt = sidecar_prompt
+        self.verify = verify
         self.on_unknown_submit = on_unknown_submit
         self.cancel_on_kill = cancel_on_kill
 
@@ -227,12 +240,16 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
     def _land(
         self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus
     ) -> list[dict[str, Any]]:
+        from airflow_provider_vidgen.landing import About
+        from airflow_provider_vidgen.results import build_result
+
         assert self.output_path is not None
         return self._landing(hook).land(
             status.result_urls,
             self.output_path,
             job=job,
             map_index=context["ti"].map_index,
+            about=About(request=self._request(hook), result=build_result(job, status)),
             # A synchronous endpoint may name no job that could be asked about.
             refresh=(lambda: hook.get_status(job).result_urls) if job.task_id else None,
         )
@@ -268,4 +285,6 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
     def _landing(self, hook: VideoGenHook) -> Landing:
         from airflow_provider_vidgen.landing import Landing
 
-        return Landing(hook.settings)
+        return Landing(
+            hook.settings, sidecar=self.sidecar, sidecar_prompt=self.sidecar_prompt, verify=self.verify
+        )

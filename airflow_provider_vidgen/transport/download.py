@@ -34,14 +34,20 @@ _DEAD = (401, 403, 404, 410)
 
 
 @contextmanager
-def open_link(link: str, settings: ConnectionSettings) -> Iterator[requests.Response]:
+def open_link(
+    link: str, settings: ConnectionSettings, *, start: int = 0, if_range: str = ""
+) -> Iterator[requests.Response]:
     """
     Open a result link for reading.
 
+    :param start: ask for the bytes from here on only. The reply is then HTTP 206, 200 with all bytes, or 416.
+    :param if_range: the ETag of the file those bytes must belong to.
     :raises UnsafeLink: the link, or one it redirects to, must not be fetched.
     :raises ResultExpired: the link is dead.
     :raises DownloadFailed: anything else that a later try may overcome.
     """
+    rest = {"Range": f"bytes={start}-", "If-Range": if_range} if start else {}
+    good = (200, 206, 416) if start else (200,)
     with SingleRequestSession() as session:
         session.trust_env = settings.allow_private_urls
         for prefix in ("http://", "https://"):
@@ -51,7 +57,7 @@ def open_link(link: str, settings: ConnectionSettings) -> Iterator[requests.Resp
             try:
                 response = session.get(
                     link,
-                    headers={"Accept-Encoding": "identity", **_key_for(link, settings)},
+                    headers={"Accept-Encoding": "identity", **rest, **_key_for(link, settings)},
                     timeout=(settings.timeout, settings.timeout),
                     allow_redirects=False,
                     stream=True,
@@ -69,11 +75,28 @@ def open_link(link: str, settings: ConnectionSettings) -> Iterator[requests.Resp
             with response:
                 if response.status_code in _DEAD:
                     raise ResultExpired(f"The link at {_host(link)} is dead (HTTP {response.status_code})")
-                if response.status_code != 200:
+                if response.status_code not in good:
                     raise DownloadFailed(f"{_host(link)} answered HTTP {response.status_code}")
+                encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+                if encoding not in ("", "identity"):
+                    # A few kilobytes can unfold into more than any disk holds, and no video needs it.
+                    raise DownloadFailed(f"{_host(link)} sends the file compressed, which was not asked for")
                 yield response
                 return
         raise UnsafeLink(f"{_host(link)} redirects more than {_REDIRECTS} times")
+
+
+def read_body(response: requests.Response, size: int) -> Iterator[bytes]:
+    """
+    Read an opened link.
+
+    :param size: of the pieces, at most.
+    :raises DownloadFailed: the connection broke, or the body is shorter than announced.
+    """
+    try:
+        yield from response.iter_content(size)
+    except requests.RequestException as error:
+        raise DownloadFailed(f"The download broke off ({type(error).__name__})") from None
 
 
 def check_link(link: str, settings: ConnectionSettings) -> None:

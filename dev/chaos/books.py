@@ -89,7 +89,9 @@ def judge_file(airflow: LocalAirflow, cell: Cell, jobs: list[str], plays: bool) 
     content = file.read_bytes()
     if hashlib.sha256(content).hexdigest() != manifest["sha256"] or len(content) != manifest["bytes"]:
         wrong.append(f"{file} is not what was landed")
-    others = [path for path in file.parent.iterdir() if path != file and path.suffix != ".part"]
+    others = [
+        path for path in file.parent.iterdir() if path != file and path.suffix not in (".part", ".json")
+    ]
     if others:
         wrong.append(f"more files than one: {others}")
     if plays:

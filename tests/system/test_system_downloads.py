@@ -17,13 +17,25 @@ from system_accounts import s3_account
 from dev.probing import probe
 
 DAG = "system_downloads"
+MANIFEST = {
+    "path",
+    "bytes",
+    "sha256",
+    "content_type",
+    "task_id",
+    "already_there",
+    "sidecar",
+    "probe",
+    "mismatches",
+}
 TALL, WIDE, SQUARE = (480, 854), (854, 480), (480, 480)
 
 
 def assert_whole(manifest: list[dict[str, Any]], seconds: float, size: tuple[int, int]) -> Path:
     """Claim that the one file of a manifest is as it says, plays, and is what was asked for."""
     [file] = manifest
-    assert set(file) == {"path", "bytes", "sha256", "content_type", "task_id"}
+    assert set(file) == MANIFEST
+    assert file["mismatches"] == []
     path = Path(urlsplit(file["path"]).path)
     content = path.read_bytes()
     assert (file["bytes"], file["content_type"]) == (len(content), "video/mp4")
@@ -70,7 +82,7 @@ def test_no_partial_file_is_left(runs: Runs, videos_folder: Path) -> None:
     for task_id in ("one", "plain_link"):
         runs.task(DAG, task_id).ends("success")
     files = [path for path in videos_folder.rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} == {".mp4"}
+    assert {path.suffix for path in files} == {".mp4", ".json"}
 
 
 def test_a_download_lands_in_s3(runs: Runs, s3: str, tmp_path: Path) -> None:
@@ -81,7 +93,8 @@ def test_a_download_lands_in_s3(runs: Runs, s3: str, tmp_path: Path) -> None:
     [file] = task.xcom()
     assert file["path"] == f"s3://system_s3@videos/pangolins/{file['task_id']}-0.mp4"
     store = boto3.client("s3", endpoint_url=s3, **s3_account())
-    [entry] = store.list_objects_v2(Bucket="videos")["Contents"]
+    [entry, beside] = store.list_objects_v2(Bucket="videos")["Contents"]
+    assert beside["Key"] == f"{entry['Key']}.json"
     assert (entry["Key"], entry["Size"]) == (f"pangolins/{file['task_id']}-0.mp4", file["bytes"])
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(store.get_object(Bucket="videos", Key=entry["Key"])["Body"].read())

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,8 +33,9 @@ LINK, FRESH = "https://cdn.example.com/a?sig=s3cret", "https://cdn.example.com/b
 class Reply:
     """What the store of results sends: chunks, of which one may be an error."""
 
-    def __init__(self, *chunks: bytes | BaseException, **headers: str) -> None:
+    def __init__(self, *chunks: bytes | BaseException, status: int = 200, **headers: str) -> None:
         self.chunks = chunks
+        self.status_code = status
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
 
     def iter_content(self, size: int) -> Iterator[bytes]:
@@ -51,10 +51,12 @@ class Cdn:
     def __init__(self) -> None:
         self.replies: dict[str, list[Reply | Exception]] = {}
         self.asked: list[str] = []
+        self.ranges: list[tuple[int, str]] = []
 
     @contextmanager
-    def open_link(self, link: str, settings: Any) -> Iterator[Any]:
+    def open_link(self, link: str, settings: Any, *, start: int = 0, if_range: str = "") -> Iterator[Any]:
         self.asked.append(link)
+        self.ranges.append((start, if_range))
         replies = self.replies[link]
         reply = replies.pop(0) if len(replies) > 1 else replies[0]
         if isinstance(reply, Exception):
@@ -77,9 +79,18 @@ def cdn(monkeypatch: pytest.MonkeyPatch) -> Cdn:
 def land(cdn: Cdn, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
     """Land what the link replies with in ``v.mp4``, one reply after the other."""
 
-    def run(*replies: Any, path: str = "v.mp4", overwrite: bool = False, **more: Any) -> list[dict[str, Any]]:
+    def run(
+        *replies: Any,
+        path: str = "v.mp4",
+        overwrite: bool = False,
+        sidecar: bool = False,
+        verify: Any = False,
+        **more: Any,
+    ) -> list[dict[str, Any]]:
         cdn.replies[LINK] = list(replies)
-        landing = Landing(settings("apixgo"), overwrite=overwrite, sleep=Clock().sleep)
+        landing = Landing(
+            settings("apixgo"), overwrite=overwrite, sidecar=sidecar, verify=verify, sleep=Clock().sleep
+        )
         return landing.land([LINK], f"file://{tmp_path}/{path}", **{"job": job(), **more})
 
     return run
@@ -97,6 +108,10 @@ def test_a_whole_file_lands_with_its_manifest(land: Callable[..., Any], tmp_path
             "sha256": hashlib.sha256(MP4).hexdigest(),
             "content_type": "video/mp4",
             "task_id": "task_1",
+            "already_there": False,
+            "sidecar": None,
+            "probe": None,
+            "mismatches": [],
         }
     ]
     assert (tmp_path / "v.mp4").read_bytes() == MP4
@@ -177,18 +192,20 @@ def test_a_download_that_keeps_breaking_off_is_given_up(land: Callable[..., Any]
     assert cdn.asked == [LINK] * 4
 
 
-def test_an_encoded_body_is_measured_as_it_was_sent(land: Callable[..., Any], tmp_path: Path) -> None:
-    sent = len(gzip.compress(MP4))
-    land(Reply(MP4, Content_Length=str(sent), Content_Encoding="gzip"))
-    assert left(tmp_path) == ["v.mp4"]
-
-
 def test_a_body_that_never_ends_does_not_fill_the_disk(
     land: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("airflow_provider_vidgen.landing._LARGEST", 2000)
+    monkeypatch.setattr("airflow_provider_vidgen.landing.fetching._LARGEST", 2000)
     with pytest.raises(NotAVideo, match="larger than 2000"):
         land(Reply(*[MP4] * 50))
+    assert left(tmp_path) == []
+
+
+def test_a_file_announced_as_huge_is_refused_before_its_first_byte(
+    land: Callable[..., Any], tmp_path: Path
+) -> None:
+    with pytest.raises(NotAVideo, match="larger than"):
+        land(Reply(AssertionError("read"), Content_Length=str(2**40)))
     assert left(tmp_path) == []
 
 
@@ -271,8 +288,140 @@ def test_another_file_is_replaced_if_asked(land: Callable[..., Any], tmp_path: P
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
-def test_files_before_the_one_that_failed_stay(cdn: Cdn, tmp_path: Path) -> None:
+PARTS = (MP4[:400], MP4[400:])
+TAGGED = {"ETag": '"one"', "Content_Length": str(len(MP4))}
+
+
+def rest(
+    start: int = 400, *, etag: str = '"one"', total: int = len(MP4), body: bytes = PARTS[1], status: int = 206
+) -> Reply:
+    told = f"bytes {start}-{total - 1}/{total}"
+    return Reply(body, status=status, ETag=etag, Content_Range=told, Content_Length=str(len(body)))
+
+
+def broken(**headers: str) -> Reply:
+    return Reply(PARTS[0], requests.ConnectionError(), **{**TAGGED, **headers})
+
+
+def test_a_broken_download_goes_on_where_it_stopped(
+    land: Callable[..., Any], cdn: Cdn, tmp_path: Path
+) -> None:
+    (file,) = land(broken(), rest())
+    assert cdn.ranges == [(0, ""), (400, '"one"')]
+    assert file["sha256"] == hashlib.sha256(MP4).hexdigest()
+    assert (tmp_path / "v.mp4").read_bytes() == MP4
+
+
+def test_a_download_may_break_off_in_every_part(land: Callable[..., Any], cdn: Cdn, tmp_path: Path) -> None:
+    half = Reply(
+        PARTS[1][:100],
+        requests.ReadTimeout(),
+        status=206,
+        ETag='"one"',
+        Content_Range=f"bytes 400-{len(MP4) - 1}/{len(MP4)}",
+    )
+    land(broken(), half, rest(500, body=PARTS[1][100:]))
+    assert [start for start, _ in cdn.ranges] == [0, 400, 500]
+    assert (tmp_path / "v.mp4").read_bytes() == MP4
+
+
+def test_a_file_that_has_changed_begins_again(land: Callable[..., Any], tmp_path: Path) -> None:
+    other = MP4[:-1] + b"!"
+    land(broken(), Reply(other, ETag='"two"', Content_Length=str(len(other))))
+    assert (tmp_path / "v.mp4").read_bytes() == other
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        rest(etag='"two"'),
+        rest(399),
+        rest(total=len(MP4) + 1),
+        rest(status=416, body=b""),
+        Reply(PARTS[1], status=206),
+        Reply(PARTS[1], status=206, Content_Range="bytes */9"),
+    ],
+)
+def test_a_rest_that_does_not_fit_is_not_taken(
+    wrong: Reply, land: Callable[..., Any], cdn: Cdn, tmp_path: Path
+) -> None:
+    land(broken(), wrong, whole())
+    assert cdn.ranges == [(0, ""), (400, '"one"'), (0, "")]
+    assert (tmp_path / "v.mp4").read_bytes() == MP4
+
+
+@pytest.mark.parametrize("etag", ["", 'W/"one"', "one"])
+def test_without_a_strong_tag_the_whole_file_is_asked_for_again(
+    etag: str, land: Callable[..., Any], cdn: Cdn
+) -> None:
+    land(broken(ETag=etag), whole())
+    assert cdn.ranges == [(0, ""), (0, "")]
+
+
+@pytest.mark.parametrize(
+    ("fresh", "start"), [(LINK.replace("s3cret", "fresh"), 400), ("https://cdn.example.com/b", 0)]
+)
+def test_a_fresh_link_goes_on_if_it_leads_to_the_same_file(
+    fresh: str, start: int, land: Callable[..., Any], cdn: Cdn, tmp_path: Path
+) -> None:
+    cdn.replies[fresh] = [rest() if start else whole()]
+    land(broken(), ResultExpired("x"), refresh=lambda: [fresh])
+    assert cdn.ranges[-1][0] == start
+    assert (tmp_path / "v.mp4").read_bytes() == MP4
+
+
+def test_a_file_that_is_there_is_compared_over_several_connections(
+    land: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "v.mp4").write_bytes(MP4)
+    assert land(broken(), broken(ETag=""), broken(), rest())[0]["already_there"]
+
+
+def test_connections_that_bring_much_are_not_counted(
+    land: Callable[..., Any], cdn: Cdn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("airflow_provider_vidgen.landing.fetching._WORTH", 100)
+    pieces: list[Reply] = [broken()]
+    for start in range(400, 1000, 100):
+        told = f"bytes {start}-{len(MP4) - 1}/{len(MP4)}"
+        body = MP4[start : start + 100]
+        pieces.append(Reply(body, requests.ReadTimeout(), status=206, ETag='"one"', Content_Range=told))
+    land(*pieces, rest(1000, body=MP4[1000:]))
+    assert (tmp_path / "v.mp4").read_bytes() == MP4
+
+
+def test_a_killed_workers_part_is_removed_and_a_living_ones_is_not(
+    land: Callable[..., Any], tmp_path: Path
+) -> None:
+    from airflow.sdk import ObjectStoragePath
+
+    from airflow_provider_vidgen.landing.storing import whole_or_absent
+
+    stem = f".{hashlib.sha256(b'v.mp4').hexdigest()[:16]}"
+    (tmp_path / f"{stem}.killed.part").write_bytes(MP4[:9])
+    with whole_or_absent(ObjectStoragePath(f"file://{tmp_path}/v.mp4"), overwrite=True) as living:
+        living.write(b"first")
+        land(whole())
+        assert len(left(tmp_path)) == 2
+    assert left(tmp_path) == ["v.mp4"]
+
+
+def test_a_file_that_appears_during_the_download_is_not_replaced(
+    land: Callable[..., Any], tmp_path: Path
+) -> None:
+    class Meanwhile(Reply):
+        def iter_content(self, size: int) -> Iterator[bytes]:
+            (tmp_path / "v.mp4").write_bytes(b"theirs")
+            return super().iter_content(size)
+
+    with pytest.raises(TargetExists, match="meantime"):
+        land(Meanwhile(MP4))
+    assert (tmp_path / "v.mp4").read_bytes() == b"theirs"
+    assert left(tmp_path) == ["v.mp4"]
+
+
+def test_files_beside_the_one_that_failed_stay(cdn: Cdn, tmp_path: Path) -> None:
     cdn.replies = {LINK: [whole()], FRESH: [ResultExpired("x")]}
     with pytest.raises(ResultExpired):
-        Landing(settings()).land([LINK, FRESH], f"file://{tmp_path}/", job=job())
+        Landing(settings(), sidecar=False).land([LINK, FRESH], f"file://{tmp_path}/", job=job())
     assert left(tmp_path) == ["task_1-0.mp4"]

@@ -47,7 +47,7 @@ def fetch(vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: P
         for fault in faults:
             vendors.fault(**{"route": "download", **fault})
         clock.sleep(wait_before)
-        return Landing(hook.settings, sleep=clock.sleep).land(
+        return Landing(hook.settings, sidecar=False, sleep=clock.sleep).land(
             links,
             f"file://{tmp_path}/v.mp4",
             job=submission.job,
@@ -79,16 +79,29 @@ def test_a_download_that_keeps_going_wrong_leaves_nothing(case: str, fetch: Fetc
 
 
 def test_a_length_announced_too_short_never_lands_a_part(fetch: Fetch, tmp_path: Path) -> None:
-    # The client reads what was announced and cannot see that there was more.
-    vendor_lies = {"kind": "short_length", "times": 1}
-    try:
-        fetch(vendor_lies)
-    except VidgenError:
-        assert list(tmp_path.iterdir()) == []
+    # The client reads what was announced; that a box of the file ends later tells that there was more.
+    assert whole(tmp_path, fetch({"kind": "short_length", "times": 1}))
 
 
-def test_an_encoded_video_lands_decoded(fetch: Fetch, tmp_path: Path) -> None:
-    assert whole(tmp_path, fetch({"kind": "gzip", "times": None}))
+def test_a_length_always_announced_too_short_leaves_nothing(fetch: Fetch, tmp_path: Path) -> None:
+    with pytest.raises(DownloadFailed, match="ends inside its"):
+        fetch({"kind": "short_length", "times": None})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["truncated", "long_length", "range_ignored", "range_416"])
+def test_a_broken_download_goes_on_or_begins_again(
+    kind: str, fetch: Fetch, tmp_path: Path, vendors: Simulator
+) -> None:
+    answer = [] if kind.startswith("trunc") or kind == "long_length" else [{"kind": kind, "nth": 2}]
+    first = {"kind": kind if not answer else "truncated", "share": 0.5, "times": 1}
+    assert whole(tmp_path, fetch(first, *answer))
+
+
+def test_a_compressed_video_is_refused_and_lands_once_it_comes_plain(fetch: Fetch, tmp_path: Path) -> None:
+    with pytest.raises(DownloadFailed, match="compressed"):
+        fetch({"kind": "gzip", "times": None})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_slow_video_lands(fetch: Fetch, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from fakes import LINK, MP4, STATUS, context, finished
 
 from airflow_provider_vidgen.operators.video_download import VideoDownloadOperator
+from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 
 OTHER = "https://cdn.example.com/v/other.mp4"
 VIDEO = {
@@ -54,6 +55,10 @@ def test_a_link_lands_with_its_manifest(download: Callable[..., Any], tmp_path: 
         "sha256": hashlib.sha256(MP4).hexdigest(),
         "content_type": "video/mp4",
         "task_id": None,
+        "already_there": False,
+        "sidecar": f"file://{tmp_path}/v.mp4.json",
+        "probe": None,
+        "mismatches": ["it does not play"],
     }
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
@@ -69,8 +74,10 @@ def test_a_retry_finds_what_was_landed_before_also_in_a_folder(
     download: Callable[..., Any], tmp_path: Path
 ) -> None:
     replies = {LINK: [{"content": MP4}], OTHER: [{"content": MP4 + b"2"}]}
-    assert download(replies, url=[LINK, OTHER]) == download(replies, url=[LINK, OTHER])
-    assert len(list(tmp_path.iterdir())) == 2
+    first, again = download(replies, url=[LINK, OTHER]), download(replies, url=[LINK, OTHER])
+    assert [file["already_there"] for file in first + again] == [False, False, True, True]
+    assert [{**file, "already_there": False} for file in again] == first
+    assert len(list(tmp_path.glob("*.mp4"))) == len(list(tmp_path.glob("*.json"))) == 2
 
 
 def test_a_video_lands_named_after_its_job(download: Callable[..., Any], tmp_path: Path) -> None:
@@ -119,7 +126,25 @@ def test_another_file_is_replaced_only_if_asked(download: Callable[..., Any], tm
 def test_a_video_of_another_vendor_is_landed_and_not_asked_about(download: Callable[..., Any]) -> None:
     assert download({LINK: [{"content": MP4}]}, video={**VIDEO, "vendor": "apixgo"})
     with pytest.raises(AirflowFailException, match="must be apixgo"):
-        download({LINK: [{"status_code": 403}]}, video={**VIDEO, "vendor": "apixgo"})
+        download({LINK: [{"status_code": 403}]}, video={**VIDEO, "vendor": "apixgo", "task_id": "task_2"})
+
+
+def test_a_video_landed_before_needs_no_link_any_more(download: Callable[..., Any]) -> None:
+    (first,) = download({LINK: [{"content": MP4}]}, video=VIDEO)
+    (again,) = download({LINK: [{"status_code": 410}]}, video=VIDEO)
+    assert again == {**first, "already_there": True}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: VideoDownloadOperator(task_id="t", output_path="x", url=LINK, verify="no"),  # type: ignore[arg-type]
+        lambda: VideoGenerationOperator(task_id="t", prompt="x", verify="no"),  # type: ignore[arg-type]
+    ],
+)
+def test_verify_is_one_of_three(make: Callable[[], Any]) -> None:
+    with pytest.raises(ValueError, match="verify="):
+        make()
 
 
 @pytest.mark.parametrize("given", [{}, {"url": LINK, "video": VIDEO}])

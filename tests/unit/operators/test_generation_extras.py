@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,11 @@ def test_the_file_lands_in_the_same_task(vidgen: Connect, tmp_path: Path) -> Non
         web.get(LINK, content=MP4)
         result = operator(deferrable=False, output_path=f"file://{tmp_path}/").execute(context())
     (file,) = result["files"]
-    assert set(file) == {"path", "bytes", "sha256", "content_type", "task_id"}
     assert (tmp_path / "task_1-0.mp4").read_bytes() == MP4
+    told = json.loads((tmp_path / "task_1-0.mp4.json").read_text())
+    assert (told["task_id"], told["request"]["prompt"]) == ("task_1", PROMPT)
+    assert told["file"]["sha256"] == file["sha256"]
+    assert "s3cret" not in json.dumps(told)
     assert file["task_id"] == "task_1"
 
 

@@ -165,3 +165,26 @@ def test_no_error_shows_more_of_a_link_than_its_host() -> None:
                 fetch(LINK)
             assert "s3cret" not in str(failure.value)
             assert "v.mp4" not in str(failure.value)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "deflate", "identity, gzip"])
+def test_a_compressed_body_is_refused_unread(encoding: str) -> None:
+    class Bomb(io.RawIOBase):
+        def read(self, size: int = -1) -> bytes:
+            raise AssertionError("read")
+
+    with requests_mock.Mocker() as web:
+        web.get(LINK, body=Bomb(), headers={"Content-Encoding": encoding})
+        with pytest.raises(DownloadFailed, match="compressed"):
+            fetch(LINK)
+
+
+def test_the_rest_of_a_file_is_asked_for_at_each_redirect() -> None:
+    with requests_mock.Mocker() as web:
+        web.get(LINK, status_code=302, headers={"Location": "/w.mp4"})
+        web.get("https://cdn.example.com/w.mp4", status_code=206, content=MP4[9:])
+        with open_link(LINK, settings("apixgo"), start=9, if_range='"one"') as response:
+            assert response.content == MP4[9:]
+    assert [(sent.headers["Range"], sent.headers["If-Range"]) for sent in web.request_history] == [
+        ("bytes=9-", '"one"')
+    ] * 2

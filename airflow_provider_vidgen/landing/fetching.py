@@ -1,0 +1,134 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""The bytes of one file, over as many connections as it takes, hashed and checked on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo, VidgenError
+from airflow_provider_vidgen.landing.container import Mp4Check
+from airflow_provider_vidgen.transport.settings import ConnectionSettings
+
+if TYPE_CHECKING:
+    import requests
+
+    from airflow_provider_vidgen.landing.storing import Sink
+
+_PIECE = 256 * 1024
+_LARGEST = 8 * 1024**3
+#: A connection that brought so much was worth it, and does not count as a failed one.
+_WORTH = 8 * 1024**2
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
+
+#: Told the bytes so far and their number in all, or 0 if that is not known.
+Watch = Callable[[int, int], Any]
+
+
+class Fetching:
+    """
+    Brings the bytes of one link into a sink.
+
+    After a connection has broken, the next one goes on where it stopped, provided the store of results tells
+    by its ETag that the file is the same one; else from the first byte.
+
+    :param watch: called after each piece; what it raises ends the download.
+    """
+
+    def __init__(self, settings: ConnectionSettings, sink: Sink, watch: Watch) -> None:
+        self._settings = settings
+        self._sink = sink
+        self._watch = watch
+        self._best = 0
+        self._place: tuple[str, ...] = ()
+        self._forget()
+
+    def pull(self, link: str) -> None:
+        """
+        Fetch what is missing over one connection.
+
+        :raises DownloadFailed: some is still missing.
+        """
+        from airflow_provider_vidgen.transport.download import open_link, read_body
+
+        place = tuple(urlsplit(link)[:3])
+        if self.bytes and (place != self._place or not self._etag):
+            self._restart()
+        self._place = place
+        with open_link(link, self._settings, start=self.bytes, if_range=self._etag) as reply:
+            self._begin(reply)
+            try:
+                for piece in read_body(reply, _PIECE):
+                    self._take(piece)
+            except NotAVideo:
+                self._restart()
+                raise
+        if self._total > self.bytes:
+            raise DownloadFailed(f"The download ended after {self.bytes} of {self._total} bytes")
+        try:
+            if 0 < self._total < self.bytes:
+                raise DownloadFailed(f"The download went on after all {self._total} bytes")
+            self._container.end()
+        except VidgenError:
+            # More bytes will not make these good.
+            self._restart()
+            raise
+
+    def was_worth_it(self) -> bool:
+        """Whether the connection that just broke brought much that none before had brought."""
+        gained, self._best = self.bytes - self._best, max(self.bytes, self._best)
+        return gained >= _WORTH
+
+    def _begin(self, reply: requests.Response) -> None:
+        """Find out where in the file the reply begins."""
+        if self.bytes and reply.status_code != 200:
+            told = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", ""))
+            if reply.status_code == 206 and told and self._fits(told, reply):
+                return
+            self._restart()
+            raise DownloadFailed("The store of results does not give the rest of the file")
+        if self.bytes:
+            self._restart()
+        length = reply.headers.get("Content-Length", "")
+        self._total = int(length) if length.isdecimal() else 0
+        etag = reply.headers.get("ETag", "")
+        # A weak one does not promise the same bytes.
+        self._etag = etag if etag.startswith('"') else ""
+        if self._total > _LARGEST:
+            raise _too_large()
+
+    def _fits(self, told: re.Match[str], reply: requests.Response) -> bool:
+        first, last, total = map(int, told.groups())
+        same = reply.headers.get("ETag", self._etag) == self._etag and total == (self._total or total)
+        if same:
+            self._total = total
+        return same and first == self.bytes and last == total - 1
+
+    def _take(self, piece: bytes) -> None:
+        if self.bytes + len(piece) > _LARGEST:
+            raise _too_large()
+        self._container.take(piece)
+        self._sink.write(piece)
+        self.bytes += len(piece)
+        self.sha256.update(piece)
+        self._watch(self.bytes, self._total)
+
+    def _restart(self) -> None:
+        self._sink.restart()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.bytes = 0
+        self.sha256 = hashlib.sha256()
+        self._container = Mp4Check()
+        self._etag = ""
+        self._total = 0
+
+
+def _too_large() -> NotAVideo:
+    return NotAVideo(f"The file is larger than {_LARGEST} bytes")

@@ -1,0 +1,53 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""What files are called: after their job, and never outside the folder. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from airflow_provider_vidgen.models import VideoJob
+
+_FIELDS = ("vendor", "model", "task_id", "index", "ext", "map_index")
+
+
+def target_for(
+    output_path: str,
+    *,
+    job: VideoJob | None,
+    index: int,
+    of: int,
+    map_index: int | None,
+    link: str = "",
+) -> str:
+    """
+    Return the path of one file of a job.
+
+    ``{vendor}``, ``{model}``, ``{task_id}``, ``{index}``, ``{ext}`` and ``{map_index}`` are filled in. A path
+    ending in ``/`` is a folder, in which files are named after their job. Several files of one job get
+    different names.
+
+    :param output_path: a URL or path as :class:`airflow.sdk.ObjectStoragePath` takes it.
+    :param index: of the file among ``of`` files.
+    :param link: names the file where there is no job id, the same at each try.
+    """
+    if output_path.endswith("/"):
+        output_path += "{task_id}-{index}.{ext}"
+    elif of > 1 and "{index}" not in output_path:
+        stem, dot, ext = output_path.rpartition(".")
+        output_path = f"{stem}-{{index}}{dot}{ext}" if dot and "/" not in ext else f"{output_path}-{{index}}"
+    values = {
+        "vendor": job.vendor if job else "unknown",
+        "model": job.model if job else "unknown",
+        "task_id": (job.task_id if job else "") or hashlib.sha256(link.encode()).hexdigest()[:32],
+        "index": str(index),
+        "ext": "mp4",
+        "map_index": str(map_index),
+    }
+    return re.sub(
+        r"\{(" + "|".join(_FIELDS) + r")\}",
+        lambda field: re.sub(r"[^\w.-]+", "_", values[field[1]]).lstrip("."),
+        output_path,
+    )

@@ -1,0 +1,103 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""What is in a landed video, and is it what was asked for. Looked into with PyAV where that is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow.sdk import ObjectStoragePath
+
+_READ = 1024 * 1024
+#: The next whole second is twice as far away.
+_SECONDS_OFF = 0.5
+#: Vendors round sizes to what their encoders like; the next ratio or resolution is further away.
+_SHARE_OFF = 0.05
+
+
+@dataclass(frozen=True)
+class Probe:
+    """
+    What a video file says of itself.
+
+    :param duration_seconds: ``None`` where the file does not tell.
+    :param codec: as FFmpeg calls it, such as ``h264``.
+    """
+
+    duration_seconds: float | None
+    width: int
+    height: int
+    codec: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+
+def can_probe() -> bool:
+    """Whether PyAV is installed."""
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def probe(target: ObjectStoragePath) -> Probe | None:
+    """
+    Read the heads of a video file; its frames are not decoded.
+
+    :return: ``None`` if it does not play.
+    """
+    import av
+
+    with target.fs.open(target.path, "rb", block_size=_READ) as file:
+        try:
+            # Without a format named, FFmpeg would also take playlists, and fetch what those name.
+            with av.open(file, format="mp4") as container:
+                if not container.streams.video:
+                    return None
+                stream = container.streams.video[0]
+                seconds = None if container.duration is None else container.duration / av.time_base
+                return Probe(
+                    seconds and round(seconds, 3), stream.width, stream.height, stream.codec_context.name
+                )
+        except (av.FFmpegError, ValueError, AttributeError):
+            return None
+
+
+def mismatches(found: Probe | None, asked: Mapping[str, Any]) -> list[str]:
+    """
+    Hold a video against what was asked for; what was not asked for is not judged.
+
+    :param asked: ``duration``, ``aspect_ratio`` and ``resolution`` as in a request.
+    """
+    if found is None:
+        return ["it does not play"]
+    odd = []
+    seconds, wanted = found.duration_seconds, _number(asked.get("duration"))
+    if seconds is not None and wanted and abs(seconds - wanted) > _SECONDS_OFF:
+        odd.append(f"it lasts {seconds:g} s, not {wanted:g} s")
+    wide, _, high = str(asked.get("aspect_ratio")).partition(":")
+    across, up = _number(wide), _number(high)
+    if across and up and found.height and _off(found.width / found.height, across / up):
+        odd.append(f"its picture is {found.width}x{found.height}, not {wide}:{high}")
+    lines = _number(str(asked.get("resolution")).lower().removesuffix("p"))
+    if lines and _off(min(found.width, found.height), lines):
+        odd.append(f"its picture is {found.width}x{found.height}, not {lines:g}p")
+    return odd
+
+
+def _off(found: float, wanted: float) -> bool:
+    return abs(found / wanted - 1) > _SHARE_OFF
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,183 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""
+The note beside a landed video: what it is, of which job, asked for how, at what cost.
+
+It makes a folder of videos explain itself, and lets a later try know a file again without fetching it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow_provider_vidgen.landing.storing import whole_or_absent
+from airflow_provider_vidgen.models import VideoJob, VideoRequest
+
+if TYPE_CHECKING:
+    from airflow.sdk import ObjectStoragePath
+
+_log = logging.getLogger(__name__)
+
+_MADE_BY = "airflow-provider-vidgen"
+_VERSION = 1
+_LONGEST = 1024**2
+_READ = 4 * 1024**2
+_TELLING = ("prompt", "image_urls", "extra")
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """
+    What is known of a video besides its bytes.
+
+    :param request: what was asked for; ``None`` where only the result is known.
+    :param result: what the generation handed on, see :mod:`airflow_provider_vidgen.results`.
+    """
+
+    request: VideoRequest | None = None
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+    def asked(self) -> dict[str, Any]:
+        """Return what the video can be held against."""
+        if self.request is None:
+            return {"duration": self.result.get("duration_seconds")}
+        return {
+            "duration": self.request.duration,
+            "aspect_ratio": self.request.aspect_ratio,
+            "resolution": self.request.resolution,
+        }
+
+    def request_told(self, prompt: bool) -> dict[str, Any] | None:
+        """
+        Return the request as JSON values.
+
+        :param prompt: with the prompt, and whatever else may repeat it.
+        """
+        if self.request is None:
+            return None
+        # The callback's link carries a secret of ours.
+        left_out = {"callback_url", *(() if prompt else _TELLING)}
+        told = {
+            name: value if name == "prompt" else _without_secrets(value)
+            for name, value in asdict(self.request).items()
+            if value is not None and name not in left_out
+        }
+        return told
+
+
+class Known(Enum):
+    """What the sidecar says of the file that is there."""
+
+    SAME = "whole, and of the same job"
+    OTHER = "of another job"
+    NOTHING = "nothing that could be relied on"
+
+
+def place_beside(target: ObjectStoragePath) -> ObjectStoragePath:
+    """Return where the sidecar of a file is: its name with ``.json`` behind it."""
+    return target.parent / f"{target.name}.json"
+
+
+def build(
+    manifest: Mapping[str, Any],
+    *,
+    name: str,
+    job: VideoJob | None,
+    index: int,
+    about: About,
+    prompt: bool,
+    landed_at: str,
+) -> dict[str, Any]:
+    """Return the content of a sidecar."""
+    return {
+        "made_by": _MADE_BY,
+        "version": _VERSION,
+        "vendor": job.vendor if job else None,
+        "model": job.model if job else None,
+        "task_id": job.task_id if job else None,
+        "index": index,
+        "request": about.request_told(prompt),
+        "created_at": about.result.get("created_at"),
+        "completed_at": about.result.get("completed_at"),
+        "landed_at": landed_at,
+        "cost": about.result.get("cost"),
+        "file": {"name": name, **{key: manifest[key] for key in ("bytes", "sha256", "content_type")}},
+        "probe": manifest["probe"],
+        "mismatches": manifest["mismatches"],
+    }
+
+
+def write(target: ObjectStoragePath, content: Mapping[str, Any], *, overwrite: bool) -> str | None:
+    """
+    Put a sidecar beside its file. The video is there already, so nothing here fails its task.
+
+    :param overwrite: also replace a file that is not a sidecar.
+    :return: where it is; ``None`` if it could not be written.
+    """
+    beside = place_beside(target)
+    try:
+        if not overwrite and beside.exists() and read(target) is None:
+            _log.warning("No sidecar was written: another file is already at %s", beside)
+            return None
+        text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
+        with whole_or_absent(beside, overwrite=True) as sink:
+            sink.write(f"{text}\n".encode())
+    except Exception as error:
+        _log.warning("The sidecar %s could not be written (%s)", beside, type(error).__name__)
+        return None
+    return str(beside)
+
+
+def read(target: ObjectStoragePath) -> dict[str, Any] | None:
+    """Read the sidecar of a file; ``None`` if there is none, or what is there is something else."""
+    beside = place_beside(target)
+    try:
+        with beside.fs.open(beside.path, "rb") as file:
+            content = json.loads(file.read(_LONGEST))
+    except (OSError, ValueError, RecursionError):
+        return None
+    ours = isinstance(content, dict) and content.get("made_by") == _MADE_BY
+    return content if ours and isinstance(content.get("file"), dict) else None
+
+
+def recognise(target: ObjectStoragePath, told: Mapping[str, Any], job: VideoJob, index: int) -> Known:
+    """Hold a file against what its sidecar says, and that against the job; reads the whole file."""
+    file = told["file"]
+    if target.fs.size(target.path) != file.get("bytes"):
+        return Known.NOTHING
+    if (told.get("vendor"), told.get("task_id"), told.get("index")) != (job.vendor, job.task_id, index):
+        return Known.OTHER if told.get("task_id") else Known.NOTHING
+    digest = hashlib.sha256()
+    with target.fs.open(target.path, "rb", block_size=_READ) as there:
+        while piece := there.read(_READ):
+            digest.update(piece)
+    return Known.SAME if digest.hexdigest() == file.get("sha256") else Known.NOTHING
+
+
+def _without_secrets(value: Any) -> Any:
+    """Shorten pictures to their kind, and take user names and signatures out of links."""
+    if isinstance(value, Mapping):
+        return {str(key): _without_secrets(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(inner) for inner in value]
+    if not isinstance(value, str):
+        return value
+    kind, comma, data = value.partition(",")
+    if comma and kind.lower().startswith("data:"):
+        return f"{kind},... ({len(data)} characters)"
+    if value.lower().startswith(("http://", "https://")):
+        try:
+            parts = urlsplit(value)
+        except ValueError:
+            return "a link"
+        host = parts.netloc.rpartition("@")[2]
+        return parts._replace(netloc=host, query="", fragment="").geturl()
+    return value

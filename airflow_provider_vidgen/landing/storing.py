@@ -1,0 +1,234 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""
+Where the bytes go: an object appears under its name whole, or not at all.
+
+Leaving ``with path.open("wb")`` by an exception commits what was written so far, on local files and in object
+stores alike. So nothing here is committed but by saying so.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import logging
+import os
+import queue
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from airflow_provider_vidgen.errors import TargetExists
+
+if TYPE_CHECKING:
+    from airflow.sdk import ObjectStoragePath
+
+_log = logging.getLogger(__name__)
+
+#: Of a multipart upload; S3 takes 10,000 of them, and none smaller.
+_UPLOAD_PART = 5 * 1024**2
+#: So many pieces may be fetched and not stored yet.
+_PIECES_BEHIND = 16
+
+
+class Sink(Protocol):
+    """Takes the bytes of one file."""
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+
+    def restart(self) -> None:
+        """Forget all bytes so far."""
+
+
+@contextmanager
+def whole_or_absent(target: ObjectStoragePath, *, overwrite: bool) -> Iterator[Sink]:
+    """
+    Open the target for writing so that it appears under its name only if the block ends well.
+
+    :raises TargetExists: somebody else has put a file there in the meantime.
+    """
+    from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sink = _LocalPart(Path(target.path)) if isinstance(target.fs, LocalFileSystem) else _Upload(target)
+    try:
+        with _Behind(sink) as behind:
+            yield behind
+        if not overwrite and target.exists():
+            raise TargetExists(f"Another task has put a file at {target} in the meantime")
+        sink.commit()
+    finally:
+        sink.discard()
+
+
+class _Behind:
+    """
+    Hands bytes on in a thread of its own, so that the next ones are fetched while these are stored.
+
+    :param sink: takes the bytes.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._pieces: queue.Queue[bytes | None] = queue.Queue(_PIECES_BEHIND)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._hand_on, name="vidgen-storing", daemon=True)
+
+    def __enter__(self) -> _Behind:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pieces.put(None)
+        self._thread.join()
+        if kind is None and self._error is not None:
+            raise self._error
+
+    def write(self, data: bytes) -> None:
+        if self._error is not None:
+            raise self._error
+        self._pieces.put(data)
+
+    def restart(self) -> None:
+        self._pieces.join()
+        self._sink.restart()
+
+    def _hand_on(self) -> None:
+        while (piece := self._pieces.get()) is not None:
+            try:
+                if self._error is None:
+                    self._sink.write(piece)
+            except BaseException as error:
+                self._error = error
+            finally:
+                self._pieces.task_done()
+
+
+class _LocalPart:
+    """
+    A file beside the final one: in the same folder, so that one rename makes it the final one.
+
+    It is locked while its writer lives. One without a lock was left by a worker that was killed, and the next
+    landing of the same file removes it.
+    """
+
+    def __init__(self, final: Path) -> None:
+        self._final = final
+        stem = f".{hashlib.sha256(final.name.encode()).hexdigest()[:16]}"
+        for left in final.parent.glob(f"{stem}.*.part"):
+            _remove_if_abandoned(left)
+        self._path = final.with_name(f"{stem}.{uuid.uuid4().hex}.part")
+        self._file = self._path.open("xb")
+        _lock(self._file)
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+
+    def restart(self) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+
+    def commit(self) -> None:
+        self._file.flush()
+        # Else the name could outlive a power cut, and the bytes not.
+        os.fsync(self._file.fileno())
+        self._path.replace(self._final)
+
+    def discard(self) -> None:
+        """Remove what was not committed."""
+        with suppress(OSError):  # such as the disk still being full
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _lock(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held by another, or a file system that knows no locks
+        return False
+    return True
+
+
+def _remove_if_abandoned(part: Path) -> None:
+    with suppress(OSError), part.open("rb") as file:
+        if _lock(file):
+            part.unlink()
+
+
+class _Upload:
+    """An object being uploaded in parts, which its store shows to nobody until they are put together."""
+
+    def __init__(self, target: ObjectStoragePath) -> None:
+        self._target = target
+        self._file: Any = None
+        self.restart()
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+
+    def restart(self) -> None:
+        self.discard()
+        # The file system's own transaction would be shared by all files that land at the same time.
+        self._file = self._target.open("wb", block_size=_UPLOAD_PART, autocommit=False)  # type: ignore[no-untyped-call]
+        with suppress(ValueError):
+            self._target.fs.transaction.files.remove(_raw(self._file))
+
+    def commit(self) -> None:
+        self._file.close()
+        self._file.commit()
+        self._file = None
+
+    def discard(self) -> None:
+        """Drop what was not committed; fsspec would write it out when the file is closed."""
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            file.discard()
+        except Exception as error:
+            _log.warning("An unfinished upload could not be taken back (%s)", type(error).__name__)
+        finally:
+            _raw(file).closed = True
+
+
+def _raw(file: Any) -> Any:
+    """Return the file inside Airflow's wrapper, which passes on calls but no assignments."""
+    return getattr(file, "_obj", file)
+
+
+@contextmanager
+def compared(target: ObjectStoragePath) -> Iterator[Sink]:
+    """
+    Take bytes that must be those of a file that is there already.
+
+    :raises TargetExists: they are other ones.
+    """
+    with target.fs.open(target.path, "rb") as there:
+        sink = _Comparing(target, there)
+        yield sink
+        sink.end()
+
+
+class _Comparing:
+    def __init__(self, target: ObjectStoragePath, there: Any) -> None:
+        self._target = target
+        self._there = there
+
+    def write(self, data: bytes) -> None:
+        if self._there.read(len(data)) != data:
+            raise self._other()
+
+    def restart(self) -> None:
+        self._there.seek(0)
+
+    def end(self) -> None:
+        if self._there.read(1):
+            raise self._other()
+
+    def _other(self) -> TargetExists:
+        return TargetExists(f"There is already another file at {self._target}")

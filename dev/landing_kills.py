@@ -1,0 +1,178 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""
+Kill a worker that lands files, again and again, and look at what can be seen after each kill.
+
+Each worker is a fork of this process, so that hundreds of kills take minutes. It is killed with SIGKILL after
+a random share of the time that a whole landing takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+
+@dataclass
+class Outcome:
+    """What was seen."""
+
+    kills: int = 0
+    landed: int = 0
+    partial: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
+    litter: list[str] = field(default_factory=list)
+    failed: int = 0
+
+
+def main() -> None:
+    """Run it, and print the outcome as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--store", required=True, help="URL of the store of results")
+    parser.add_argument("--films", required=True, help="JSON: file name to SHA-256")
+    parser.add_argument("--output", required=True, help="folder to land in, file:// or s3://")
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    print(json.dumps(asdict(run(args.store, json.loads(args.films), args.output, args.kills, args.seed))))
+
+
+def run(store: str, films: dict[str, str], output: str, kills: int, seed: int) -> Outcome:
+    """Land films under ever new names, and kill whoever does it."""
+    import airflow.sdk  # noqa: F401  # so that the forks need not import it
+    import requests  # noqa: F401
+
+    import airflow_provider_vidgen.landing
+    import airflow_provider_vidgen.transport.download  # noqa: F401
+
+    outcome, chance, number = Outcome(), random.Random(seed), 0
+    names = list(films)
+    whole: dict[str, float] = {}
+    for name in names:
+        started = time.monotonic()
+        _reap(_fork(store, name, f"{output}warm-up-{name}"))
+        whole[name] = time.monotonic() - started
+    wanted: dict[str, str] = {}
+    while outcome.kills < kills:
+        name = names[number % len(names)]
+        target = f"{output}{number:04}.mp4"
+        wanted[target] = films[name]
+        worker = _fork(store, name, target)
+        time.sleep(chance.uniform(0, whole[name] * 1.1))
+        os.kill(worker, signal.SIGKILL)
+        killed = os.WIFSIGNALED(_reap(worker))
+        outcome.kills += killed
+        seen = _look(target, films[name], outcome)
+        if not killed or (seen and chance.random() < 0.8):
+            number += 1
+    for turn, (target, digest) in enumerate(wanted.items()):
+        if _reap(_fork(store, names[turn % len(names)], target)):
+            outcome.failed += 1
+        if _look(target, digest, outcome):
+            outcome.landed += 1
+        else:
+            outcome.unfinished.append(target)
+    outcome.litter = [name for name in _names(output) if not name.endswith((".mp4", ".json"))]
+    return outcome
+
+
+def _fork(store: str, name: str, target: str) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        _land(f"{store}/{name}", target)
+    except BaseException:
+        traceback.print_exc(file=sys.stderr)
+        os._exit(1)
+    os._exit(0)
+
+
+def _reap(pid: int) -> int:
+    return os.waitpid(pid, 0)[1]
+
+
+def _land(link: str, target: str) -> None:
+    from airflow_provider_vidgen.landing import Landing
+    from airflow_provider_vidgen.models import VideoJob
+    from airflow_provider_vidgen.transport.settings import ConnectionSettings
+
+    settings = ConnectionSettings.read(
+        "killed",
+        host="http://127.0.0.1:9",
+        password="sk-0123456789abcdef",
+        extra={"vendor": "apixo", "allow_private_urls": True},
+    )
+    job = VideoJob(
+        vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id=Path(target).stem
+    )
+    Landing(settings, verify=False).land([link], target, job=job)
+
+
+def _look(target: str, digest: str, outcome: Outcome) -> bool:
+    """Look at one file as anybody else would."""
+    content, beside = _read(target), _read(f"{target}.json")
+    if content is not None and hashlib.sha256(content).hexdigest() != digest:
+        outcome.partial.append(target)
+    if beside is not None:
+        try:
+            told = json.loads(beside)["file"]["sha256"]
+        except (ValueError, KeyError):
+            outcome.partial.append(f"{target}.json")
+        else:
+            if told != digest or content is None:
+                outcome.wrong.append(target)
+    return content is not None
+
+
+def _read(target: str) -> bytes | None:
+    parts = urlsplit(target)
+    if parts.scheme == "file":
+        path = Path(parts.path)
+        return path.read_bytes() if path.exists() else None
+    client = _s3()
+    try:
+        body: bytes = client.get_object(Bucket=parts.hostname, Key=parts.path.lstrip("/"))["Body"].read()
+    except client.exceptions.NoSuchKey:
+        return None
+    return body
+
+
+def _names(output: str) -> Iterator[str]:
+    parts = urlsplit(output)
+    if parts.scheme == "file":
+        yield from (path.name for path in Path(parts.path).iterdir())
+        return
+    for page in _s3().get_paginator("list_objects_v2").paginate(Bucket=parts.hostname):
+        yield from (found["Key"] for found in page.get("Contents", ()))
+
+
+def _s3() -> Any:
+    import boto3  # type: ignore[import-untyped]
+
+    conn = json.loads(os.environ["AIRFLOW_CONN_AWS_DEFAULT"])
+    return boto3.client(
+        "s3",
+        endpoint_url=conn["extra"]["endpoint_url"],
+        region_name="us-east-1",
+        aws_access_key_id=conn["login"],
+        aws_secret_access_key=conn["password"],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""
+A worker is killed at random points of a landing: nothing half-written is ever seen, and a later try finishes.
+
+A few kills here; ``make landing-kills`` does hundreds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from landing_s3 import client, connection
+
+from dev.film_server import FilmServer, make_film
+
+KILLS = int(os.environ.get("VIDGEN_LANDING_KILLS", "12"))
+MIB = 1024**2
+
+
+@pytest.mark.parametrize("store", ["local", "s3"])
+def test_a_killed_worker_leaves_nothing_half_written(store: str, s3: str, tmp_path: Path) -> None:
+    films, landed = tmp_path / "films", tmp_path / "landed"
+    films.mkdir()
+    landed.mkdir()
+    made = {
+        f"{number}.mp4": make_film(films / f"{number}.mp4", size, number)
+        for number, size in enumerate((3 * MIB, 6 * MIB + 1, 11 * MIB))
+    }
+    output = f"file://{landed}/" if store == "local" else "s3://aws_default@videos/killed/"
+    with FilmServer(films, pace=80 * MIB).running() as server:
+        told = subprocess.run(
+            [
+                *(sys.executable, "-m", "dev.landing_kills", "--store", server.url, "--output", output),
+                *("--films", json.dumps(made), "--kills", str(KILLS)),
+            ],
+            env={**os.environ, "AIRFLOW_CONN_AWS_DEFAULT": connection(s3)},
+            cwd=Path(__file__).parents[3],
+            capture_output=True,
+            text=True,
+            timeout=60 + 5 * KILLS,
+        )
+        assert told.returncode == 0, told.stderr[-3000:]
+        assert set(server.methods) == {"GET"}
+    outcome = json.loads(told.stdout.splitlines()[-1])
+    sys.stdout.write(f"{store}: {outcome}\n")
+    assert outcome["kills"] >= KILLS
+    for trouble in ("partial", "wrong", "unfinished", "litter", "failed"):
+        assert not outcome[trouble], (trouble, outcome, told.stderr[-3000:])
+    assert outcome["landed"]
+    if store == "s3":
+        # What is left of killed uploads is seen by nobody, but it is stored: a bucket wants a rule for it.
+        keys = client(s3).list_objects_v2(Bucket="videos", Prefix="killed/")["Contents"]
+        assert {key["Key"].rpartition(".")[2] for key in keys} == {"mp4", "json"}
