@@ -70,13 +70,13 @@ def get_provider_info() -> dict[str, Any]:
                     ),
                     "requests_per_minute": _field(
                         "Requests per minute",
-                        "The account's own limit. Empty: the vendor's documented one.",
+                        "The account's own limit. Kept for the pacing of requests; not enforced yet.",
                         type=["integer", "null"],
                         minimum=1,
                     ),
                     "max_concurrent": _field(
                         "Jobs at a time",
-                        "The account's own limit. Empty: the vendor's documented one.",
+                        "The account's own limit. Kept for the pacing of requests; not enforced yet.",
                         type=["integer", "null"],
                         minimum=1,
                     ),
