@@ -93,7 +93,8 @@ def test_a_download_lands_in_s3(runs: Runs, s3: str, tmp_path: Path) -> None:
     [file] = task.xcom()
     assert file["path"] == f"s3://system_s3@videos/pangolins/{file['task_id']}-0.mp4"
     store = boto3.client("s3", endpoint_url=s3, **s3_account())
-    [entry, beside] = store.list_objects_v2(Bucket="videos")["Contents"]
+    # moto keeps one store in a process, so other tests' buckets of that name are the same one.
+    [entry, beside] = store.list_objects_v2(Bucket="videos", Prefix="pangolins/")["Contents"]
     assert beside["Key"] == f"{entry['Key']}.json"
     assert (entry["Key"], entry["Size"]) == (f"pangolins/{file['task_id']}-0.mp4", file["bytes"])
     copy = tmp_path / "copy.mp4"
