@@ -10,9 +10,9 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.errors import (
     InvalidRequest,
     LandingError,
@@ -223,7 +223,7 @@ class Landing:
                 index=index,
                 about=work.about,
                 prompt=self._sidecar_prompt,
-                landed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+                landed_at=utcnow().isoformat(timespec="seconds"),
             )
             manifest["sidecar"] = sidecar.write(target, content, overwrite=self._overwrite)
         return manifest

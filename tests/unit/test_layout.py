@@ -37,7 +37,7 @@ ALLOWED = {
     "clock": set(),
     "ledger": BOTTOM | {"clock"},
     "transport": MIDDLE | {"clock"},
-    "landing": MIDDLE | {"transport"},
+    "landing": MIDDLE | {"transport", "clock"},
     "submission": MIDDLE | {"transport", "ledger", "clock"},
 }
 PURE = ("models", "errors", "addresses", "redaction", "polling", "vendors", "results", "clock", "ledger")
