@@ -30,17 +30,10 @@ def max_tries(context: Any) -> int:
 
 
 async def push_xcom_from_trigger(task_instance: Any, key: str, value: Any) -> None:
-    """
-    Set an XCom of a deferred task from its trigger.
-
-    The call goes through the triggerer's supervisor and blocks, so it is made in a thread.
-    """
-    import asyncio
-
+    """Set an XCom of a deferred task from its trigger; it goes through the triggerer's supervisor."""
     from airflow.sdk.execution_time.xcom import XCom
 
-    await asyncio.to_thread(
-        XCom.set,
+    await XCom.aset(
         key=key,
         value=value,
         dag_id=task_instance.dag_id,
@@ -48,6 +41,15 @@ async def push_xcom_from_trigger(task_instance: Any, key: str, value: Any) -> No
         run_id=task_instance.run_id,
         map_index=task_instance.map_index,
     )
+
+
+def identity(trigger: Any) -> Any:
+    """
+    Return what stays the same over all deferrals of one try of a task.
+
+    Outside a triggerer, as in ``dag.test()``, a trigger knows no task and is only like itself.
+    """
+    return trigger if trigger.task_instance is None else trigger.task_instance.id
 
 
 @dataclass(frozen=True)

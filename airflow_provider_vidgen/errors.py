@@ -122,6 +122,9 @@ class InvalidConnection(_Refused):
 class SubmitError(VidgenError):
     """A submission that brought no job handle."""
 
+    #: The vendor had no room just now, and the same request may go out again once it has.
+    no_room = False
+
 
 class NotSent(SubmitError):
     """The vendor was never reached: no name, no connection, no TLS."""
@@ -134,7 +137,11 @@ class RateLimited(SubmitError):
     """The vendor had no room (429)."""
 
     ends_retries = False
-    next_step = "A retry submits; lower the parallelism or use a pool if this is frequent."
+    no_room = True
+    next_step = (
+        "A retry submits. With a larger timeout the task waits longer for room; a pool, or max_concurrent in "
+        "the connection, keeps fewer jobs under way."
+    )
 
 
 class VendorUnavailable(SubmitError):
@@ -233,6 +240,10 @@ class StatusUnavailable(StatusError):
 
     ends_retries = False
     next_step = "The job stays attached: a retry asks about the same job."
+
+
+class StatusLimited(StatusUnavailable):
+    """The vendor has been asked too often by this key (429)."""
 
 
 class StatusRefused(StatusError):

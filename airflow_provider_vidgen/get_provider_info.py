@@ -35,7 +35,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": _modules("operators", "video_generation", "video_download"),
         "sensors": _modules("sensors", "video_task"),
         "cli": [f"{_ROOT}.cli.definition.get_commands"],
-        "triggers": _modules("triggers", "video_task"),
+        "triggers": _modules("triggers", "video_task", "vendor_room"),
         "connection-types": [
             {
                 "connection-type": "vidgen",
@@ -70,13 +70,13 @@ def get_provider_info() -> dict[str, Any]:
                     ),
                     "requests_per_minute": _field(
                         "Requests per minute",
-                        "The account's own limit. Kept for the pacing of requests; not enforced yet.",
+                        "The account's own limit; the triggerer's checks keep to it. Empty: the vendor's.",
                         type=["integer", "null"],
                         minimum=1,
                     ),
                     "max_concurrent": _field(
                         "Jobs at a time",
-                        "The account's own limit. Kept for the pacing of requests; not enforced yet.",
+                        "The account's own limit; further tasks wait in line, deferred. Empty: the vendor's.",
                         type=["integer", "null"],
                         minimum=1,
                     ),

@@ -14,12 +14,14 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from airflow_provider_vidgen.errors import (
     DeadlineExceeded,
     JobLost,
     JobNotFound,
     ResultMissing,
+    StatusLimited,
     StatusRefused,
     StatusUnavailable,
     VidgenError,
@@ -37,6 +39,8 @@ _CHECKS_FOR_A_LINK = 6
 _FAILED_CHECKS = 20
 _SLOWEST_AFTER_FAILURE = 60.0
 _JITTER = 0.1
+#: A job that does not change is told of so often.
+_HEARTBEAT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,17 @@ class Schedule:
     def every(self, seconds: float | None) -> Schedule:
         """Return the schedule with the user's own fixed interval, if there is one."""
         return self if seconds is None else Schedule(first=seconds, interval=seconds, longest=seconds)
+
+
+class News(NamedTuple):
+    """
+    A line for the log.
+
+    :param changed: the job's state or progress did; else it is a sign of life.
+    """
+
+    line: str
+    changed: bool
 
 
 class Watch:
@@ -88,14 +103,22 @@ class Watch:
         self._not_found = 0
         self._refused = 0
         self._without_link = 0
-        self._shown: tuple[str, float | None] | None = None
+        self._seen: tuple[str, float | None] | None = None
+        self._told_at = submitted_at
         self._warned: set[str] = set()
 
     def first_delay(self, now: datetime) -> float:
         """Return the seconds until the first check; the vendor's head start counts from submission."""
         due = self.submitted_at + timedelta(seconds=self.schedule.first)
         left = (due - now).total_seconds()
-        return self._no_later_than_deadline(left if left > 0 else self._jitter() * self._interval, now)
+        if left > 0:
+            # Jobs of one batch are not asked about all at once.
+            return self._no_later_than_deadline(left + self._jitter() * _JITTER * self.schedule.first, now)
+        # An older job is asked about as rarely as it would be by now, and so is each after a restart.
+        while left < 0 and self._interval < self.schedule.longest:
+            left += self._interval
+            self._grow()
+        return self._no_later_than_deadline(self._jitter() * self._interval, now)
 
     def after_status(self, status: JobStatus, now: datetime) -> float | None:
         """
@@ -132,6 +155,9 @@ class Watch:
             self._refused += 1
             if self._refused >= _REFUSALS:
                 raise error
+        elif isinstance(error, StatusLimited):
+            # The vendor is well, and asked too often; by whom is not known.
+            wait = max(self._next(now), error.retry_after or 0.0)
         elif isinstance(error, StatusUnavailable):
             self._failures += 1
             if self._failures >= _FAILED_CHECKS:
@@ -143,14 +169,16 @@ class Watch:
         self._stop_at_deadline(now, f"The vendor could not be asked before the deadline ({error.what})")
         return self._no_later_than_deadline(wait, now) if wait else self._next(now)
 
-    def news(self, status: JobStatus) -> str | None:
-        """Return a line for the log if something changed since the last check."""
-        shown = (status.raw_state, status.progress)
-        if shown == self._shown:
+    def news(self, status: JobStatus, now: datetime) -> News | None:
+        """Return what the log should say: what has changed since the last check, or now and then the same."""
+        seen = (status.raw_state, status.progress)
+        changed = seen != self._seen
+        if not changed and now - self._told_at < _HEARTBEAT:
             return None
-        self._shown = shown
+        self._seen, self._told_at = seen, now
         progress = "" if status.progress is None else f", {status.progress:g} %"
-        return f"{self.job} is {status.state} ({status.raw_state}{progress})"
+        still = "" if changed else "still "
+        return News(f"{self.job} is {still}{status.state} ({status.raw_state}{progress})", changed)
 
     def doubt(self, status: JobStatus) -> str | None:
         """Return a warning, once for each word, if the vendor's state is not one we know."""
@@ -159,13 +187,20 @@ class Watch:
         self._warned.add(status.raw_state)
         return f"{self.job} has the unknown state {status.raw_state!r}; it counts as still running"
 
+    def left(self, now: datetime) -> float:
+        """Return the seconds until the deadline."""
+        return (self.deadline - now).total_seconds()
+
     def _next(self, now: datetime) -> float:
         wait = self._interval
-        self._interval = min(self._interval * 1.25, self.schedule.longest)
+        self._grow()
         return self._no_later_than_deadline(wait * (1 + _JITTER * (2 * self._jitter() - 1)), now)
 
+    def _grow(self) -> None:
+        self._interval = min(self._interval * 1.25, self.schedule.longest)
+
     def _no_later_than_deadline(self, seconds: float, now: datetime) -> float:
-        return max(0.0, min(seconds, (self.deadline - now).total_seconds()))
+        return max(0.0, min(seconds, self.left(now)))
 
     def _stop_at_deadline(self, now: datetime, what: str) -> None:
         if now >= self.deadline:

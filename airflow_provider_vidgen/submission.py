@@ -29,6 +29,7 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.ledger import Action, Ledger, OnUnknown, Phase, Record
 from airflow_provider_vidgen.models import JobState, JobStatus, Submission, VideoJob, VideoRequest
+from airflow_provider_vidgen.transport.policy import WhenFull
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 #: The store's own client tries for a while, too; together they outlast a restart of the API server.
@@ -41,7 +42,9 @@ class Submitter(Protocol):
     @property
     def settings(self) -> ConnectionSettings: ...
 
-    def submit(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Submission: ...
+    def submit(
+        self, request: VideoRequest, *, idempotency_key: str | None = None, when_full: WhenFull = "wait"
+    ) -> Submission: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +101,8 @@ class Attempt:
         Return the job to wait for.
 
         :raises LedgerUnreadable: what earlier tries did is not known; nothing was submitted.
-        :raises SubmitError: no job; the subclass says whether one may exist all the same.
+        :raises SubmitError: no job; the subclass says whether one may exist all the same, and ``no_room``
+            that another attempt may follow as soon as the vendor has room.
         :raises JobLost: an earlier try found that the vendor does not know the job.
         """
         wanted = self._fingerprint(request)
@@ -138,7 +142,10 @@ class Attempt:
             resent=resent,
         )
         try:
-            submission = self._client.submit(request, idempotency_key=record.idempotency_key or None)
+            # The record says "submitting" now: a vendor without room is waited for outside of that.
+            submission = self._client.submit(
+                request, idempotency_key=record.idempotency_key or None, when_full="raise"
+            )
         except SubmitOutcomeUnknown as error:
             self._note(record, Phase.UNKNOWN, task_id=error.job.task_id if error.job else "")
             raise self._unknown(error, record) from error
@@ -148,7 +155,10 @@ class Attempt:
                 raise
             # A key that was sent before may have been taken then, whatever became of it now.
             what = f"The outcome of an earlier submission is unknown, and now: {error.what}"
-            still = SubmitOutcomeUnknown(what, code=error.code, words=error.words)
+            still = SubmitOutcomeUnknown(
+                what, code=error.code, words=error.words, retry_after=error.retry_after
+            )
+            still.no_room = error.no_room
             raise self._unknown(still, record) from error
         return self._attached(self._record_job(record, submission), submission.status)
 
@@ -195,7 +205,12 @@ class Attempt:
             kind = SubmitToBeResent
         elif self._on_unknown == "resubmit":
             kind = SubmitToBeRisked
-        return kind(error.what, job=error.job, code=error.code, words=error.words)
+        meant = kind(
+            error.what, job=error.job, code=error.code, words=error.words, retry_after=error.retry_after
+        )
+        # Only under the same key may it go out again as soon as there is room.
+        meant.no_room = error.no_room and kind is SubmitToBeResent
+        return meant
 
     def _stopped(self, record: Record) -> SubmitOutcomeUnknown | JobLost:
         if record.phase is Phase.LOST:

@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseHook
 
+from airflow_provider_vidgen.errors import StatusRefused
 from airflow_provider_vidgen.models import JobStatus, Submission, VideoJob, VideoRequest
 
 if TYPE_CHECKING:
@@ -119,6 +122,7 @@ class VideoGenHook(BaseHook):
         :return: the last status: a video, or the job's failure.
         :raises StatusError: the deadline passed, or the vendor cannot be asked.
         """
+        from airflow_provider_vidgen.clock import utcnow
         from airflow_provider_vidgen.polling import Watch
 
         watch = Watch(
@@ -131,9 +135,10 @@ class VideoGenHook(BaseHook):
         def hear(status: JobStatus) -> None:
             if doubt := watch.doubt(status):
                 self.log.warning("%s", doubt)
-            if news := watch.news(status):
-                self.log.info("%s", news)
-                on_news(status)
+            if news := watch.news(status, utcnow()):
+                self.log.info("%s", news.line)
+                if news.changed:
+                    on_news(status)
 
         return self.client.wait(watch, hear)
 
@@ -156,13 +161,39 @@ class VideoGenHook(BaseHook):
 
     @asynccontextmanager
     async def async_client(self) -> AsyncIterator[TriggererClient]:
-        """Lend the account's client for the triggerer; the connection is read once, without blocking."""
+        """Lend the account's client for one trigger; nothing of it blocks the loop."""
+        await _load_for_triggerer()
+        from airflow_provider_vidgen.transport.client import TriggererClient
+        from airflow_provider_vidgen.transport.shared import shared
+
+        async with shared() as ours:
+            settings = await ours.settings(self.vidgen_conn_id, self._look_up)
+            try:
+                yield TriggererClient(settings, ours)
+            except StatusRefused:
+                ours.forget(self.vidgen_conn_id)
+                raise
+
+    async def _look_up(self) -> ConnectionSettings:
         from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
 
-        from airflow_provider_vidgen.transport.aio import shared_session
-        from airflow_provider_vidgen.transport.client import TriggererClient
-
         conn = await get_async_connection(self.vidgen_conn_id)
-        settings = self._read(conn, await get_async_extra_dejson(conn))
-        async with shared_session() as session:
-            yield TriggererClient(settings, session)
+        extra = await get_async_extra_dejson(conn)
+        # In a thread, because the vendor's file may have to be found and imported.
+        return await asyncio.to_thread(self._read, conn, extra)
+
+
+_loaded = False
+
+
+async def _load_for_triggerer() -> None:
+    """Import what triggers need, in a thread: aiohttp alone takes so long that Airflow calls it blocking."""
+    global _loaded
+    if not _loaded:
+        await asyncio.to_thread(_import_for_triggerer)
+        _loaded = True
+
+
+def _import_for_triggerer() -> None:
+    for module in ("aio", "client", "shared"):
+        import_module(f"airflow_provider_vidgen.transport.{module}")

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf
 
 from airflow_provider_vidgen.operators.failing import airflow_errors
+from airflow_provider_vidgen.operators.room import Place, WaitsForRoom
 from airflow_provider_vidgen.operators.waiting import WaitsForJob
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_vidgen.submission import Attached
 
 
-class VideoGenerationOperator(WaitsForJob, BaseOperator):
+class VideoGenerationOperator(WaitsForRoom, WaitsForJob, BaseOperator):
     """
     Make one video.
 
@@ -48,7 +50,8 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
     :param deferrable: wait on the triggerer instead of holding a worker; default from
         ``[operators] default_deferrable``.
     :param poll_interval: seconds between checks; ``None`` follows the vendor's advice.
-    :param timeout: seconds from submission until this try stops waiting; the job stays attached.
+    :param timeout: seconds from submission until this try stops waiting; the job stays attached. As long does
+        it wait, before that, for a vendor that has no room for another job.
     :param use_callback: have the vendor POST to the connection's ``callback_base_url`` at the end of the job.
         Checks go on all the same, so a lost callback costs nothing.
     :param output_path: land the files here, as :class:`airflow.sdk.ObjectStoragePath` takes it; ``{vendor}``,
@@ -146,12 +149,30 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
             automatic try would fail again, or pay again.
         :raises AirflowException: another try may help; it asks about the same job where there is one.
         """
+        from airflow_provider_vidgen.clock import utcnow
+
+        now = utcnow()
+        return self._generate(context, Place(since=now, until=now + timedelta(seconds=self.timeout)))
+
+    def resume_in_line(self, context: Context, event: Any, since: str, until: str) -> Any:
+        """
+        Go on after having waited for room: submit, or wait on if the vendor has none after all.
+
+        :param event: is not believed; the vendor says whether there is room.
+        """
+        from airflow_provider_vidgen.clock import from_iso
+
+        return self._generate(context, Place(since=from_iso(since), until=from_iso(until), called=True))
+
+    def _generate(self, context: Context, place: Place) -> Any:
         with airflow_errors(self.prompt):
             hook = self.hook
             request = self._request(hook)
             for doubt in hook.check(request):
                 self.log.warning("%s", doubt)
-            attached = self._attach(context, hook, request)
+            attached = self.attach_when_there_is_room(
+                hook, lambda: self._attach(context, hook, request, place), place
+            )
             job, status = attached.job, attached.status
             if status is None and self.deferrable:
                 status = self.look(hook, job)
@@ -191,7 +212,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
             extra=self.extra,
         )
 
-    def _attach(self, context: Context, hook: VideoGenHook, request: VideoRequest) -> Attached:
+    def _attach(self, context: Context, hook: VideoGenHook, request: VideoRequest, place: Place) -> Attached:
         from airflow_provider_vidgen.clock import utcnow
         from airflow_provider_vidgen.submission import Attempt
 
@@ -202,16 +223,17 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
             on_unknown=self.on_unknown_submit,
             now=utcnow,
             warn=lambda sentence: self.log.warning("%s", sentence),
-            before_paying=lambda: self._check_target(hook),
+            before_paying=lambda: self._before_paying(context, hook, place),
         )
         attached = attempt.attach(request)
         self.log.info("The job is %s", attached.job)
         context["ti"].xcom_push(key="task_id", value=attached.job.task_id)
         return attached
 
-    def _check_target(self, hook: VideoGenHook) -> None:
+    def _before_paying(self, context: Context, hook: VideoGenHook, place: Place) -> None:
         if self.output_path:
             self._landing(hook).check_target(self.output_path)
+        self.line_up_first(context, hook, place)
 
     def finish(
         self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus

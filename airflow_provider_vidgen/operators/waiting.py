@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_vidgen.operators.failing import airflow_errors
 
@@ -40,7 +40,7 @@ class WaitsForJob:
     cancel_on_kill: bool = False
     if TYPE_CHECKING:
         log: Any
-        defer: Callable[..., Any]
+        defer: Callable[..., NoReturn]
 
     @property
     def hook(self) -> VideoGenHook:

@@ -1,21 +1,13 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""
-Send free calls from the triggerer, through aiohttp.
-
-All triggers of a triggerer live in one event loop and share one session, which is closed with its last user.
-"""
+"""Send free calls from the triggerer, through aiohttp."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
-from weakref import WeakKeyDictionary
 
 import aiohttp
 
@@ -24,47 +16,15 @@ from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from airflow_provider_vidgen.transport.wire import MAX_REPLY, encode, headers_for, url_for, without_key
 from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 
-_CONNECTIONS = 100
 
-
-@dataclass
-class _Shared:
-    session: aiohttp.ClientSession
-    users: int = 0
-
-
-_sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
-
-
-@asynccontextmanager
-async def shared_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Lend the running loop's session; the last one to give it back closes it."""
-    loop = asyncio.get_running_loop()
-    shared = _sessions.get(loop)
-    if shared is None:
-        shared = _sessions[loop] = _Shared(
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=_CONNECTIONS),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        )
-    shared.users += 1
-    try:
-        yield shared.session
-    finally:
-        shared.users -= 1
-        if not shared.users:
-            del _sessions[loop]
-            await shared.session.close()
-
-
-def _proxy_for(url: str) -> str | None:
+@lru_cache(maxsize=64)
+def _proxy_for(base_url: str) -> str | None:
     """
-    Return the proxy of the environment, as on workers.
+    Return the proxy of the environment, as on workers; it stays as it is as long as the process.
 
     aiohttp would find it by itself, and with it a .netrc entry, which clashes with the key.
     """
-    parts = urlsplit(url)
+    parts = urlsplit(base_url)
     return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
@@ -82,7 +42,7 @@ async def send(session: aiohttp.ClientSession, settings: ConnectionSettings, cal
             params=dict(call.query),
             data=encode(call),
             headers={**headers_for(call), "Authorization": f"Bearer {settings.api_key}"},
-            proxy=_proxy_for(url),
+            proxy=_proxy_for(settings.base_url),
             timeout=aiohttp.ClientTimeout(total=settings.timeout),
             allow_redirects=False,
         ) as response:

@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.errors import (
     InvalidConnection,
     InvalidRequest,
     Problem,
+    StatusLimited,
     StatusUnavailable,
     SubmitError,
     SubmitInFlight,
@@ -25,11 +28,14 @@ from airflow_provider_vidgen.errors import (
 from airflow_provider_vidgen.models import JobStatus, Submission, VideoJob, VideoRequest
 from airflow_provider_vidgen.polling import Watch
 from airflow_provider_vidgen.transport import policy
+from airflow_provider_vidgen.transport.policy import WhenFull
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
-from airflow_provider_vidgen.vendors.exchange import HttpReply
+from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 
 if TYPE_CHECKING:
-    import aiohttp
+    from airflow_provider_vidgen.transport.shared import Shared
+
+T = TypeVar("T")
 
 
 def check_request(settings: ConnectionSettings, request: VideoRequest) -> list[Problem]:
@@ -91,11 +97,15 @@ class WorkerClient:
         self._now = now
         self._sleep = sleep
 
-    def submit(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Submission:
+    def submit(
+        self, request: VideoRequest, *, idempotency_key: str | None = None, when_full: WhenFull = "wait"
+    ) -> Submission:
         """
         Send the paid call; again only where the vendor cannot have taken it.
 
         :param idempotency_key: one for the logical request, the same for each time it is sent.
+        :param when_full: ``"wait"`` tries a few times within a minute or so if the vendor has no room,
+            ``"raise"`` leaves that to the caller.
         :raises SubmitError: see the subclass for what is known of the job.
         """
         vendor = self.settings.vendor
@@ -114,16 +124,18 @@ class WorkerClient:
                 raise
 
         try:
-            return policy.submitting(has_key=key is not None, sleep=self._sleep)(send)
+            return policy.submitting(has_key=key is not None, when_full=when_full, sleep=self._sleep)(send)
         except SubmitOutcomeUnknown:
             raise
-        except SubmitError:
+        except SubmitError as error:
             if doubt is None:
                 raise
             # What came last, a refusal even, does not tell that an earlier sending was not taken.
-            raise SubmitOutcomeUnknown(
-                doubt.what, job=doubt.job, code=doubt.code, words=doubt.words
-            ) from None
+            unknown = SubmitOutcomeUnknown(
+                doubt.what, job=doubt.job, code=doubt.code, words=doubt.words, retry_after=error.retry_after
+            )
+            unknown.no_room = error.no_room
+            raise unknown from None
 
     def _read_submit(self, request: VideoRequest, reply: HttpReply) -> Submission:
         """Read the answer to a paid call; a vendor's file that stumbles over it leaves the outcome open."""
@@ -135,6 +147,17 @@ class WorkerClient:
         except Exception as error:
             what = f"{vendor.label} answered HTTP {reply.status}, which could not be read"
             raise SubmitOutcomeUnknown(f"{what} ({type(error).__name__})") from error
+
+    def when_there_is_room(self, submit: Callable[[], T], *, until: datetime) -> T:
+        """
+        Call something that submits, again and again while the vendor has no room.
+
+        :param until: when to give up.
+        :raises SubmitError: it is another error, or there was no room by then.
+        """
+        return policy.waiting_for_room(left=lambda: (until - self._now()).total_seconds(), sleep=self._sleep)(
+            submit
+        )
 
     def status(self, job: VideoJob) -> JobStatus:
         """
@@ -207,25 +230,40 @@ class WorkerClient:
 
 
 class TriggererClient:
-    """Ask, without blocking the loop. For triggers."""
+    """
+    Ask, without blocking the loop. For one trigger.
 
-    def __init__(self, settings: ConnectionSettings, session: aiohttp.ClientSession) -> None:
+    :param shared: what the triggers of the loop share.
+    """
+
+    def __init__(self, settings: ConnectionSettings, shared: Shared) -> None:
         self.settings = settings
-        self._session = session
+        self.account = shared.account(settings)
+        self._shared = shared
+        self._asked_at = asyncio.get_running_loop().time()
 
-    async def status(self, job: VideoJob) -> JobStatus:
+    async def status(self, job: VideoJob, *, patience: float = math.inf) -> JobStatus:
         """
-        Ask about a job, once.
+        Ask about a job, once, when it is its turn.
 
+        :param patience: seconds to wait for the turn at most.
         :raises StatusError: no answer about the job.
         """
-        from airflow_provider_vidgen.transport.aio import send
-
         check_job(self.settings, job)
         vendor = self.settings.vendor
         with _naming(job):
-            reply = await send(self._session, self.settings, vendor.status_call(job))
-        return vendor.read_status(job, reply, now=utcnow())
+            try:
+                await self.account.turn(self._asked_at, patience=patience)
+            except TimeoutError:
+                what = f"The pace that {vendor.label} allows left no room for a check"
+                raise StatusUnavailable(what) from None
+            self._asked_at = asyncio.get_running_loop().time()
+            reply = await self._send(vendor.status_call(job))
+        try:
+            return vendor.read_status(job, reply, now=utcnow())
+        except StatusLimited as error:
+            self.account.refused(sent_at=self._asked_at, retry_after=error.retry_after)
+            raise
 
     async def cancel(self, job: VideoJob) -> str:
         """
@@ -234,15 +272,19 @@ class TriggererClient:
         :return: a sentence about what became of it.
         :raises StatusUnavailable: the vendor could not be told.
         """
-        from airflow_provider_vidgen.transport.aio import send
-
         check_job(self.settings, job)
         label, call = self.settings.vendor.label, self.settings.vendor.cancel_call(job)
         goes_on = f"{job} goes on there and may be billed. Clearing the task asks about the same job"
         if call is None:
             return f"{label} cannot cancel jobs: {goes_on}"
         with _naming(job):
-            reply = await send(self._session, self.settings, call)
+            reply = await self._send(call)
         if reply.status < 300:
             return f"{label} was told to cancel {job}"
         return f"{label} did not cancel (HTTP {reply.status}): {goes_on}"
+
+    async def _send(self, call: HttpCall) -> HttpReply:
+        from airflow_provider_vidgen.transport.aio import send
+
+        async with self._shared.connections:
+            return await send(self._shared.session, self.settings, call)

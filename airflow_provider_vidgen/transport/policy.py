@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_vidgen.errors import (
     NotSent,
     RateLimited,
     StatusUnavailable,
+    SubmitError,
     SubmitInFlight,
     SubmitOutcomeUnknown,
     VendorUnavailable,
@@ -26,14 +27,20 @@ SAFE_TO_SUBMIT_AGAIN = (NotSent, RateLimited, VendorUnavailable)
 #: With an idempotency key the vendor itself sees to it that the same request counts once.
 SAFE_UNDER_A_KEY = (*SAFE_TO_SUBMIT_AGAIN, SubmitOutcomeUnknown, SubmitInFlight)
 
+#: What to do about a vendor that has no room for another job just now.
+WhenFull = Literal["wait", "raise"]
+
 _ATTEMPTS = 4
 #: A worker is not held longer than this, in seconds, for a vendor that asks to wait.
 _LONGEST_WAIT = 60.0
 
 
-def submitting(*, has_key: bool, sleep: Callable[[float], None]) -> tenacity.Retrying:
+def submitting(*, has_key: bool, when_full: WhenFull, sleep: Callable[[float], None]) -> tenacity.Retrying:
     """Return the policy for a paid call."""
-    return _retrying(SAFE_UNDER_A_KEY if has_key else SAFE_TO_SUBMIT_AGAIN, sleep)
+    errors: tuple[type[VidgenError], ...] = SAFE_UNDER_A_KEY if has_key else SAFE_TO_SUBMIT_AGAIN
+    if when_full == "raise":
+        errors = tuple(error for error in errors if error is not RateLimited)
+    return _retrying(errors, sleep)
 
 
 def asking(*, sleep: Callable[[float], None]) -> tenacity.Retrying:
@@ -41,10 +48,28 @@ def asking(*, sleep: Callable[[float], None]) -> tenacity.Retrying:
     return _retrying((StatusUnavailable,), sleep)
 
 
+def waiting_for_room(*, left: Callable[[], float], sleep: Callable[[float], None]) -> tenacity.Retrying:
+    """
+    Return the policy of a worker that waits while the vendor has no room for another job.
+
+    :param left: tells the seconds it may still wait.
+    """
+    import tenacity
+
+    backoff = tenacity.wait_exponential(multiplier=5, max=_LONGEST_WAIT) + tenacity.wait_random(0, 5)
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(lambda error: isinstance(error, SubmitError) and error.no_room),
+        wait=lambda state: max(backoff(state), _asked(state)),
+        stop=lambda state: state.upcoming_sleep >= left(),
+        sleep=sleep,
+        reraise=True,
+    )
+
+
 def _retrying(errors: tuple[type[VidgenError], ...], sleep: Callable[[float], None]) -> tenacity.Retrying:
     import tenacity
 
-    backoff = tenacity.wait_exponential_jitter(initial=1, max=20, jitter=1)
+    backoff = tenacity.wait_exponential(max=20) + tenacity.wait_random(0, 1)
 
     def stop(state: tenacity.RetryCallState) -> bool:
         # Coming back sooner than the vendor asks would only be refused again.

@@ -45,6 +45,16 @@ class ConnectionSettings:
     allow_private_urls: bool = False
     model: str | None = None
 
+    @property
+    def pace(self) -> int | None:
+        """Requests a minute on this account, as far as it is known."""
+        return self.requests_per_minute or self.vendor.requests_per_minute
+
+    @property
+    def jobs_at_a_time(self) -> int | None:
+        """How many jobs the account may have under way, as far as it is known."""
+        return self.max_concurrent or self.vendor.max_concurrent
+
     @classmethod
     def read(
         cls,

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -26,6 +27,9 @@ from airflow_provider_vidgen.models import JobStatus, VideoJob
 from airflow_provider_vidgen.polling import Watch
 from airflow_provider_vidgen.triggers.events import Reason, make_event
 
+if TYPE_CHECKING:
+    from airflow_provider_vidgen.transport.client import TriggererClient
+
 _REASONS: dict[type[VidgenError], Reason] = {
     DeadlineExceeded: Reason.DEADLINE,
     JobLost: Reason.LOST,
@@ -34,7 +38,10 @@ _REASONS: dict[type[VidgenError], Reason] = {
     StatusUnavailable: Reason.UNAVAILABLE,
 }
 
-
+#: A submission so recent still counts for the account's pace.
+_JUST_SUBMITTED = timedelta(minutes=1)
+#: Seconds for which even the check at the deadline waits for its turn.
+_LEAST_PATIENCE = 10.0
 #: Cancellations under way; the event loop itself keeps only weak references.
 _ending: set[asyncio.Task[None]] = set()
 
@@ -105,8 +112,7 @@ class VideoTaskTrigger(BaseTrigger):
             # Only the kind: texts of other libraries may quote links.
             self.log.error("%s cannot be watched: %s", job, type(error).__name__)
             reason = Reason.TROUBLE
-        early = (from_iso(self.not_before) - utcnow()).total_seconds()
-        await asyncio.sleep(max(0.0, early))
+        await asyncio.sleep(max(0.0, (from_iso(self.not_before) - utcnow()).total_seconds()))
         yield TriggerEvent(make_event(reason, job))  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
@@ -137,31 +143,38 @@ class VideoTaskTrigger(BaseTrigger):
 
     async def _watch(self, job: VideoJob) -> None:
         async with VideoGenHook(self.vidgen_conn_id).async_client() as client:
+            submitted_at = from_iso(self.submitted_at)
             watch = Watch(
                 job,
                 client.settings.vendor.schedule.every(self.poll_interval),
-                submitted_at=from_iso(self.submitted_at),
+                submitted_at=submitted_at,
                 deadline=from_iso(self.deadline),
             )
-            delay: float | None = watch.first_delay(utcnow())
-            while delay is not None:
-                await asyncio.sleep(delay)
-                try:
-                    status = await client.status(job)
-                except VidgenError as error:
-                    delay = watch.after_error(error, utcnow())
-                    continue
-                await self._tell(watch, status)
-                delay = watch.after_status(status, utcnow())
+            who = airflow_internals.identity(self)
+            with client.account.watching(who, just_submitted=utcnow() - submitted_at < _JUST_SUBMITTED):
+                await self._follow(watch, client)
+
+    async def _follow(self, watch: Watch, client: TriggererClient) -> None:
+        delay: float | None = watch.first_delay(utcnow())
+        while delay is not None:
+            await asyncio.sleep(delay)
+            try:
+                patience = max(watch.left(utcnow()), _LEAST_PATIENCE)
+                status = await client.status(watch.job, patience=patience)
+            except VidgenError as error:
+                delay = watch.after_error(error, utcnow())
+                continue
+            await self._tell(watch, status)
+            delay = watch.after_status(status, utcnow())
 
     async def _tell(self, watch: Watch, status: JobStatus) -> None:
         if doubt := watch.doubt(status):
             self.log.warning("%s", doubt)
-        news = watch.news(status)
+        news = watch.news(status, utcnow())
         if news is None:
             return
-        self.log.info("%s", news)
-        if self.task_instance is None:
+        self.log.info("%s", news.line)
+        if self.task_instance is None or not news.changed:
             return
         try:
             await airflow_internals.push_xcom_from_trigger(

@@ -23,6 +23,7 @@ from airflow_provider_vidgen.errors import (
     PermissionDenied,
     Problem,
     RateLimited,
+    StatusLimited,
     StatusRefused,
     StatusUnavailable,
     SubmitInFlight,
@@ -223,6 +224,7 @@ class Vendor(ABC):
 
         :param now: when the reply came, UTC; expiry is counted from here where no time is given.
         :raises StatusUnavailable: this check brought nothing, the next may.
+        :raises StatusLimited: of these, the key asks too often.
         :raises StatusRefused: the key may not ask.
         :raises JobNotFound: the vendor does not know the job, or not yet.
         """
@@ -239,7 +241,8 @@ class Vendor(ABC):
             if status is not None:
                 return status
             where += ", which names no state"
-        raise StatusUnavailable(where, job=job, retry_after=retry_after(reply.headers, now), **told)
+        kind = StatusLimited if code == 429 else StatusUnavailable
+        raise kind(where, job=job, retry_after=retry_after(reply.headers, now), **told)
 
     def says_not_found(self, body: Any) -> bool:
         """Whether an error body says that the job does not exist."""

@@ -5,16 +5,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
+import selectors
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 if TYPE_CHECKING:
     from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
+
+T = TypeVar("T")
 
 KEY = "sk-0123456789abcdef"
 PROMPT = "a lighthouse in a heavy storm"
@@ -69,8 +75,42 @@ class Clock:
         self.slept.append(seconds)
         self.time += timedelta(seconds=seconds)
 
-    async def asleep(self, seconds: float) -> None:
-        self.sleep(seconds)
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """
+    An event loop whose time passes only by waiting, and at once.
+
+    :param clock: moved along with it.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(_Hurrying(self))
+        self._clock = clock
+        self._start = clock.now()
+
+    def time(self) -> float:
+        return (self._clock.now() - self._start).total_seconds()
+
+    def skip(self, seconds: float) -> None:
+        self._clock.time += timedelta(microseconds=math.ceil(seconds * 1e6))
+
+
+class _Hurrying(selectors.DefaultSelector):
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        ready = super().select(None if timeout is None else 0)
+        if not ready and timeout:
+            self._loop.skip(timeout)
+        return ready
+
+
+def run_virtually(main: Coroutine[Any, Any, T], clock: Clock) -> T:
+    """Run a coroutine in a loop of its own in which nobody really waits."""
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(clock)) as runner:
+        return runner.run(main)
 
 
 class Store(dict[str, Any]):
@@ -171,7 +211,9 @@ def status(vendor: str, word: str, **data: Any) -> dict[str, Any]:
 
 def task_instance(**fields: Any) -> Any:
     """What a trigger knows of its task."""
-    return SimpleNamespace(**{"dag_id": "d", "task_id": "t", "run_id": "r", "map_index": -1, **fields})
+    return SimpleNamespace(
+        **{"id": "ti-1", "dag_id": "d", "task_id": "t", "run_id": "r", "map_index": -1, **fields}
+    )
 
 
 class MakeHook(Protocol):

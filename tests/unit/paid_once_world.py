@@ -40,7 +40,8 @@ from airflow_provider_vidgen.operators.video_generation import VideoGenerationOp
 from airflow_provider_vidgen.transport import client as client_module
 from airflow_provider_vidgen.transport.client import WorkerClient
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
-from airflow_provider_vidgen.triggers import video_task
+from airflow_provider_vidgen.triggers import vendor_room, video_task
+from airflow_provider_vidgen.triggers.vendor_room import VendorRoomTrigger
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 
@@ -88,6 +89,17 @@ class Clock:
 
     async def asleep(self, seconds: float) -> None:
         self.sleep(seconds)
+
+
+class RoomAtOnce:
+    """An account where nobody waits: how long that takes is another test's matter."""
+
+    @contextmanager
+    def watching(self, who: object, *, just_submitted: bool) -> Iterator[None]:
+        yield
+
+    async def room(self, who: object, **_: object) -> None:
+        """There is room."""
 
 
 @dataclass
@@ -145,6 +157,7 @@ class Task:
     jobs: list[Job] = field(default_factory=list)
     #: The deferral: a serialized trigger, and the arguments of resume.
     trigger: tuple[str, dict[str, Any]] | None = None
+    resume_by: str = ""
     resume_with: dict[str, Any] = field(default_factory=dict)
     event: Any = None
     #: How the last process ended, as a person sees it.
@@ -187,10 +200,10 @@ class World:
             async def async_client(self) -> AsyncIterator[Any]:
                 client = self.client
 
-                async def status(job: Any) -> Any:
+                async def status(job: Any, *, patience: float) -> Any:
                     return client._status_once(job)
 
-                yield types.SimpleNamespace(settings=self.settings, status=status)
+                yield types.SimpleNamespace(settings=self.settings, status=status, account=RoomAtOnce())
 
         slow = types.SimpleNamespace(**{**vars(asyncio), "sleep": self.clock.asleep})
         with ExitStack() as stack:
@@ -200,8 +213,12 @@ class World:
                 (video_task, "utcnow", self.clock.now),
                 (video_task, "asyncio", slow),
                 (video_task, "VideoGenHook", Hook),
+                (vendor_room, "utcnow", self.clock.now),
+                (vendor_room, "asyncio", slow),
+                (vendor_room, "VideoGenHook", Hook),
                 (submission, "Attempt", functools.partial(submission.Attempt, sleep=self.clock.sleep)),
                 (VideoTaskTrigger, "log", _Silent()),
+                (VendorRoomTrigger, "log", _Silent()),
                 (VideoGenerationOperator, "log", _Silent()),
                 (VideoGenHook, "log", _Silent()),
                 (VideoGenerationOperator, "hook", property(lambda op: Hook(op.vidgen_conn_id))),
@@ -230,7 +247,9 @@ class World:
             return None
         process = Process(self, task, Plan(gets=gets))
         with self._as(process):
-            events = VideoTaskTrigger(**json.loads(json.dumps(task.trigger[1]))).run()
+            kind = {"VideoTaskTrigger": VideoTaskTrigger, "VendorRoomTrigger": VendorRoomTrigger}
+            path, kwargs = json.loads(json.dumps(task.trigger))
+            events = kind[path.rpartition(".")[2]](**kwargs).run()
             try:
                 anext(events).__await__().send(None)
             except StopIteration as stop:
@@ -381,7 +400,8 @@ class Process:
             try:
                 self.point()
                 if resuming:
-                    result = operator.resume(context, event=task.event, **task.resume_with)
+                    resume = getattr(operator, task.resume_by)
+                    result = resume(context, event=task.event, **task.resume_with)
                 else:
                     result = operator.execute(  # type: ignore[call-arg]
                         context, VideoGenerationOperator__sentinel=ExecutorSafeguard.sentinel_value
@@ -411,7 +431,7 @@ class Process:
                 self.world.ended(self.task, None, final=False)
             return
         if self.holds:
-            assert deferral.method_name == "resume"
+            self.task.resume_by = deferral.method_name
             self.task.state = "deferred"
             self.task.trigger = deferral.trigger.serialize()
             self.task.resume_with = dict(deferral.kwargs or {})

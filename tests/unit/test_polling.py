@@ -15,6 +15,7 @@ from airflow_provider_vidgen.errors import (
     JobNotFound,
     NotSent,
     ResultMissing,
+    StatusLimited,
     StatusRefused,
     StatusUnavailable,
 )
@@ -45,14 +46,34 @@ def _watch(schedule: Schedule = _SCHEDULE, *, timeout: float = 1800, jitter: flo
 
 
 def test_the_first_check_waits_from_the_submission_and_not_from_now() -> None:
-    assert _watch().first_delay(_at(0)) == 30
-    assert _watch().first_delay(_at(12)) == 18
+    assert _watch(jitter=0).first_delay(_at(0)) == 30
+    assert _watch(jitter=0).first_delay(_at(12)) == 18
     assert _watch(timeout=20).first_delay(_at(0)) == 20
+
+
+def test_the_jobs_of_one_batch_are_not_asked_about_at_once() -> None:
+    assert [_watch(jitter=jitter).first_delay(_at(0)) for jitter in (0, 0.5, 1)] == [30, 31.5, 33]
 
 
 @pytest.mark.parametrize(("jitter", "delay"), [(0.0, 0.0), (0.5, 2.5), (1.0, 5.0)])
 def test_a_restart_after_the_head_start_asks_within_one_interval(jitter: float, delay: float) -> None:
-    assert _watch(jitter=jitter).first_delay(_at(600)) == delay
+    assert _watch(jitter=jitter).first_delay(_at(30)) == delay
+
+
+def test_a_restart_asks_no_more_often_than_before_it() -> None:
+    asked, watch = 60.0, _watch()
+    for _ in range(3):
+        asked += watch.after_status(_RUNNING, _at(asked)) or 0
+    again = _watch()
+    again.first_delay(_at(30 + asked - 60))
+    assert again.after_status(_RUNNING, _at(asked)) == watch.after_status(_RUNNING, _at(asked))
+    old = _watch(jitter=1)
+    assert old.first_delay(_at(600)) == 15
+    assert old.after_status(_RUNNING, _at(700)) == pytest.approx(16.5)
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.5, 1.0])
+def test_a_restart_after_the_deadline_looks_at_once(jitter: float) -> None:
     assert _watch(jitter=jitter).first_delay(_at(1800)) == 0
     assert _watch(jitter=jitter).first_delay(_at(9999)) == 0
 
@@ -67,7 +88,7 @@ def test_the_interval_grows_to_its_cap() -> None:
 
 def test_the_users_own_interval_is_fixed() -> None:
     watch = _watch(_SCHEDULE.every(7))
-    assert watch.first_delay(_at(0)) == 7
+    assert watch.first_delay(_at(0)) == pytest.approx(7.35)
     assert [watch.after_status(_RUNNING, _at(60)) for _ in range(5)] == [7] * 5
     assert _SCHEDULE.every(None) is _SCHEDULE
 
@@ -135,6 +156,16 @@ def test_twenty_failed_checks_in_a_row_end_this_try_and_not_the_job() -> None:
     assert not caught.value.ends_retries
 
 
+def test_a_vendor_that_is_asked_too_often_is_well_and_only_the_deadline_ends_that() -> None:
+    watch, error = _watch(timeout=9999), StatusLimited("slow down")
+    waits = [watch.after_error(error, _at(60)) for _ in range(100)]
+    assert waits[:2] == [5, 6.25]
+    assert waits[-1] == 15
+    assert watch.after_error(StatusLimited("slow down", retry_after=90), _at(60)) == 90
+    with pytest.raises(DeadlineExceeded):
+        watch.after_error(error, _at(9999))
+
+
 def test_a_new_job_may_be_unknown_for_three_checks_and_one_minute() -> None:
     watch = _watch()
     for second in (10, 20, 30, 40, 59):
@@ -199,11 +230,18 @@ def test_an_error_that_is_no_failed_check_is_passed_on() -> None:
 def test_news_is_told_only_when_something_changed() -> None:
     watch = _watch()
     half = JobStatus(state=JobState.RUNNING, raw_state="processing", progress=50.0)
-    assert watch.news(_RUNNING) == "apixo job task_1 is running (processing)"
-    assert watch.news(_RUNNING) is None
-    assert watch.news(half) == "apixo job task_1 is running (processing, 50 %)"
-    assert watch.news(half) is None
-    assert watch.news(_RUNNING) is not None
+    assert watch.news(_RUNNING, _at(30)) == ("apixo job task_1 is running (processing)", True)
+    assert watch.news(_RUNNING, _at(35)) is None
+    assert watch.news(half, _at(40)) == ("apixo job task_1 is running (processing, 50 %)", True)
+    assert watch.news(half, _at(45)) is None
+    assert watch.news(_RUNNING, _at(50)) is not None
+
+
+def test_a_job_that_does_not_change_is_told_of_every_ten_minutes() -> None:
+    watch = _watch(timeout=99_999)
+    told = [at for at in range(0, 3600, 5) if watch.news(_RUNNING, _at(at))]
+    assert told == [0, 600, 1200, 1800, 2400, 3000]
+    assert watch.news(_RUNNING, _at(3600)) == ("apixo job task_1 is still running (processing)", False)
 
 
 def test_an_unknown_word_is_warned_of_once() -> None:

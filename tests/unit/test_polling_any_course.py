@@ -17,6 +17,7 @@ from airflow_provider_vidgen.errors import (
     JobNotFound,
     ResultMissing,
     StatusError,
+    StatusLimited,
     StatusRefused,
     StatusUnavailable,
 )
@@ -45,6 +46,7 @@ _ENDS = st.sampled_from(
 )
 _ERRORS = st.one_of(
     st.builds(StatusUnavailable, st.just("busy"), retry_after=st.none() | st.floats(0, 1e9)),
+    st.builds(StatusLimited, st.just("slow down"), retry_after=st.none() | st.floats(0, 1e9)),
     st.builds(JobNotFound, st.just("who")),
     st.builds(StatusRefused, st.just("no")),
 )

@@ -88,7 +88,12 @@ class Client:
     def posts(self) -> int:
         return len(self.keys)
 
-    def submit(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Submission:
+    def submit(
+        self, request: VideoRequest, *, idempotency_key: str | None = None, when_full: str = "wait"
+    ) -> Submission:
+        assert when_full == "raise", (
+            "a worker that waits while the record says submitting is in doubt if it dies"
+        )
         self.before()
         self.keys.append(idempotency_key)
         answer = self.answers.pop(0) if self.answers else f"task_{self.posts}"

@@ -16,6 +16,7 @@ from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.transport import aio
 from airflow_provider_vidgen.transport.client import TriggererClient
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
+from airflow_provider_vidgen.transport.shared import shared
 from airflow_provider_vidgen.vendors.apixo import Apixo
 from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 
@@ -42,8 +43,12 @@ def cancel(
 
     monkeypatch.setattr(aio, "send", send)
     settings = ConnectionSettings.read("conn", host="", password="sk-12345678", extra={"vendor": "apixo"})
-    client = TriggererClient(replace(settings, vendor=vendor), session=None)  # type: ignore[arg-type]
-    return asyncio.run(client.cancel(job)), sent
+
+    async def told() -> str:
+        async with shared() as ours:
+            return await TriggererClient(replace(settings, vendor=vendor), ours).cancel(job)
+
+    return asyncio.run(told()), sent
 
 
 def test_a_vendor_that_cannot_cancel_is_sent_nothing_and_the_sentence_speaks_of_the_money(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from fakes import Clock
@@ -43,7 +44,7 @@ class Failing:
 @pytest.mark.parametrize("has_key", [False, True])
 def test_what_the_vendor_cannot_have_taken_is_sent_again(error: type[VidgenError], has_key: bool) -> None:
     clock, send = Clock(), Failing(error("x"), error("x"))
-    assert policy.submitting(has_key=has_key, sleep=clock.sleep)(send) == "done"
+    assert policy.submitting(has_key=has_key, when_full="wait", sleep=clock.sleep)(send) == "done"
     assert send.calls == 3
     assert 1 <= clock.slept[0] <= 2
     assert 2 <= clock.slept[1] <= 3
@@ -53,7 +54,7 @@ def test_what_the_vendor_cannot_have_taken_is_sent_again(error: type[VidgenError
 def test_anything_else_is_sent_once(error: type[VidgenError]) -> None:
     clock, send = Clock(), Failing(error("x"))
     with pytest.raises(error):
-        policy.submitting(has_key=False, sleep=clock.sleep)(send)
+        policy.submitting(has_key=False, when_full="wait", sleep=clock.sleep)(send)
     assert send.calls == 1
     assert clock.slept == []
 
@@ -62,26 +63,29 @@ def test_anything_else_is_sent_once(error: type[VidgenError]) -> None:
 def test_under_a_key_an_open_outcome_is_sent_again_a_few_times(error: type[VidgenError]) -> None:
     clock, send = Clock(), Failing(*(error("x") for _ in range(9)))
     with pytest.raises(error):
-        policy.submitting(has_key=True, sleep=clock.sleep)(send)
+        policy.submitting(has_key=True, when_full="wait", sleep=clock.sleep)(send)
     assert send.calls == 4
 
 
 def test_a_refusal_is_final_also_under_a_key() -> None:
     clock, send = Clock(), Failing(BadCredentials("x"))
     with pytest.raises(BadCredentials):
-        policy.submitting(has_key=True, sleep=clock.sleep)(send)
+        policy.submitting(has_key=True, when_full="wait", sleep=clock.sleep)(send)
     assert send.calls == 1
 
 
 def test_a_full_vendor_is_given_up_after_four_requests() -> None:
     clock, send = Clock(), Failing(*(RateLimited("x") for _ in range(9)))
     with pytest.raises(RateLimited):
-        policy.submitting(has_key=False, sleep=clock.sleep)(send)
+        policy.submitting(has_key=False, when_full="wait", sleep=clock.sleep)(send)
     assert send.calls == 4
     assert len(clock.slept) == 3
 
 
-@pytest.mark.parametrize("make", [policy.asking, lambda sleep: policy.submitting(has_key=False, sleep=sleep)])
+@pytest.mark.parametrize(
+    "make",
+    [policy.asking, lambda sleep: policy.submitting(has_key=False, when_full="wait", sleep=sleep)],
+)
 def test_the_vendors_own_wait_is_honoured(make: Callable[..., Callable[..., str]]) -> None:
     clock = Clock()
     error = StatusUnavailable if make is policy.asking else RateLimited
@@ -91,21 +95,58 @@ def test_the_vendors_own_wait_is_honoured(make: Callable[..., Callable[..., str]
 
 def test_a_shorter_wait_than_ours_does_not_hurry_us() -> None:
     clock = Clock()
-    policy.submitting(has_key=False, sleep=clock.sleep)(Failing(RateLimited("x", retry_after=0.0)))
+    policy.submitting(has_key=False, when_full="wait", sleep=clock.sleep)(
+        Failing(RateLimited("x", retry_after=0.0))
+    )
     assert clock.slept[0] >= 1
 
 
 def test_a_worker_is_not_held_for_longer_than_a_minute_a_wait() -> None:
     clock, send = Clock(), Failing(RateLimited("x", retry_after=61.0))
     with pytest.raises(RateLimited):
-        policy.submitting(has_key=False, sleep=clock.sleep)(send)
+        policy.submitting(has_key=False, when_full="wait", sleep=clock.sleep)(send)
     assert (clock.slept, send.calls) == ([], 1)
 
 
 def test_a_wait_of_a_minute_is_kept() -> None:
     clock = Clock()
-    policy.submitting(has_key=False, sleep=clock.sleep)(Failing(RateLimited("x", retry_after=60.0)))
+    policy.submitting(has_key=False, when_full="wait", sleep=clock.sleep)(
+        Failing(RateLimited("x", retry_after=60.0))
+    )
     assert clock.slept == [60.0]
+
+
+@pytest.mark.parametrize("has_key", [False, True])
+def test_a_caller_that_waits_for_room_by_itself_is_told_at_once(has_key: bool) -> None:
+    clock, send = Clock(), Failing(RateLimited("x", retry_after=3.0))
+    with pytest.raises(RateLimited):
+        policy.submitting(has_key=has_key, when_full="raise", sleep=clock.sleep)(send)
+    assert (clock.slept, send.calls) == ([], 1)
+
+
+def test_a_worker_waits_for_room_as_long_as_it_may_and_never_beyond() -> None:
+    clock, submit = Clock(), Failing(*(RateLimited("x") for _ in range(99)))
+    end = clock.now() + timedelta(minutes=10)
+    waiting = policy.waiting_for_room(left=lambda: (end - clock.now()).total_seconds(), sleep=clock.sleep)
+    with pytest.raises(RateLimited):
+        waiting(submit)
+    assert end - timedelta(seconds=65) < clock.now() < end
+    assert 10 <= submit.calls <= 15
+
+
+def test_a_vendor_that_asks_for_more_than_is_left_is_not_waited_for() -> None:
+    clock, submit = Clock(), Failing(RateLimited("x", retry_after=61.0))
+    with pytest.raises(RateLimited):
+        policy.waiting_for_room(left=lambda: 60.0, sleep=clock.sleep)(submit)
+    assert clock.slept == []
+
+
+@pytest.mark.parametrize("error", [NotSent, SubmitRefused, SubmitOutcomeUnknown])
+def test_only_room_is_waited_for(error: type[VidgenError]) -> None:
+    clock, submit = Clock(), Failing(error("x"))
+    with pytest.raises(error):
+        policy.waiting_for_room(left=lambda: 60.0, sleep=clock.sleep)(submit)
+    assert submit.calls == 1
 
 
 def test_a_single_check_is_repeated_only_if_the_vendor_did_not_answer() -> None:

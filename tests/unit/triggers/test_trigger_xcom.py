@@ -18,8 +18,12 @@ from airflow_provider_vidgen import airflow_internals
 
 def test_the_xcom_of_a_trigger_is_set_as_airflow_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
-    names = inspect.signature(XCom.set)
-    monkeypatch.setattr(XCom, "set", lambda **kwargs: given.update(kwargs))
+    names = inspect.signature(XCom.aset)
+
+    async def aset(**kwargs: Any) -> None:
+        given.update(kwargs)
+
+    monkeypatch.setattr(XCom, "aset", aset)
     asyncio.run(airflow_internals.push_xcom_from_trigger(task_instance(map_index=3), "progress", {"a": 1}))
     names.bind(**given)
     assert given == {

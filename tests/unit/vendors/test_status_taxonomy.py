@@ -24,6 +24,7 @@ from airflow_provider_vidgen.errors import (
     BadCredentials,
     JobNotFound,
     Money,
+    StatusLimited,
     StatusRefused,
     StatusUnavailable,
     VidgenError,
@@ -70,14 +71,16 @@ def _error(vendor: str, status: int, body: Any = b"", **headers: str) -> VidgenE
 def test_a_check_that_failed_is_made_again(vendor: str, code: int) -> None:
     for body in (b"", b"<html>", error_body(vendor, code, "busy")):
         error = _error(vendor, code, body, retry_after="9")
-        assert (type(error), error.ends_retries, error.retry_after) == (StatusUnavailable, False, 9.0)
+        kind = StatusLimited if code == 429 else StatusUnavailable
+        assert (type(error), error.ends_retries, error.retry_after) == (kind, False, 9.0)
 
 
 @_every_vendor
 @pytest.mark.parametrize("code", [400, 402, 429, 500, 503])
 def test_an_error_code_under_http_200_is_a_failed_check(vendor: str, code: int) -> None:
     for spelled in (code, str(code)):
-        assert type(_error(vendor, 200, error_body(vendor, spelled, "busy"))) is StatusUnavailable
+        kind = StatusLimited if code == 429 else StatusUnavailable
+        assert type(_error(vendor, 200, error_body(vendor, spelled, "busy"))) is kind
 
 
 @_every_vendor

@@ -1,0 +1,84 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""
+What all triggers of an event loop share: one session, the accounts, and what connections say.
+
+A triggerer runs all its triggers in one loop. What is shared is dropped with the last trigger that uses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from weakref import WeakKeyDictionary
+
+import aiohttp
+
+from airflow_provider_vidgen.transport.account import Account
+from airflow_provider_vidgen.transport.settings import ConnectionSettings
+
+_CONNECTIONS = 100
+#: Seconds for which a connection is not looked up again.
+_KEPT = 60.0
+
+
+class Shared:
+    """What the triggers of the running loop share; see :func:`shared`."""
+
+    def __init__(self) -> None:
+        self.users = 0
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=_CONNECTIONS), cookie_jar=aiohttp.DummyCookieJar()
+        )
+        #: Who waits for a free one of the session's connections waits here, not within a request's timeout.
+        self.connections = asyncio.Semaphore(_CONNECTIONS)
+        self._accounts: dict[tuple[str, str], Account] = {}
+        self._settings: dict[str, tuple[float, asyncio.Task[ConnectionSettings]]] = {}
+
+    async def settings(
+        self, conn_id: str, look_up: Callable[[], Awaitable[ConnectionSettings]]
+    ) -> ConnectionSettings:
+        """
+        Return what a connection says, looked up once for all who ask within a minute.
+
+        :raises Exception: what the lookup raised; it is not kept.
+        """
+        loop = asyncio.get_running_loop()
+        until, lookup = self._settings.get(conn_id, (0.0, None))
+        if lookup is None or loop.time() >= until or (lookup.done() and lookup.exception()):
+            lookup = asyncio.ensure_future(look_up())
+            self._settings[conn_id] = (loop.time() + _KEPT, lookup)
+        # Whoever is cancelled while it goes on must not take it from the others.
+        return await asyncio.shield(lookup)
+
+    def forget(self, conn_id: str) -> None:
+        """Look the connection up again next time: its key was not accepted."""
+        self._settings.pop(conn_id, None)
+
+    def account(self, settings: ConnectionSettings) -> Account:
+        """Return the account for the connection's key and base URL."""
+        account = self._accounts.setdefault((settings.base_url, settings.api_key), Account())
+        account.limit(settings)
+        return account
+
+
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, Shared] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared() -> AsyncIterator[Shared]:
+    """Lend what the running loop shares; the last one to give it back closes the session."""
+    loop = asyncio.get_running_loop()
+    ours = _shared.get(loop)
+    if ours is None:
+        ours = _shared[loop] = Shared()
+    ours.users += 1
+    try:
+        yield ours
+    finally:
+        ours.users -= 1
+        if not ours.users:
+            del _shared[loop]
+            await ours.session.close()
