@@ -54,9 +54,12 @@ def checkout_path(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def simulator_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSimulator]:
     """The simulator of the four vendors, ten times as fast as they are."""
+    from airflow_provider_vidgen.simulator import SimulatorClient
     from dev.local_simulator import LocalSimulator
 
     with LocalSimulator(speed=10, log=tmp_path_factory.mktemp("simulator") / "simulator.log") as process:
+        # Three jobs at a time for each key: fewer videos show how a full vendor is waited for.
+        SimulatorClient(process.url).options(concurrent_jobs={"apixo": 3})
         yield process
 
 
@@ -89,6 +92,8 @@ STARTED = (
     "system_p_video",
     "system_downloads",
     "system_slots",
+    "system_room",
+    "system_pool",
 )
 
 
@@ -154,6 +159,7 @@ def runs(airflow: LocalAirflow, simulator_process: LocalSimulator, videos_folder
     from system_accounts import GOOD_KEY
 
     airflow.api("POST", "/pools", json={"name": "vidgen_one", "slots": 1, "include_deferred": False})
+    airflow.api("POST", "/pools", json={"name": "vidgen_two_jobs", "slots": 2, "include_deferred": True})
     stored = {
         "connection_id": "vidgen_stored",
         "conn_type": "vidgen",

@@ -25,8 +25,8 @@ def s3_account() -> dict[str, Any]:
 def connections(simulator: LocalSimulator, s3: str) -> dict[str, str]:
     """Return all connections of the system tests as environment variables."""
 
-    def apixo(key: str, host: str = f"{simulator.url}/apixo") -> str:
-        extra = {"vendor": "apixo", "allow_private_urls": True}
+    def apixo(key: str, host: str = f"{simulator.url}/apixo", **more: Any) -> str:
+        extra = {"vendor": "apixo", "allow_private_urls": True, **more}
         return json.dumps({"conn_type": "vidgen", "host": host, "password": key, "extra": extra})
 
     account = s3_account()
@@ -41,5 +41,7 @@ def connections(simulator: LocalSimulator, s3: str) -> dict[str, str]:
         "AIRFLOW_CONN_VIDGEN_NO_FUNDS": apixo("sim-nofunds"),
         "AIRFLOW_CONN_VIDGEN_BAD_KEY": apixo(BAD_KEY),
         "AIRFLOW_CONN_VIDGEN_UNREACHABLE": apixo(GOOD_KEY, f"http://127.0.0.1:{free_port()}"),
+        "AIRFLOW_CONN_VIDGEN_ROOM_UNKNOWN": apixo("sim-marmalade-crowded"),
+        "AIRFLOW_CONN_VIDGEN_ROOM_KNOWN": apixo("sim-marmalade-orderly", max_concurrent=3),
         "AIRFLOW_CONN_SYSTEM_S3": json.dumps(storage),
     }

@@ -1,0 +1,37 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""More videos than their vendor takes at a time, known beforehand and not; and a pool that caps spending."""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+
+from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
+
+VIDEOS = 6
+CAPPED = 4
+
+with DAG("system_room", schedule=None):
+    for name in ("known", "unknown"):
+        VideoGenerationOperator.partial(
+            task_id=name,
+            vidgen_conn_id=f"vidgen_room_{name}",
+            model="grok-video",
+            duration=6,
+            resolution="480p",
+            poll_interval=2,
+            deferrable=True,
+        ).expand(prompt=[f"crowded {name} wombat number {number} [sim:slow=200]" for number in range(VIDEOS)])
+
+with DAG("system_pool", schedule=None):
+    VideoGenerationOperator.partial(
+        task_id="generate",
+        vidgen_conn_id="vidgen_apixgo",
+        model="grok-image-video",
+        duration=4,
+        resolution="480p",
+        poll_interval=2,
+        deferrable=True,
+        pool="vidgen_two_jobs",
+    ).expand(prompt=[f"thrifty capybara number {number} [sim:stuck]" for number in range(CAPPED)])
