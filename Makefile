@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo chaos test lint types unit integration system bench-import bench-landing landing-kills \
-	browser format clean
+.PHONY: demo chaos test lint types unit integration system bench-import bench-landing bench-polling \
+	landing-kills browser format clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +41,11 @@ bench-import: $(READY)
 # A 1 GiB file to disk against curl, and a smaller one to S3 against boto3. BENCH="--rounds 3" and the like.
 bench-landing: $(READY)
 	$(BIN)/python -m benchmarks.landing $(BENCH)
+
+# 100, 1,000 and 10,000 waiting jobs in one event loop, against Airflow's HttpSensorTrigger and bare aiohttp. Ten
+# minutes and more for a round. BENCH="--rounds 1 --jobs 1000".
+bench-polling: $(READY)
+	$(BIN)/python -m benchmarks.polling $(BENCH)
 
 # Workers killed in the middle of landing, KILLS times on disk and as often on S3.
 KILLS ?= 250
