@@ -230,16 +230,17 @@ class Vendor(ABC):
         """
         body = self._json_or_none(reply)
         code = effective_code(reply, body)
+        good, missing = 200 <= code < 300 or code == 0, code == 404 or self.says_not_found(body)
+        # Thousands of good replies a minute are read here; the rest is for messages about the others.
+        if good and not missing and (status := self.job_status(body, now)) is not None:
+            return status
         where = f"{self.label} answered the status check with {describe(reply, body)}"
         told = _Told(code=vendor_code(body), words=redact(vendor_words(body)))
-        if code == 404 or self.says_not_found(body):
+        if missing:
             raise JobNotFound(where, job=job, **told)
         if code in (401, 403):
             raise StatusRefused(where, job=job, **told)
-        if 200 <= code < 300 or code == 0:
-            status = self.job_status(body, now)
-            if status is not None:
-                return status
+        if good:
             where += ", which names no state"
         kind = StatusLimited if code == 429 else StatusUnavailable
         raise kind(where, job=job, retry_after=retry_after(reply.headers, now), **told)
