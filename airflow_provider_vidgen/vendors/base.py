@@ -314,7 +314,7 @@ class Vendor(ABC):
         elif state is JobState.FAILED:
             code, words = redact(text(fail_code))[:100], text(fail_words)
             failure = Failure(category=self.category_of(code, words), code=code, message=redact(words))
-        documented = _later(completed or now, self.retention)
+        documented = _later(completed or now, self.retention) if succeeded else None
         return JobStatus(
             state=state,
             raw_state=text(word)[:100],
