@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 ENTRY_POINT_GROUP = "airflow_provider_vidgen.vendors"
 
 
-def vendor_names() -> list[str]:
-    """Return the names of all installed vendors."""
-    return sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)})
+@cache
+def vendor_names() -> tuple[str, ...]:
+    """Return the names of all installed vendors; to find them reads a file of each installed package."""
+    return tuple(sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)}))
 
 
 @cache
