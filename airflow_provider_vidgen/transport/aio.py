@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -17,10 +16,9 @@ from airflow_provider_vidgen.transport.wire import MAX_REPLY, encode, headers_fo
 from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 
 
-@lru_cache(maxsize=64)
-def _proxy_for(base_url: str) -> str | None:
+def proxy_for(base_url: str) -> str | None:
     """
-    Return the proxy of the environment, as on workers; it stays as it is as long as the process.
+    Return the proxy of the environment, as on workers; finding it goes through all of the environment.
 
     aiohttp would find it by itself, and with it a .netrc entry, which clashes with the key.
     """
@@ -28,10 +26,13 @@ def _proxy_for(base_url: str) -> str | None:
     return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
-async def send(session: aiohttp.ClientSession, settings: ConnectionSettings, call: HttpCall) -> HttpReply:
+async def send(
+    session: aiohttp.ClientSession, settings: ConnectionSettings, call: HttpCall, *, proxy: str | None
+) -> HttpReply:
     """
     Send a free call: a check, or the cancelling of a job.
 
+    :param proxy: see :func:`proxy_for`.
     :raises StatusUnavailable: no whole reply came.
     """
     url = url_for(settings, call)
@@ -42,7 +43,7 @@ async def send(session: aiohttp.ClientSession, settings: ConnectionSettings, cal
             params=dict(call.query),
             data=encode(call),
             headers={**headers_for(call), "Authorization": f"Bearer {settings.api_key}"},
-            proxy=_proxy_for(settings.base_url),
+            proxy=proxy,
             timeout=aiohttp.ClientTimeout(total=settings.timeout),
             allow_redirects=False,
         ) as response:

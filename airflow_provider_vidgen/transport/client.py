@@ -237,8 +237,11 @@ class TriggererClient:
     """
 
     def __init__(self, settings: ConnectionSettings, shared: Shared) -> None:
+        from airflow_provider_vidgen.transport.aio import proxy_for
+
         self.settings = settings
         self.account = shared.account(settings)
+        self._proxy = proxy_for(settings.base_url)
         self._shared = shared
         self._asked_at = asyncio.get_running_loop().time()
 
@@ -287,4 +290,4 @@ class TriggererClient:
         from airflow_provider_vidgen.transport.aio import send
 
         async with self._shared.connections:
-            return await send(self._shared.session, self.settings, call)
+            return await send(self._shared.session, self.settings, call, proxy=self._proxy)

@@ -35,7 +35,7 @@ def cancel(
 ) -> tuple[str, list[HttpCall]]:
     sent: list[HttpCall] = []
 
-    async def send(session: Any, settings: ConnectionSettings, call: HttpCall) -> HttpReply:
+    async def send(session: Any, settings: ConnectionSettings, call: HttpCall, **_: Any) -> HttpReply:
         sent.append(call)
         if isinstance(answer, Exception):
             raise answer

@@ -49,7 +49,7 @@ class Vendor:
         self.calls: list[HttpCall] = []
         self.sessions: set[int] = set()
 
-    async def send(self, session: Any, settings: Any, call: HttpCall) -> HttpReply:
+    async def send(self, session: Any, settings: Any, call: HttpCall, **_: Any) -> HttpReply:
         self.calls.append(call)
         self.times.append(self.clock.now())
         self.sessions.add(id(session))
