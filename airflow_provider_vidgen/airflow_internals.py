@@ -13,10 +13,19 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-#: A task that wakes sooner after it was deferred is marked failed by the scheduler although it is healthy:
-#: the executor's report of its first leg is read after its second one was queued. With 2 s and more it was
-#: not seen on an idle host, with 5 s it was under load.
-SECONDS_BEFORE_WAKING = 10.0
+
+def seconds_before_waking() -> float:
+    """
+    Return how long a task has to stay deferred.
+
+    One that wakes sooner is marked failed by the scheduler although it is healthy: the executor's report of its
+    first leg is read after its second one was queued. A supervisor that misses the end of its task's process
+    tells it at its next heartbeat only. With a heartbeat of 5 s it was seen with a wait of 5 s, under load, and
+    with one of 20 s with a wait of 10 s; with 10 s and 5 s it was not.
+    """
+    from airflow.sdk import conf
+
+    return max(10.0, conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + 5.0)
 
 
 def max_tries(context: Any) -> int:

@@ -39,8 +39,8 @@ _CHECKS_FOR_A_LINK = 6
 _FAILED_CHECKS = 20
 _SLOWEST_AFTER_FAILURE = 60.0
 _JITTER = 0.1
-#: A job that does not change is told of so often.
-_HEARTBEAT = timedelta(minutes=10)
+#: Seconds after which a job that does not change is told of again.
+_HEARTBEAT = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ class Watch:
         self._refused = 0
         self._without_link = 0
         self._seen: tuple[str, float | None] | None = None
-        self._told_at = submitted_at
+        self._told_at = submitted_at.timestamp()
         self._warned: set[str] = set()
 
     def first_delay(self, now: datetime) -> float:
@@ -173,9 +173,9 @@ class Watch:
         """Return what the log should say: what has changed since the last check, or now and then the same."""
         seen = (status.raw_state, status.progress)
         changed = seen != self._seen
-        if not changed and now - self._told_at < _HEARTBEAT:
+        if not changed and now.timestamp() - self._told_at < _HEARTBEAT:
             return None
-        self._seen, self._told_at = seen, now
+        self._seen, self._told_at = seen, now.timestamp()
         progress = "" if status.progress is None else f", {status.progress:g} %"
         still = "" if changed else "still "
         return News(f"{self.job} is {still}{status.state} ({status.raw_state}{progress})", changed)

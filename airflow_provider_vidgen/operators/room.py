@@ -82,22 +82,21 @@ class WaitsForRoom:
 
     def _line_up(self, place: Place, refused: SubmitError | None) -> NoReturn:
         """Leave the worker; the task goes on once it is called."""
-        from airflow_provider_vidgen.airflow_internals import SECONDS_BEFORE_WAKING
+        from airflow_provider_vidgen.airflow_internals import seconds_before_waking
         from airflow_provider_vidgen.clock import utcnow
         from airflow_provider_vidgen.triggers.vendor_room import VendorRoomTrigger
 
-        now = utcnow()
+        now, shortest = utcnow(), seconds_before_waking()
         waiting = {"since": place.since.isoformat(), "until": place.until.isoformat()}
         self.defer(
             trigger=VendorRoomTrigger(
                 vidgen_conn_id=self.vidgen_conn_id,
-                not_before=(now + timedelta(seconds=SECONDS_BEFORE_WAKING)).isoformat(),
+                not_before=(now + timedelta(seconds=shortest)).isoformat(),
                 refused_at=now.isoformat() if refused else "",
                 retry_after=refused.retry_after if refused else None,
                 **waiting,
             ),
             method_name="resume_in_line",
             kwargs=waiting,
-            timeout=timedelta(seconds=max((place.until - now).total_seconds(), SECONDS_BEFORE_WAKING))
-            + _MARGIN,
+            timeout=timedelta(seconds=max((place.until - now).total_seconds(), shortest)) + _MARGIN,
         )

@@ -90,11 +90,11 @@ class WaitsForJob:
 
     def wait_deferred(self, job: VideoJob, *, submitted_at: datetime, deadline: datetime) -> None:
         """Leave the worker; :meth:`resume` goes on."""
-        from airflow_provider_vidgen.airflow_internals import SECONDS_BEFORE_WAKING
+        from airflow_provider_vidgen.airflow_internals import seconds_before_waking
         from airflow_provider_vidgen.clock import utcnow
         from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 
-        now = utcnow()
+        now, shortest = utcnow(), seconds_before_waking()
         watched: dict[str, Any] = {
             "job": job.to_dict(),
             "submitted_at": submitted_at.isoformat(),
@@ -103,7 +103,7 @@ class WaitsForJob:
         self.defer(
             trigger=VideoTaskTrigger(
                 vidgen_conn_id=self.vidgen_conn_id,
-                not_before=(now + timedelta(seconds=SECONDS_BEFORE_WAKING)).isoformat(),
+                not_before=(now + timedelta(seconds=shortest)).isoformat(),
                 poll_interval=self.poll_interval,
                 cancel_on_kill=self.cancel_on_kill,
                 **watched,
@@ -111,7 +111,7 @@ class WaitsForJob:
             method_name="resume",
             kwargs=watched,
             # A plain timedelta: pendulum's differences cannot be sent to the supervisor.
-            timeout=timedelta(seconds=max((deadline - now).total_seconds(), SECONDS_BEFORE_WAKING)) + _MARGIN,
+            timeout=timedelta(seconds=max((deadline - now).total_seconds(), shortest)) + _MARGIN,
         )
 
     def wait_blocking(

@@ -44,24 +44,25 @@ class Account:
 
     # --- requests ---------------------------------------------------------------------------------------
 
-    async def turn(self, since: float, *, patience: float) -> None:
+    async def turn(self, since: float, *, patience: float) -> float:
         """
         Wait until a request may go out; the one with the longest wait goes first.
 
         :param since: the loop's time of the last request of the same job.
         :param patience: seconds to wait at most.
+        :return: the loop's time of this one.
         :raises TimeoutError: it was not its turn by then.
         """
         now = _now()
-        if not self._turns and self._pacer.delay(now) <= 0:
-            self._pacer.take(now)
-            return
+        if not self._turns and self._pacer.try_take(now) <= 0:
+            return now
         turn = asyncio.get_running_loop().create_future()
         heappush(self._turns, (since, next(self._count), turn))
         if self._next_turn is None:
             self._give_turns()
         async with asyncio.timeout(patience):
             await turn
+        return _now()
 
     def refused(self, *, sent_at: float, retry_after: float | None) -> None:
         """Slow everybody down: the vendor refused a request that went out at ``sent_at``."""
@@ -72,12 +73,10 @@ class Account:
         while self._turns:
             turn = self._turns[0][2]
             if not turn.done():
-                now = _now()
-                delay = self._pacer.delay(now)
+                delay = self._pacer.try_take(_now())
                 if delay > 0:
                     self._next_turn = asyncio.get_running_loop().call_later(delay, self._give_turns)
                     return
-                self._pacer.take(now)
                 turn.set_result(None)
             heappop(self._turns)
 

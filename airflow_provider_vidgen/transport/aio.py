@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from yarl import URL
 
 from airflow_provider_vidgen.errors import StatusUnavailable
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
@@ -16,7 +18,7 @@ from airflow_provider_vidgen.transport.wire import MAX_REPLY, encode, headers_fo
 from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 
 
-def proxy_for(base_url: str) -> str | None:
+def _proxy_for(base_url: str) -> str | None:
     """
     Return the proxy of the environment, as on workers; finding it goes through all of the environment.
 
@@ -26,36 +28,43 @@ def proxy_for(base_url: str) -> str | None:
     return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
-async def send(
-    session: aiohttp.ClientSession, settings: ConnectionSettings, call: HttpCall, *, proxy: str | None
-) -> HttpReply:
+class FreeCall:
     """
-    Send a free call: a check, or the cancelling of a job.
+    A free call, put together once and sent as often as wanted: a check, or the cancelling of a job.
 
-    :param proxy: see :func:`proxy_for`.
-    :raises StatusUnavailable: no whole reply came.
+    :param settings: the account.
     """
-    url = url_for(settings, call)
-    try:
-        async with session.request(
-            call.method,
-            url,
-            params=dict(call.query),
-            data=encode(call),
-            headers={**headers_for(call), "Authorization": f"Bearer {settings.api_key}"},
-            proxy=proxy,
-            timeout=aiohttp.ClientTimeout(total=settings.timeout),
-            allow_redirects=False,
-        ) as response:
-            content = bytearray()
-            async for chunk in response.content.iter_chunked(64 * 1024):
-                content += chunk
-                if len(content) > MAX_REPLY:
-                    raise StatusUnavailable(f"{settings.vendor.label} sent an overlong reply")
-            return HttpReply(
-                status=response.status,
-                headers={name.lower(): value for name, value in response.headers.items()},
-                content=without_key(bytes(content), settings),
-            )
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise StatusUnavailable(f"{settings.vendor.label} did not answer ({type(error).__name__})") from None
+
+    def __init__(self, settings: ConnectionSettings, call: HttpCall) -> None:
+        self._settings = settings
+        self._method = call.method
+        self._url = URL(url_for(settings, call)).extend_query(call.query)
+        self._how: dict[str, Any] = {
+            "data": encode(call),
+            "headers": {**headers_for(call), "Authorization": f"Bearer {settings.api_key}"},
+            "proxy": _proxy_for(settings.base_url),
+            "timeout": aiohttp.ClientTimeout(total=settings.timeout),
+            "allow_redirects": False,
+        }
+
+    async def send(self, session: aiohttp.ClientSession) -> HttpReply:
+        """
+        Send it.
+
+        :raises StatusUnavailable: no whole reply came.
+        """
+        label = self._settings.vendor.label
+        try:
+            async with session.request(self._method, self._url, **self._how) as response:
+                content = bytearray()
+                while piece := await response.content.readany():
+                    content += piece
+                    if len(content) > MAX_REPLY:
+                        raise StatusUnavailable(f"{label} sent an overlong reply")
+                return HttpReply(
+                    status=response.status,
+                    headers=response.headers,
+                    content=without_key(bytes(content), self._settings),
+                )
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise StatusUnavailable(f"{label} did not answer ({type(error).__name__})") from None

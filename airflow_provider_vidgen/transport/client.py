@@ -33,6 +33,7 @@ from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 
 if TYPE_CHECKING:
+    from airflow_provider_vidgen.transport.aio import FreeCall
     from airflow_provider_vidgen.transport.shared import Shared
 
 T = TypeVar("T")
@@ -231,42 +232,49 @@ class WorkerClient:
 
 class TriggererClient:
     """
-    Ask, without blocking the loop. For one trigger.
+    Ask about one job, without blocking the loop. For one trigger.
 
     :param shared: what the triggers of the loop share.
     """
 
     def __init__(self, settings: ConnectionSettings, shared: Shared) -> None:
-        from airflow_provider_vidgen.transport.aio import proxy_for
-
         self.settings = settings
         self.account = shared.account(settings)
-        self._proxy = proxy_for(settings.base_url)
         self._shared = shared
         self._asked_at = asyncio.get_running_loop().time()
+        self._check: FreeCall | None = None
+        self._last: tuple[bytes, JobStatus] | None = None
 
     async def status(self, job: VideoJob, *, patience: float = math.inf) -> JobStatus:
         """
-        Ask about a job, once, when it is its turn.
+        Ask about the job, once, when it is its turn.
 
         :param patience: seconds to wait for the turn at most.
         :raises StatusError: no answer about the job.
         """
-        check_job(self.settings, job)
         vendor = self.settings.vendor
-        with _naming(job):
-            try:
-                await self.account.turn(self._asked_at, patience=patience)
-            except TimeoutError:
-                what = f"The pace that {vendor.label} allows left no room for a check"
-                raise StatusUnavailable(what) from None
-            self._asked_at = asyncio.get_running_loop().time()
-            reply = await self._send(vendor.status_call(job))
+        if self._check is None:
+            check_job(self.settings, job)
+            self._check = self._call(vendor.status_call(job))
         try:
-            return vendor.read_status(job, reply, now=utcnow())
+            self._asked_at = await self.account.turn(self._asked_at, patience=patience)
+            reply = await self._send(self._check)
+        except TimeoutError:
+            what = f"The pace that {vendor.label} allows left no room for a check"
+            raise StatusUnavailable(what, job=job) from None
+        except StatusUnavailable as error:
+            error.job = job
+            raise
+        if self._last is not None and reply.status == 200 and reply.content == self._last[0]:
+            return self._last[1]
+        try:
+            status = vendor.read_status(job, reply, now=utcnow())
         except StatusLimited as error:
             self.account.refused(sent_at=self._asked_at, retry_after=error.retry_after)
             raise
+        # The same words as last time say the same. Only when links expire is counted from their reply.
+        self._last = None if status.result_urls or reply.status != 200 else (reply.content, status)
+        return status
 
     async def cancel(self, job: VideoJob) -> str:
         """
@@ -281,13 +289,16 @@ class TriggererClient:
         if call is None:
             return f"{label} cannot cancel jobs: {goes_on}"
         with _naming(job):
-            reply = await self._send(call)
+            reply = await self._send(self._call(call))
         if reply.status < 300:
             return f"{label} was told to cancel {job}"
         return f"{label} did not cancel (HTTP {reply.status}): {goes_on}"
 
-    async def _send(self, call: HttpCall) -> HttpReply:
-        from airflow_provider_vidgen.transport.aio import send
+    def _call(self, call: HttpCall) -> FreeCall:
+        from airflow_provider_vidgen.transport.aio import FreeCall
 
+        return FreeCall(self.settings, call)
+
+    async def _send(self, call: FreeCall) -> HttpReply:
         async with self._shared.connections:
-            return await send(self._shared.session, self.settings, call, proxy=self._proxy)
+            return await call.send(self._shared.session)

@@ -52,23 +52,31 @@ class Pacer:
         """Take over the account's limit, which may have been changed in the connection."""
         self._at_once = 1.0 if per_minute is None else max(1.0, per_minute * _AT_ONCE)
         #: Requests a second; a limit of one a minute is spread like any other.
-        self._fastest = math.inf if per_minute is None else max(per_minute - self._at_once, 0.5) / 60
+        self._fastest = self._pace = (
+            math.inf if per_minute is None else max(per_minute - self._at_once, 0.5) / 60
+        )
+
+    def try_take(self, now: float) -> float:
+        """
+        Count a request if one may go out now.
+
+        :return: 0, or the seconds until one may.
+        """
+        self._refill(now)
+        wait = self._wait(now)
+        if not wait:
+            self._count(now)
+        return wait
 
     def take(self, now: float) -> None:
-        """Count a request, also one that somebody else sends on this key and that cannot wait here."""
+        """Count a request that somebody else sends on this key and that cannot wait here."""
         self._refill(now)
-        self._tokens -= 1
-        self._recent = self._recent * math.exp((self._recent_at - now) / _MEMORY) + 1
-        self._recent_at = now
+        self._count(now)
 
     def delay(self, now: float) -> float:
         """Return the seconds until the next request may go out."""
         self._refill(now)
-        missing = 1 - self._tokens
-        wait = missing / self._pace(now) if missing > 0 else 0.0
-        wait = max(wait, self._closed_until - now)
-        # What is left over by rounding would wake the caller again and again at the same moment.
-        return wait if wait > _MOMENT else 0.0
+        return self._wait(now)
 
     def refused(self, now: float, *, sent_at: float, retry_after: float | None) -> None:
         """
@@ -80,7 +88,7 @@ class Pacer:
         """
         self._refill(now)
         if sent_at > self._slowed_at:
-            before = min(self._recent / _MEMORY, self._pace(now))
+            before = min(self._recent / _MEMORY, self._pace)
             again = self._floor is not None
             self._pause = min(self._pause * 2, _LONGEST_PAUSE) if again else _FIRST_PAUSE
             self._floor = max(before / 2, _SLOWEST)
@@ -90,20 +98,30 @@ class Pacer:
         asked = self._pause if retry_after is None else retry_after
         self._closed_until = max(self._closed_until, now + asked)
 
-    def _pace(self, now: float) -> float:
-        """Return the requests a second that are allowed now."""
-        if self._floor is None:
-            return self._fastest
-        grown = self._floor * (1 + max(0.0, now - self._closed_until) / _RECOVERY)
-        if grown >= min(self._fastest, 8 * self._floor):
-            self._floor = None
-            return self._fastest
-        return grown
+    def _wait(self, now: float) -> float:
+        missing = 1 - self._tokens
+        wait = missing / self._pace if missing > 0 else 0.0
+        wait = max(wait, self._closed_until - now)
+        # What is left over by rounding would wake the caller again and again at the same moment.
+        return wait if wait > _MOMENT else 0.0
+
+    def _count(self, now: float) -> None:
+        self._tokens -= 1
+        self._recent = self._recent * math.exp((self._recent_at - now) / _MEMORY) + 1
+        self._recent_at = now
 
     def _refill(self, now: float) -> None:
-        since = max(self._counted_at, self._closed_until)
-        if now > since:
-            self._tokens = min(self._tokens + (now - since) * self._pace(now), self._at_once)
-        if self._pace(now) == math.inf:
+        self._pace = self._fastest if self._floor is None else self._grown(self._floor, now)
+        if self._pace == math.inf:
             self._tokens = self._at_once
+        elif (since := max(self._counted_at, self._closed_until)) < now:
+            self._tokens = min(self._tokens + (now - since) * self._pace, self._at_once)
         self._counted_at = now
+
+    def _grown(self, floor: float, now: float) -> float:
+        """Return the requests a second that are allowed at this time after a refusal."""
+        grown = floor * (1 + max(0.0, now - self._closed_until) / _RECOVERY)
+        if grown < min(self._fastest, 8 * floor):
+            return grown
+        self._floor = None
+        return self._fastest

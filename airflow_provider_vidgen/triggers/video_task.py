@@ -24,7 +24,7 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.models import JobStatus, VideoJob
-from airflow_provider_vidgen.polling import Watch
+from airflow_provider_vidgen.polling import News, Watch
 from airflow_provider_vidgen.triggers.events import Reason, make_event
 
 if TYPE_CHECKING:
@@ -164,15 +164,14 @@ class VideoTaskTrigger(BaseTrigger):
             except VidgenError as error:
                 delay = watch.after_error(error, utcnow())
                 continue
-            await self._tell(watch, status)
-            delay = watch.after_status(status, utcnow())
+            now = utcnow()
+            if doubt := watch.doubt(status):
+                self.log.warning("%s", doubt)
+            if news := watch.news(status, now):
+                await self._tell(news, status)
+            delay = watch.after_status(status, now)
 
-    async def _tell(self, watch: Watch, status: JobStatus) -> None:
-        if doubt := watch.doubt(status):
-            self.log.warning("%s", doubt)
-        news = watch.news(status, utcnow())
-        if news is None:
-            return
+    async def _tell(self, news: News, status: JobStatus) -> None:
         self.log.info("%s", news.line)
         if self.task_instance is None or not news.changed:
             return

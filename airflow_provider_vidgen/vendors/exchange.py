@@ -36,7 +36,7 @@ class HttpReply:
     """
     What came back.
 
-    :param headers: names in lower case.
+    :param headers: names found in lower case.
     """
 
     status: int

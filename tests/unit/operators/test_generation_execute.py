@@ -107,6 +107,22 @@ def test_a_deferrable_task_leaves_the_worker_for_the_trigger(vendor: str, vidgen
     assert posts(web) == 1
 
 
+@pytest.mark.parametrize(("heartbeat", "seconds"), [("", 10), ("1", 10), ("5", 10), ("20", 25)])
+def test_no_task_wakes_before_its_first_leg_is_surely_reported(
+    heartbeat: str, seconds: int, vidgen: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if heartbeat:
+        monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", heartbeat)
+    vidgen("apixo")
+    earliest = (NOW + timedelta(seconds=seconds)).isoformat()
+    for answer in ({"json": created("apixo")}, {"status_code": 429}):
+        with requests_mock.Mocker() as web:
+            web.post(CREATE["apixo"], [answer])
+            with pytest.raises(TaskDeferred) as deferred:
+                operator(deferrable=True).execute(context())
+        assert deferred.value.trigger.not_before == earliest
+
+
 def test_a_re_attached_task_whose_deadline_is_near_is_given_time_to_end(
     vidgen: Connect, clock: Clock
 ) -> None:

@@ -35,13 +35,17 @@ def cancel(
 ) -> tuple[str, list[HttpCall]]:
     sent: list[HttpCall] = []
 
-    async def send(session: Any, settings: ConnectionSettings, call: HttpCall, **_: Any) -> HttpReply:
-        sent.append(call)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+    class Call:
+        def __init__(self, settings: ConnectionSettings, call: HttpCall) -> None:
+            self.call = call
 
-    monkeypatch.setattr(aio, "send", send)
+        async def send(self, session: Any) -> HttpReply:
+            sent.append(self.call)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    monkeypatch.setattr(aio, "FreeCall", Call)
     settings = ConnectionSettings.read("conn", host="", password="sk-12345678", extra={"vendor": "apixo"})
 
     async def told() -> str:

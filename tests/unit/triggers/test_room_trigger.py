@@ -31,10 +31,10 @@ WRITTEN_BY_0_1_0: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _world(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
-    async def send(*_: Any) -> None:
+    def prepare(*_: Any) -> None:
         raise AssertionError("nothing is sent")
 
-    monkeypatch.setattr(aio, "send", send)
+    monkeypatch.setattr(aio, "FreeCall", prepare)
     monkeypatch.setattr(vendor_room, "utcnow", clock.now)
     monkeypatch.setenv("AIRFLOW_CONN_VIDGEN_DEFAULT", connection("apixo"))
 

@@ -9,6 +9,8 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,6 +36,7 @@ from airflow_provider_vidgen.transport import shared as shared_module
 from airflow_provider_vidgen.transport.shared import shared
 from airflow_provider_vidgen.triggers import video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
+from airflow_provider_vidgen.vendors.apixo import Apixo
 from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 
 Answer = HttpReply | BaseException | dict[str, Any]
@@ -49,7 +52,10 @@ class Vendor:
         self.calls: list[HttpCall] = []
         self.sessions: set[int] = set()
 
-    async def send(self, session: Any, settings: Any, call: HttpCall, **_: Any) -> HttpReply:
+    def prepare(self, settings: Any, call: HttpCall) -> Any:
+        return SimpleNamespace(send=partial(self.send, call))
+
+    async def send(self, call: HttpCall, session: Any) -> HttpReply:
         self.calls.append(call)
         self.times.append(self.clock.now())
         self.sessions.add(id(session))
@@ -64,7 +70,7 @@ class Vendor:
 @pytest.fixture
 def vendor(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Vendor:
     vendor = Vendor(clock)
-    monkeypatch.setattr(aio, "send", vendor.send)
+    monkeypatch.setattr(aio, "FreeCall", vendor.prepare)
     monkeypatch.setattr(video_task, "utcnow", clock.now)
     monkeypatch.setattr(asyncio, "run", lambda main: run_virtually(main, clock))
     monkeypatch.setenv("AIRFLOW_CONN_VIDGEN_DEFAULT", connection("apixo"))
@@ -259,6 +265,25 @@ def test_progress_that_cannot_be_shown_does_not_end_the_watch(
     told = logged()
     assert "Progress cannot be shown: RuntimeError" in told
     assert LINK not in told
+
+
+def test_the_same_words_are_read_once_and_others_are_read(
+    vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bytes] = []
+    real = Apixo.read_status
+
+    def read_status(self: Apixo, job: Any, reply: HttpReply, **how: Any) -> Any:
+        read.append(reply.content)
+        return real(self, job, reply, **how)
+
+    monkeypatch.setattr(Apixo, "read_status", read_status)
+    same, other = running("apixo"), running("apixo", createTime=1)
+    failed_check = HttpReply(status=502, content=json.dumps(same).encode())
+    vendor.answers = [same, same, same, other, other, failed_check, other, finished("apixo")]
+    assert reason(trigger()) == "ended"
+    assert len(vendor.calls) == 8
+    assert len(read) == 4
 
 
 def test_an_unknown_word_is_warned_of_once_and_waited_on(vendor: Vendor, logged: Callable[[], str]) -> None:
