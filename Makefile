@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo chaos test lint types unit integration system bench-import bench-landing bench-polling \
-	landing-kills browser format clean
+.PHONY: demo chaos test lint types unit integration system bench bench-import bench-polling bench-end-to-end \
+	bench-landing landing-kills browser format clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +35,11 @@ types: $(READY)
 unit integration system: $(READY)
 	$(BIN)/python -m pytest tests/$@
 
+# All benchmarks, one after the other; two hours on two cores. What they found stands in docs/benchmarks.md.
+bench: bench-import bench-polling bench-end-to-end bench-landing
+	$(BIN)/python -m benchmarks.end_to_end --growth
+	$(BIN)/python -m benchmarks.end_to_end --apixo
+
 bench-import: $(READY)
 	$(BIN)/python benchmarks/import_time.py
 
@@ -46,6 +51,11 @@ bench-landing: $(READY)
 # minutes and more for a round. BENCH="--rounds 1 --jobs 1000".
 bench-polling: $(READY)
 	$(BIN)/python -m benchmarks.polling $(BENCH)
+
+# What a video costs Airflow and the vendor, against the http provider's operators and a plain task; ten minutes.
+# BENCH="--seconds 60", BENCH=--growth, BENCH=--apixo.
+bench-end-to-end: $(READY)
+	$(BIN)/python -m benchmarks.end_to_end $(BENCH)
 
 # Workers killed in the middle of landing, KILLS times on disk and as often on S3.
 KILLS ?= 250

@@ -18,10 +18,10 @@ def seconds_before_waking() -> float:
     """
     Return how long a task has to stay deferred.
 
-    One that wakes sooner is marked failed by the scheduler although it is healthy: the executor's report of its
-    first leg is read after its second one was queued. A supervisor that misses the end of its task's process
-    tells it at its next heartbeat only. With a heartbeat of 5 s it was seen with a wait of 5 s, under load, and
-    with one of 20 s with a wait of 10 s; with 10 s and 5 s it was not.
+    One that wakes sooner is marked failed by the scheduler although it is healthy: the executor's report of
+    its first leg is read after its second one was queued. A supervisor that misses the end of its task's
+    process tells it at its next heartbeat only. It was seen with a wait of 5 s, under load, and of 10 s where
+    the heartbeat's interval was 20 s; with 10 s and the usual 5 s it was not.
     """
     from airflow.sdk import conf
 
