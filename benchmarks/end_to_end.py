@@ -7,8 +7,8 @@ What a video costs Airflow and the vendor: ``make bench-end-to-end``.
 A real Airflow (scheduler, API server, dag processor, triggerer; LocalExecutor on SQLite) makes the same
 mapped videos at the same simulated vendor in three ways, in turn: the operator of this package, the operator
 and the rescheduling sensor of Airflow's http provider with a download task, and one plain task that sleeps.
-See ``benchmarks/dags``. ``--growth`` shows how the cost of a video goes with their number, and ``--apixo`` has
-fifty videos made at once by a vendor that takes ten.
+See ``benchmarks/dags``. ``--growth`` shows how the cost of a video goes with their number, and ``--apixo``
+has fifty videos made at once by a vendor that takes ten.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def main() -> None:
         "--heartbeat",
         type=float,
         default=2,
-        help="[workers] min_heartbeat_interval (%(default)s). With Airflow's 5 the chain needs --poke 10: the "
-        "end of a task is noticed up to 5 s late, and a sensor back before that is failed by the scheduler",
+        help="[workers] min_heartbeat_interval (%(default)s). With Airflow's 5 the chain needs --poke 10: "
+        "the end of a task is noticed up to 5 s late, and a sensor that is back earlier is failed",
     )
     parser.add_argument("--contenders", nargs="+", choices=_CONTENDERS, default=list(_CONTENDERS))
     parser.add_argument("--idle", type=float, default=30, help="seconds to measure the idle Airflow for")
