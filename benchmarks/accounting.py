@@ -63,6 +63,12 @@ def cpu_seconds(components: dict[str, int]) -> dict[str, float]:
     return dict(used)
 
 
+def machine_busy() -> float:
+    """Return the CPU seconds that all processes of the machine have used so far."""
+    user, nice, system, _idle, _wait, *rest = Path("/proc/stat").read_text().split("\n")[0].split()[1:9]
+    return sum(map(int, (user, nice, system, *rest))) / _TICKS
+
+
 def worker_pids(scheduler: int) -> list[int]:
     """Return the worker processes of a scheduler's LocalExecutor."""
     return [

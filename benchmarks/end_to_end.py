@@ -137,6 +137,7 @@ def apixo(videos: int, heartbeat: float, idle: float) -> None:
         "requests: POST + GET + file": f"{vendor.submits} + {vendor.checks} + {vendor.downloads}",
         "of those answered with 429": f"{vendor.refused} ({vendor.refused / max(vendor.requests, 1):.1%})",
         "wall time": f"{found.wall:.0f} s",
+        "cores busy": f"{found.busy:.0%}",
         "worker slot, each video": f"{found.slot_seconds / videos:.1f} s",
         "of it at work": f"{found.at_work / videos:.1f} s",
         "most slots at once": str(found.most_slots),
@@ -182,6 +183,7 @@ def header(first: str) -> None:
         "noticed after, p50 / max",
         "fetched after, p50 / max",
         "wall time",
+        "cores busy",
     ]
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
 
@@ -206,6 +208,7 @@ def row(name: str, runs: Sequence[Measured], videos: int) -> None:
         spread(noticed),
         spread(fetched),
         f"{statistics.median(run.wall for run in runs):.0f} s",
+        f"{statistics.median(run.busy for run in runs):.0%}",
     ]
     print(f"| {' | '.join(columns)} |")
 

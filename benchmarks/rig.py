@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import time
@@ -19,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from airflow_provider_vidgen.simulator import SimulatorClient
-from benchmarks.accounting import SlotWatch, cpu_seconds
+from benchmarks.accounting import SlotWatch, cpu_seconds, machine_busy
 from benchmarks.vendor_side import VendorSide, read
 from dev.airflow_settings import PATIENT
 from dev.local_airflow import COMPONENTS, LocalAirflow
@@ -58,6 +59,7 @@ class Measured:
     :param at_work: the part of it in which a living task process stood behind.
     :param most_slots: the most at once.
     :param wall: seconds from the run's start to its end.
+    :param busy: the share of the machine's cores that was in use meanwhile, by whomever.
     :param states: task instances by state.
     :param failed_tries: of all task instances.
     :param task_seconds: the sum of the durations that Airflow shows for the task instances.
@@ -70,6 +72,7 @@ class Measured:
     at_work: float
     most_slots: int
     wall: float
+    busy: float
     states: Counter[str]
     failed_tries: int
     task_seconds: float
@@ -163,10 +166,11 @@ class Rig:
         """Run a Dag on an idle Airflow and measure it."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.simulator.reset()
-        before, started = self._cpu(), time.monotonic()
+        before, busy, started = self._cpu(), machine_busy(), time.monotonic()
         with SlotWatch(self.airflow.pid("scheduler")) as slots:
             run = self.airflow.trigger(dag_id)
             told = self._wait(dag_id, run, timeout)
+            cores = (machine_busy() - busy) / (time.monotonic() - started)
             time.sleep(_SETTLE)
         after, taken = self._cpu(), time.monotonic() - started
         tasks = self.airflow.task_instances(dag_id, run)
@@ -178,6 +182,7 @@ class Rig:
             at_work=slots.at_work,
             most_slots=slots.most,
             wall=_moment(told["end_date"]) - _moment(told["start_date"]),
+            busy=cores / (os.cpu_count() or 1),
             states=Counter(str(task["state"]) for task in tasks),
             failed_tries=sum(self._failed_tries(dag_id, run, task) for task in tasks),
             task_seconds=sum(task["duration"] or 0.0 for task in tasks),
