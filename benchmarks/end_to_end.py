@@ -192,7 +192,8 @@ def row(name: str, runs: Sequence[Measured], videos: int) -> None:
     """Print the medians of one contender, for each video."""
 
     def each(figure: Callable[[Measured], float]) -> float:
-        return statistics.median(figure(run) for run in runs) / videos
+        # What is nothing may have come out a little below it.
+        return max(0.0, statistics.median(figure(run) for run in runs) / videos)
 
     noticed = [seconds for run in runs for seconds in run.vendor.noticed]
     fetched = [seconds for run in runs for seconds in run.vendor.fetched]
