@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo, VidgenError
+from airflow_provider_vidgen.landing.beside import Beside
 from airflow_provider_vidgen.landing.container import Mp4Check
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
@@ -32,7 +33,7 @@ Watch = Callable[[int, int], Any]
 
 class Fetching:
     """
-    Brings the bytes of one link into a sink.
+    Brings the bytes of one link into a sink; when its block has ended well, all are there and hashed.
 
     After a connection has broken, the next one goes on where it stopped, provided the store of results tells
     by its ETag that the file is the same one; else from the first byte.
@@ -44,9 +45,17 @@ class Fetching:
         self._settings = settings
         self._sink = sink
         self._watch = watch
+        self._beside = Beside(sink.write, lambda piece: self.sha256.update(piece))
         self._best = 0
         self._place: tuple[str, ...] = ()
         self._forget()
+
+    def __enter__(self) -> Fetching:
+        self._beside.__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._beside.__exit__(*raised)
 
     def pull(self, link: str) -> None:
         """
@@ -113,12 +122,12 @@ class Fetching:
         if self.bytes + len(piece) > _LARGEST:
             raise _too_large()
         self._container.take(piece)
-        self._sink.write(piece)
+        self._beside.put(piece)
         self.bytes += len(piece)
-        self.sha256.update(piece)
         self._watch(self.bytes, self._total)
 
     def _restart(self) -> None:
+        self._beside.settle()
         self._sink.restart()
         self._forget()
 

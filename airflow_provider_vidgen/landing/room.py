@@ -203,8 +203,7 @@ class Landing:
             progress(done, total)
 
         place = compared(target) if already_there else whole_or_absent(target, overwrite=self._overwrite)
-        with place as sink:
-            fetching = Fetching(self._settings, sink, watch)
+        with place as sink, Fetching(self._settings, sink, watch) as fetching:
             pull_all(work, index, fetching, self._sleep)
         sha256 = fetching.sha256.hexdigest()
         manifest = self._manifest(

@@ -14,8 +14,6 @@ import fcntl
 import hashlib
 import logging
 import os
-import queue
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,8 +29,8 @@ _log = logging.getLogger(__name__)
 
 #: Of a multipart upload; S3 takes 10,000 of them, and none smaller.
 _UPLOAD_PART = 5 * 1024**2
-#: So many pieces may be fetched and not stored yet.
-_PIECES_BEHIND = 16
+#: After each so many bytes the disk is told to begin with them.
+_STRETCH = 8 * 1024**2
 
 
 class Sink(Protocol):
@@ -57,56 +55,12 @@ def whole_or_absent(target: ObjectStoragePath, *, overwrite: bool) -> Iterator[S
     target.parent.mkdir(parents=True, exist_ok=True)
     sink = _LocalPart(Path(target.path)) if isinstance(target.fs, LocalFileSystem) else _Upload(target)
     try:
-        with _Behind(sink) as behind:
-            yield behind
+        yield sink
         if not overwrite and target.exists():
             raise TargetExists(f"Another task has put a file at {target} in the meantime")
         sink.commit()
     finally:
         sink.discard()
-
-
-class _Behind:
-    """
-    Hands bytes on in a thread of its own, so that the next ones are fetched while these are stored.
-
-    :param sink: takes the bytes.
-    """
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self._pieces: queue.Queue[bytes | None] = queue.Queue(_PIECES_BEHIND)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._hand_on, name="vidgen-storing", daemon=True)
-
-    def __enter__(self) -> _Behind:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._pieces.put(None)
-        self._thread.join()
-        if kind is None and self._error is not None:
-            raise self._error
-
-    def write(self, data: bytes) -> None:
-        if self._error is not None:
-            raise self._error
-        self._pieces.put(data)
-
-    def restart(self) -> None:
-        self._pieces.join()
-        self._sink.restart()
-
-    def _hand_on(self) -> None:
-        while (piece := self._pieces.get()) is not None:
-            try:
-                if self._error is None:
-                    self._sink.write(piece)
-            except BaseException as error:
-                self._error = error
-            finally:
-                self._pieces.task_done()
 
 
 class _LocalPart:
@@ -123,18 +77,25 @@ class _LocalPart:
         for left in final.parent.glob(f"{stem}.*.part"):
             _remove_if_abandoned(left)
         self._path = final.with_name(f"{stem}.{uuid.uuid4().hex}.part")
-        self._file = self._path.open("xb")
+        self._file = self._path.open("xb", buffering=0)
+        self._begun = 0
         _lock(self._file)
 
     def write(self, data: bytes) -> None:
-        self._file.write(data)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        written = self._file.tell()
+        if written - self._begun >= _STRETCH:
+            _move_to_disk(self._file.fileno(), max(0, self._begun - _STRETCH), written)
+            self._begun = written
 
     def restart(self) -> None:
         self._file.seek(0)
         self._file.truncate()
+        self._begun = 0
 
     def commit(self) -> None:
-        self._file.flush()
         # Else the name could outlive a power cut, and the bytes not.
         os.fsync(self._file.fileno())
         self._path.replace(self._final)
@@ -144,6 +105,17 @@ class _LocalPart:
         with suppress(OSError):  # such as the disk still being full
             self._file.close()
         self._path.unlink(missing_ok=True)
+
+
+def _move_to_disk(file: int, start: int, end: int) -> None:
+    """
+    Have the disk begin with some bytes, and the memory freed that holds those it has got already.
+
+    Without waiting for either. So little is left to flush at the end, and a long film passes through the same
+    few pages instead of pushing everything else out of memory.
+    """
+    if hasattr(os, "posix_fadvise"):  # not on macOS
+        os.posix_fadvise(file, start, end - start, os.POSIX_FADV_DONTNEED)
 
 
 def _lock(file: IO[bytes]) -> bool:

@@ -94,8 +94,10 @@ def read_body(response: requests.Response, size: int) -> Iterator[bytes]:
     :raises DownloadFailed: the connection broke, or the body is shorter than announced.
     """
     try:
-        yield from response.iter_content(size)
-    except requests.RequestException as error:
+        # Each piece is the memory it was received into; requests' own way copies it once more.
+        while piece := response.raw.read(size, decode_content=False):
+            yield piece
+    except HTTPError as error:
         raise DownloadFailed(f"The download broke off ({type(error).__name__})") from None
 
 

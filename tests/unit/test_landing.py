@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from fakes import MP4, Clock, job, settings
+from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from airflow_provider_vidgen.errors import (
     DownloadFailed,
@@ -27,6 +28,7 @@ from airflow_provider_vidgen.errors import (
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.transport import download
 
+STALLED = ReadTimeoutError(None, "", "")  # type: ignore[arg-type]
 LINK, FRESH = "https://cdn.example.com/a?sig=s3cret", "https://cdn.example.com/b"
 
 
@@ -37,8 +39,17 @@ class Reply:
         self.chunks = chunks
         self.status_code = status
         self.headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.opened()
 
-    def iter_content(self, size: int) -> Iterator[bytes]:
+    def opened(self) -> Reply:
+        self.raw, self.left = self, self.pieces()
+        return self
+
+    def read(self, size: int, *, decode_content: bool) -> bytes:
+        assert not decode_content
+        return next(self.left, b"")
+
+    def pieces(self) -> Iterator[bytes]:
         for chunk in self.chunks:
             if isinstance(chunk, BaseException):
                 raise chunk
@@ -61,7 +72,7 @@ class Cdn:
         reply = replies.pop(0) if len(replies) > 1 else replies[0]
         if isinstance(reply, Exception):
             raise reply
-        yield reply
+        yield reply.opened()
 
 
 def whole(content: bytes = MP4) -> Reply:
@@ -131,6 +142,19 @@ def test_the_container_is_told_also_from_small_first_pieces(
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
+@pytest.mark.parametrize("stretch", [1, 300, len(MP4)])
+@pytest.mark.parametrize("system", ["Linux", "macOS"])
+def test_what_is_moved_to_the_disk_on_the_way_is_there_at_the_end(
+    stretch: int, system: str, land: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_vidgen.landing.storing._STRETCH", stretch)
+    if system == "macOS":
+        monkeypatch.delattr(os, "posix_fadvise")
+    pieces = [MP4[start : start + 100] for start in range(0, len(MP4), 100)]
+    land(Reply(*pieces[:9], ProtocolError()), Reply(*pieces))
+    assert (tmp_path / "v.mp4").read_bytes() == MP4
+
+
 BAD: dict[str, tuple[Reply, type[VidgenError]]] = {
     "empty": (Reply(Content_Length="0"), NotAVideo),
     "HTML": (Reply(b"<!DOCTYPE html><html>"), NotAVideo),
@@ -138,9 +162,9 @@ BAD: dict[str, tuple[Reply, type[VidgenError]]] = {
     "four bytes": (Reply(MP4[:4]), NotAVideo),
     "short": (Reply(MP4, Content_Length=str(len(MP4) + 1)), DownloadFailed),
     "long": (Reply(MP4, Content_Length=str(len(MP4) - 1)), DownloadFailed),
-    "cut": (Reply(MP4[:100], requests.exceptions.ChunkedEncodingError()), DownloadFailed),
-    "reset": (Reply(MP4[:100], requests.ConnectionError()), DownloadFailed),
-    "stalled": (Reply(MP4[:100], requests.ReadTimeout()), DownloadFailed),
+    "cut": (Reply(MP4[:100], ProtocolError()), DownloadFailed),
+    "reset": (Reply(MP4[:100], ProtocolError()), DownloadFailed),
+    "stalled": (Reply(MP4[:100], STALLED), DownloadFailed),
 }
 
 
@@ -300,7 +324,7 @@ def rest(
 
 
 def broken(**headers: str) -> Reply:
-    return Reply(PARTS[0], requests.ConnectionError(), **{**TAGGED, **headers})
+    return Reply(PARTS[0], ProtocolError(), **{**TAGGED, **headers})
 
 
 def test_a_broken_download_goes_on_where_it_stopped(
@@ -315,7 +339,7 @@ def test_a_broken_download_goes_on_where_it_stopped(
 def test_a_download_may_break_off_in_every_part(land: Callable[..., Any], cdn: Cdn, tmp_path: Path) -> None:
     half = Reply(
         PARTS[1][:100],
-        requests.ReadTimeout(),
+        STALLED,
         status=206,
         ETag='"one"',
         Content_Range=f"bytes 400-{len(MP4) - 1}/{len(MP4)}",
@@ -385,7 +409,7 @@ def test_connections_that_bring_much_are_not_counted(
     for start in range(400, 1000, 100):
         told = f"bytes {start}-{len(MP4) - 1}/{len(MP4)}"
         body = MP4[start : start + 100]
-        pieces.append(Reply(body, requests.ReadTimeout(), status=206, ETag='"one"', Content_Range=told))
+        pieces.append(Reply(body, STALLED, status=206, ETag='"one"', Content_Range=told))
     land(*pieces, rest(1000, body=MP4[1000:]))
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
@@ -410,9 +434,9 @@ def test_a_file_that_appears_during_the_download_is_not_replaced(
     land: Callable[..., Any], tmp_path: Path
 ) -> None:
     class Meanwhile(Reply):
-        def iter_content(self, size: int) -> Iterator[bytes]:
+        def pieces(self) -> Iterator[bytes]:
             (tmp_path / "v.mp4").write_bytes(b"theirs")
-            return super().iter_content(size)
+            yield from super().pieces()
 
     with pytest.raises(TargetExists, match="meantime"):
         land(Meanwhile(MP4))

@@ -268,7 +268,7 @@ def test_a_task_that_is_stopped_stops_all_its_downloads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Endless(Reply):
-        def iter_content(self, size: int) -> Iterator[bytes]:
+        def pieces(self) -> Iterator[bytes]:
             yield MP4
             while True:
                 yield b"x"
