@@ -95,6 +95,7 @@ def compare(mib: int, s3_mib: int, rounds: int) -> None:
             )
         if s3_mib:
             os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = s3_connection(stack)
+            s3_client().create_bucket(Bucket="videos")
             table(
                 "S3", ("boto3", "landing"), f"{url}/{s3_mib}.mp4", "s3://aws_default@videos", s3_mib, rounds
             )
@@ -120,7 +121,7 @@ def table(where: str, names: tuple[str, str], link: str, folder: str, mib: int, 
                 env={**os.environ, "PYTHONPATH": str(_ROOT)},
             )
             found[name].append(json.loads(told.stdout.splitlines()[-1]))
-            shutil.rmtree(folder.removeprefix("file://"), ignore_errors=True)
+            clear(folder)
     print(f"\n{where}, {mib} MiB, {rounds} rounds")
     print("| | median | best | memory it grew by |\n|---|---|---|---|")
     medians = {}
@@ -136,10 +137,18 @@ def table(where: str, names: tuple[str, str], link: str, folder: str, mib: int, 
     )
 
 
+def clear(folder: str) -> None:
+    """Remove what was landed, for the next one to find the same empty place."""
+    if folder.startswith("file://"):
+        shutil.rmtree(folder.removeprefix("file://"), ignore_errors=True)
+        return
+    client = s3_client()
+    for found in client.list_objects_v2(Bucket="videos").get("Contents", ()):
+        client.delete_object(Bucket="videos", Key=found["Key"])
+
+
 def s3_connection(stack: ExitStack) -> str:
     """Start an S3 with a bucket, and return Airflow's connection to it."""
-    import boto3  # type: ignore[import-untyped]
-
     port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
@@ -154,19 +163,18 @@ def s3_connection(stack: ExitStack) -> str:
             break
         except OSError:
             time.sleep(0.1)
-    boto3.client("s3", **s3_account(url)).create_bucket(Bucket="videos")
     extra = {"endpoint_url": url, "region_name": "us-east-1"}
     return json.dumps({"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra})
 
 
-def s3_account(url: str) -> dict[str, str]:
-    """Return the arguments of a client."""
-    return {
-        "endpoint_url": url,
-        "region_name": "us-east-1",
-        "aws_access_key_id": "testing",
-        "aws_secret_access_key": "testing",
-    }
+def s3_client() -> Any:
+    """Return a client of that S3."""
+    import boto3  # type: ignore[import-untyped]
+
+    told = json.loads(os.environ["AIRFLOW_CONN_AWS_DEFAULT"])
+    return boto3.client(
+        "s3", aws_access_key_id=told["login"], aws_secret_access_key=told["password"], **told["extra"]
+    )
 
 
 def contend(name: str, link: str, target: str, mib: int) -> dict[str, float]:
@@ -209,11 +217,9 @@ def curl() -> Run:
 
 def boto3() -> Run:
     """Upload the same stream with boto3."""
-    import boto3
     import requests
 
-    url = json.loads(os.environ["AIRFLOW_CONN_AWS_DEFAULT"])["extra"]["endpoint_url"]
-    client = boto3.client("s3", **s3_account(url))
+    client = s3_client()
 
     def run(link: str, target: str) -> None:
         with requests.get(link, stream=True, timeout=60) as reply:

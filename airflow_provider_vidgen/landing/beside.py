@@ -13,7 +13,7 @@ from typing import Any
 #: Handed on at once: to wake a thread for less costs more than what it does.
 _BATCH = 1024**2
 #: So many may wait for the slowest; this bounds the memory.
-_BATCHES = 4
+_BATCHES = 2
 
 _Lane = queue.Queue[list[bytes] | None]
 

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_vidgen.errors import TargetExists
+from airflow_provider_vidgen.landing.s3 import S3Upload, is_s3
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
 
 _log = logging.getLogger(__name__)
 
-#: Of a multipart upload; S3 takes 10,000 of them, and none smaller.
+#: Handed to the store at once.
 _UPLOAD_PART = 5 * 1024**2
 #: After each so many bytes the disk is told to begin with them.
 _STRETCH = 8 * 1024**2
@@ -50,10 +51,8 @@ def whole_or_absent(target: ObjectStoragePath, *, overwrite: bool) -> Iterator[S
 
     :raises TargetExists: somebody else has put a file there in the meantime.
     """
-    from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
-
     target.parent.mkdir(parents=True, exist_ok=True)
-    sink = _LocalPart(Path(target.path)) if isinstance(target.fs, LocalFileSystem) else _Upload(target)
+    sink = _place_for(target)
     try:
         yield sink
         if not overwrite and target.exists():
@@ -61,6 +60,14 @@ def whole_or_absent(target: ObjectStoragePath, *, overwrite: bool) -> Iterator[S
         sink.commit()
     finally:
         sink.discard()
+
+
+def _place_for(target: ObjectStoragePath) -> _LocalPart | S3Upload | _Upload:
+    from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
+
+    if isinstance(target.fs, LocalFileSystem):
+        return _LocalPart(Path(target.path))
+    return S3Upload(target.fs, target.path) if is_s3(target.fs) else _Upload(target)
 
 
 class _LocalPart:
@@ -133,7 +140,7 @@ def _remove_if_abandoned(part: Path) -> None:
 
 
 class _Upload:
-    """An object being uploaded in parts, which its store shows to nobody until they are put together."""
+    """An object in any other store: uploaded as fsspec does it, and shown to nobody until it is committed."""
 
     def __init__(self, target: ObjectStoragePath) -> None:
         self._target = target

@@ -93,7 +93,7 @@ def test_whatever_ends_the_block_what_is_left_is_dropped(error: type[BaseExcepti
 
     def run() -> None:
         with beside:
-            for piece in PIECES[:20]:
+            for piece in PIECES[:7]:
                 beside.put(piece)
             begun.wait()
             raise error
