@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from landing_s3 import client, connection
 
-from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo, TargetExists
+from airflow_provider_vidgen.errors import TargetExists
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
@@ -21,30 +21,6 @@ from dev.film_server import FilmServer, make_film
 
 MIB = 1024**2
 SIZE = 12 * MIB + 5
-
-
-class Breaking(FilmServer):
-    """Hangs up after so many bytes, the first few times."""
-
-    breaks = 0
-    after = 0
-
-    def send(self, asked: Any) -> None:
-        if self.breaks > 0:
-            self.breaks -= 1
-            path = self.folder / Path(asked.path).name
-            start = int(asked.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
-            size = path.stat().st_size
-            asked.send_response(206 if start else 200)
-            asked.send_header("ETag", f'"{path.name}-{size}"')
-            asked.send_header("Content-Length", str(size - start))
-            if start:
-                asked.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-            asked.end_headers()
-            asked.wfile.write(path.read_bytes()[start : start + self.after])
-            asked.close_connection = True
-            return
-        super().send(asked)
 
 
 def land(server: FilmServer, name: str, *, task_id: str = "task_1", **how: Any) -> dict[str, Any]:
@@ -61,17 +37,8 @@ def land(server: FilmServer, name: str, *, task_id: str = "task_1", **how: Any) 
 def store(tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", connection(s3))
     make_film(tmp_path / "film.mp4", SIZE, 7)
-    with Breaking(tmp_path).running() as server:
+    with FilmServer(tmp_path).running() as server:
         yield server
-
-
-def keys(s3: str, name: str) -> dict[str, int]:
-    found = client(s3).list_objects_v2(Bucket="videos", Prefix=f"{name}/").get("Contents", ())
-    return {key["Key"].rpartition("/")[2]: key["Size"] for key in found}
-
-
-def uploads(s3: str) -> int:
-    return len(client(s3).list_multipart_uploads(Bucket="videos").get("Uploads", ()))
 
 
 def test_a_file_lands_in_parts_with_its_sidecar_and_is_known_again(store: Any, s3: str) -> None:
@@ -86,24 +53,65 @@ def test_a_file_lands_in_parts_with_its_sidecar_and_is_known_again(store: Any, s
     assert store.methods["GET"] == 1
 
 
-def test_a_broken_download_goes_on_within_the_same_upload(store: Any, s3: str) -> None:
-    store.breaks, store.after = 3, 3 * MIB
-    before = uploads(s3)
-    land(store, "broken", sidecar=False)
-    assert keys(s3, "broken") == {"v.mp4": SIZE}
-    assert uploads(s3) == before
-
-
-@pytest.mark.parametrize("after", [0, 100, 7 * MIB])
-def test_a_download_that_keeps_breaking_leaves_nothing(
-    after: int, store: Any, s3: str, tmp_path: Path
+def test_what_s3_does_not_take_fails_and_leaves_nothing(
+    store: FilmServer, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.breaks, store.after = 99, after
-    before = uploads(s3)
-    if after == 7 * MIB:
-        (tmp_path / "film.mp4").write_bytes(b"<html>" * 9)
-        store.breaks = 0
-    with pytest.raises((DownloadFailed, NotAVideo)):
-        land(store, f"never-{after}")
-    assert keys(s3, f"never-{after}") == {}
-    assert uploads(s3) == before
+    from s3fs import S3FileSystem
+
+    take, asked = S3FileSystem._call_s3, []
+
+    async def refuse_at_the_end(storage: Any, method: str, *how: Any, **more: Any) -> Any:
+        asked.append(method)
+        if method == "complete_multipart_upload":
+            raise PermissionError("no")
+        return await take(storage, method, *how, **more)
+
+    monkeypatch.setattr(S3FileSystem, "_call_s3", refuse_at_the_end)
+    with pytest.raises(PermissionError):
+        land(store, "refused")
+    assert asked[-1] == "abort_multipart_upload"
+    assert "Contents" not in client(s3).list_objects_v2(Bucket="videos", Prefix="refused/")
+    assert "Uploads" not in client(s3).list_multipart_uploads(Bucket="videos", Prefix="refused/")
+
+
+def test_an_upload_that_cannot_be_taken_back_is_said_and_hides_no_error(
+    store: FilmServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from s3fs import S3FileSystem
+
+    take = S3FileSystem._call_s3
+
+    async def refuse(storage: Any, method: str, *how: Any, **more: Any) -> Any:
+        if method in ("complete_multipart_upload", "abort_multipart_upload"):
+            raise PermissionError(method)
+        return await take(storage, method, *how, **more)
+
+    monkeypatch.setattr(S3FileSystem, "_call_s3", refuse)
+    with pytest.raises(PermissionError, match="complete"):
+        land(store, "stuck")
+    assert "could not be taken back (PermissionError)" in caplog.text
+
+
+def test_a_part_that_s3_refuses_fails_the_landing(store: FilmServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_provider_vidgen.landing.s3 import S3Upload
+
+    async def refuse(*_: Any) -> Any:
+        raise PermissionError("part")
+
+    monkeypatch.setattr(S3Upload, "_upload_part", refuse)
+    with pytest.raises(PermissionError, match="part"):
+        land(store, "parts")
+
+
+def test_what_the_bucket_wants_of_every_call_is_sent(
+    store: FilmServer, s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk import ObjectStoragePath
+
+    storage = ObjectStoragePath("s3://aws_default@videos/").fs
+    monkeypatch.setattr(storage, "s3_additional_kwargs", {"ServerSideEncryption": "AES256", "ACL": "private"})
+    monkeypatch.setattr(storage, "requester_pays", True)
+    land(store, "encrypted", sidecar=False)
+    told = client(s3).head_object(Bucket="videos", Key="encrypted/v.mp4")
+    assert told["ServerSideEncryption"] == "AES256"
+    assert told["ContentLength"] == SIZE

@@ -1,0 +1,382 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""
+Whatever a store of results does to a download, over real sockets and into every kind of storage.
+
+What can be finished is finished; the rest leaves nothing, neither under the name nor beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.io import attach
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
+from fsspec.spec import AbstractBufferedFile
+from landing_s3 import client, connection
+
+from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo, ResultExpired, UnsafeLink
+from airflow_provider_vidgen.landing import Landing
+from airflow_provider_vidgen.models import VideoJob
+from airflow_provider_vidgen.transport.settings import ConnectionSettings
+from dev.film_server import FilmServer, make_film
+
+KEY = "sim-0123456789abcdef"
+#: Two parts on S3, and some batches beside the download.
+SIZE = 6 * 1024**2 + 5
+
+
+class Store(FilmServer):
+    """Answers in the ways it is told, one after the other, the last one for ever."""
+
+    ways: list[Way]
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.film = (folder / "film.mp4").read_bytes()
+        self.asked: list[dict[str, str]] = []
+        self.over = threading.Event()
+
+    def send(self, asked: BaseHTTPRequestHandler) -> None:
+        self.asked.append(dict(asked.headers))
+        way = self.ways.pop(0) if len(self.ways) > 1 else self.ways[0]
+        way(self, asked)
+
+
+Way = Callable[[Store, Any], None]
+
+
+def head(asked: Any, status: int = 200, **headers: Any) -> None:
+    asked.send_response(status)
+    for name, value in headers.items():
+        asked.send_header(name.replace("_", "-"), str(value))
+    asked.end_headers()
+    asked.close_connection = True
+
+
+def start_of(asked: Any) -> int:
+    return int(asked.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+
+
+def rest(store: Store, asked: Any, *, etag: str = '"one"', more: int = 0) -> memoryview:
+    """Announce the film, or the rest of it; return its bytes."""
+    start, size = start_of(asked), len(store.film)
+    told = {"ETag": etag, "Content_Length": size - start + more}
+    if start:
+        told["Content_Range"] = f"bytes {start}-{size - 1}/{size}"
+    head(asked, 206 if start else 200, **told)
+    return memoryview(store.film)[start:]
+
+
+def whole(store: Store, asked: Any) -> None:
+    asked.wfile.write(rest(store, asked))
+
+
+def cut(store: Store, asked: Any) -> None:
+    body = rest(store, asked)
+    asked.wfile.write(body[: len(body) // 2])
+
+
+def cut_untagged(store: Store, asked: Any) -> None:
+    body = rest(store, asked, etag='W/"one"')
+    asked.wfile.write(body[: len(body) // 2])
+
+
+def reset(store: Store, asked: Any) -> None:
+    cut(store, asked)
+    asked.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def stalled(store: Store, asked: Any) -> None:
+    cut(store, asked)
+    store.over.wait()
+
+
+def dripping(store: Store, asked: Any) -> None:
+    asked.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    body = rest(store, asked)
+    for start in range(0, 4000, 7):
+        asked.wfile.write(body[start : start + 7])
+    asked.wfile.write(body[start + 7 :])
+
+
+def too_long(store: Store, asked: Any) -> None:
+    asked.wfile.write(rest(store, asked, more=1000))
+
+
+def too_short(store: Store, asked: Any) -> None:
+    asked.wfile.write(rest(store, asked, more=-10))
+
+
+def chunked(store: Store, asked: Any, share: float = 1.0) -> None:
+    head(asked, Transfer_Encoding="chunked")
+    for start in range(0, int(len(store.film) * share), 100_000):
+        piece = store.film[start : start + 100_000]
+        asked.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+    if share == 1:
+        asked.wfile.write(b"0\r\n\r\n")
+
+
+def chunked_cut(store: Store, asked: Any) -> None:
+    chunked(store, asked, 0.6)
+
+
+def without_length(store: Store, asked: Any) -> None:
+    head(asked)
+    asked.wfile.write(store.film)
+
+
+def without_length_cut(store: Store, asked: Any) -> None:
+    head(asked)
+    asked.wfile.write(store.film[:-1])
+
+
+def empty(store: Store, asked: Any) -> None:
+    head(asked, Content_Length=0)
+
+
+def page(store: Store, asked: Any) -> None:
+    body = b"<!DOCTYPE html><title>Link expired</title>" * 50_000
+    head(asked, Content_Type="video/mp4", Content_Length=len(body))
+    asked.wfile.write(body)
+
+
+def json_told(store: Store, asked: Any) -> None:
+    head(asked, Content_Type="video/mp4", Content_Length=19)
+    asked.wfile.write(b'{"error": "expired"}')
+
+
+def zipped(store: Store, asked: Any) -> None:
+    head(asked, Content_Encoding="gzip", Content_Length=9)
+    asked.wfile.write(bytes(9))
+
+
+def range_ignored(store: Store, asked: Any) -> None:
+    head(asked, ETag='"one"', Content_Length=len(store.film))
+    asked.wfile.write(store.film)
+
+
+def range_refused(store: Store, asked: Any) -> None:
+    head(asked, 416, Content_Range=f"bytes */{len(store.film)}", Content_Length=0)
+
+
+def other_range(store: Store, asked: Any) -> None:
+    size = len(store.film)
+    head(asked, 206, ETag='"one"', Content_Range=f"bytes 1-{size - 1}/{size}", Content_Length=size - 1)
+    asked.wfile.write(store.film[1:])
+
+
+def status(code: int) -> Way:
+    return lambda store, asked: head(asked, code, Content_Length=0)
+
+
+def redirect(to: str) -> Way:
+    return lambda store, asked: head(asked, 302, Location=to.format(url=store.url), Content_Length=0)
+
+
+def to_other_host(store: Store, asked: Any) -> None:
+    redirect(f"http://localhost:{store.url.rpartition(':')[2]}/film.mp4")(store, asked)
+
+
+@dataclass(frozen=True)
+class Case:
+    """How the store answers, and what becomes of it: the film, or an error that leaves nothing."""
+
+    ways: tuple[Way, ...]
+    ends: type[Exception] | None = None
+    fresh: bool = field(default=False, kw_only=True)
+    timeout: float = field(default=30, kw_only=True)
+
+
+CASES = {
+    "whole": Case((whole,)),
+    "cut, then the rest as 206": Case((cut, whole)),
+    "cut, cut, cut, then the rest": Case((cut, cut, cut, whole)),
+    "cut each time": Case((cut,), DownloadFailed),
+    "cut, no strong tag": Case((cut_untagged, whole)),
+    "reset, then the rest": Case((reset, whole)),
+    "reset each time": Case((reset,), DownloadFailed),
+    "stalled, then the rest": Case((stalled, whole), timeout=1),
+    "slow drip": Case((dripping,)),
+    "length too long once": Case((too_long, whole)),
+    "length too long": Case((too_long,), DownloadFailed),
+    "length too short once": Case((too_short, whole)),
+    "length too short": Case((too_short,), DownloadFailed),
+    "chunked": Case((chunked,)),
+    "chunked, cut once": Case((chunked_cut, chunked)),
+    "chunked, cut": Case((chunked_cut,), DownloadFailed),
+    "no length": Case((without_length,)),
+    "no length, cut": Case((without_length_cut,), DownloadFailed),
+    "0 bytes": Case((empty,), NotAVideo),
+    "0 bytes, a fresh link is good": Case((empty, whole), fresh=True),
+    "HTML as mp4": Case((page,), NotAVideo),
+    "HTML as mp4, a fresh link is good": Case((page, whole), fresh=True),
+    "HTML as mp4, the fresh link too": Case((page,), NotAVideo, fresh=True),
+    "JSON as mp4": Case((json_told,), NotAVideo),
+    "cut, then HTML, a fresh link is good": Case((cut, page, whole), fresh=True),
+    "compressed": Case((zipped,), DownloadFailed),
+    "Range ignored": Case((cut, range_ignored)),
+    "416 for a Range": Case((cut, range_refused, whole)),
+    "416 always": Case((range_refused,), DownloadFailed),
+    "another range than asked for": Case((cut, other_range, whole)),
+    "a chain of five redirects": Case((*[redirect("/film.mp4")] * 5, whole)),
+    "a loop of redirects": Case((redirect("/film.mp4"),), UnsafeLink),
+    "a redirect to another host": Case((to_other_host, whole)),
+    "a redirect to another scheme": Case((redirect("ftp://127.0.0.1/film.mp4"),), UnsafeLink),
+    "a redirect to a file": Case((redirect("file:///etc/passwd"),), UnsafeLink),
+    "out of order, then good": Case((status(503), status(500), whole)),
+    "out of order": Case((status(503),), DownloadFailed),
+    **{f"dead ({code})": Case((status(code),), ResultExpired) for code in (401, 403, 404, 410)},
+    **{
+        f"dead ({code}), a fresh link is good": Case((status(code), whole), fresh=True)
+        for code in (401, 403, 404, 410)
+    },
+    "dead, the fresh link too": Case((status(410),), ResultExpired, fresh=True),
+    "cut, then dead, a fresh link is good": Case((cut, status(403), whole), fresh=True),
+}
+
+
+class AnyStore(MemoryFileSystem):
+    """What fsspec wants of a store whose objects are uploaded in pieces, as those of Google and Azure are."""
+
+    def _open(self, path: str, mode: str = "rb", **how: Any) -> Any:
+        return super()._open(path, mode, **how) if "r" in mode else AnyUpload(self, path, mode, **how)
+
+
+class AnyUpload(AbstractBufferedFile):
+    def _initiate_upload(self) -> None:
+        self.sent = b""
+
+    def _upload_chunk(self, final: bool = False) -> bool:
+        self.sent += self.buffer.getvalue()
+        if final and self.autocommit:
+            self.commit()
+        return True
+
+    def commit(self) -> None:
+        MemoryFile(self.fs, self.path, self.sent).commit()
+
+    def discard(self) -> None:
+        self.sent = b"discarded"
+
+
+class Place:
+    """Somewhere to land, as anybody else sees it."""
+
+    def __init__(self, output: str, names: Callable[[], dict[str, bytes]]) -> None:
+        self.output = output
+        self.names = names
+
+
+@pytest.fixture(params=["local", "s3", "any other"])
+def place(request: Any, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A local disk, S3, and what stands for every other store."""
+    folder = hashlib.sha256(request.node.name.encode()).hexdigest()[:16]
+    if request.param == "local":
+        (tmp_path / "landed").mkdir()
+        output = f"file://{tmp_path}/landed/"
+        yield Place(output, lambda: {p.name: p.read_bytes() for p in (tmp_path / "landed").iterdir()})
+    elif request.param == "s3":
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", connection(s3))
+        seen = client(s3)
+
+        def names() -> dict[str, bytes]:
+            found = seen.list_objects_v2(Bucket="videos", Prefix=f"{folder}/").get("Contents", ())
+            body = {
+                key["Key"]: seen.get_object(Bucket="videos", Key=key["Key"])["Body"].read() for key in found
+            }
+            uploads = seen.list_multipart_uploads(Bucket="videos", Prefix=f"{folder}/").get("Uploads", ())
+            return {key.rpartition("/")[2]: content for key, content in body.items()} | {
+                f"unfinished {upload['Key']}": b"" for upload in uploads
+            }
+
+        yield Place(f"s3://aws_default@videos/{folder}/", names)
+    else:
+        memory = AnyStore()
+        attach("memory", fs=memory)
+        yield Place(
+            f"memory://{folder}/",
+            lambda: {path.rpartition("/")[2]: memory.cat_file(path) for path in memory.find(f"/{folder}")},
+        )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    (tmp_path / "films").mkdir()
+    make_film(tmp_path / "films" / "film.mp4", SIZE)
+    with Store(tmp_path / "films").running() as server:
+        assert isinstance(server, Store)
+        yield server
+        server.over.set()
+
+
+def land(link: str, place: Place, *, api: str = "http://127.0.0.1:9", timeout: float = 30, **how: Any) -> Any:
+    extra = {"vendor": "apixo", "allow_private_urls": True, "timeout": timeout}
+    settings = ConnectionSettings.read("faults", host=api, password=KEY, extra=extra)
+    job = VideoJob(vendor="apixo", base_url=api, model="grok-video", task_id="task_1")
+    landing = Landing(settings, verify=False, sidecar=False, sleep=lambda _: None)
+    return landing.land([link], f"{place.output}v.mp4", job=job, **how)[0]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_can_be_finished_is_whole_and_the_rest_leaves_nothing(
+    name: str, store: Store, place: Place
+) -> None:
+    case = CASES[name]
+    store.ways = list(case.ways)
+    refresh = (lambda: [f"{store.url}/film.mp4?fresh"]) if case.fresh else None
+    threads = set(threading.enumerate())
+    if case.ends:
+        with pytest.raises(case.ends) as failure:
+            land(f"{store.url}/film.mp4", place, timeout=case.timeout, refresh=refresh)
+        assert "Job: apixo job task_1." in str(failure.value)
+        assert place.names() == {}
+    else:
+        file = land(f"{store.url}/film.mp4", place, timeout=case.timeout, refresh=refresh)
+        assert place.names() == {"v.mp4": store.film}
+        assert file["sha256"] == hashlib.sha256(store.film).hexdigest()
+        assert len(store.ways) == 1, "the store was not asked as often as it should have been"
+    assert set(store.methods) == {"GET"}
+    assert not any("Authorization" in asked or KEY in str(asked) for asked in store.asked)
+    assert not {thread for thread in threading.enumerate() if thread.name == "vidgen-beside"} - threads
+
+
+def test_the_key_goes_to_the_api_and_not_to_where_it_redirects(
+    store: Store, place: Place, tmp_path: Path
+) -> None:
+    with Store(tmp_path / "films").running() as api:
+        assert isinstance(api, Store)
+        api.ways, store.ways = [redirect(f"{store.url}/film.mp4")], [cut, whole]
+        land(f"{api.url}/v1/film.mp4", place, api=api.url)
+        assert {asked["Authorization"] for asked in api.asked} == {f"Bearer {KEY}"}
+    assert place.names() == {"v.mp4": store.film}
+    assert not any(KEY in str(asked) for asked in store.asked)
+
+
+@pytest.mark.parametrize("there", ["whole", "partial"])
+def test_a_file_that_is_there_is_compared_and_kept(there: str, store: Store, place: Place) -> None:
+    from airflow.sdk import ObjectStoragePath
+
+    from airflow_provider_vidgen.errors import TargetExists
+
+    old = store.film if there == "whole" else store.film[:-1]
+    path = ObjectStoragePath(f"{place.output}v.mp4")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(old)
+    store.ways = [cut, whole]
+    if there == "whole":
+        assert land(f"{store.url}/film.mp4", place)["already_there"]
+    else:
+        with pytest.raises(TargetExists):
+            land(f"{store.url}/film.mp4", place)
+    assert place.names() == {"v.mp4": old}
