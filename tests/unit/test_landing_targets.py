@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,21 @@ def test_an_occupied_target_is_refused_with_nothing_spent(tmp_path: Path) -> Non
     with pytest.raises(InvalidRequest, match="Nothing was spent"):
         Landing(settings()).check_target(f"file://{tmp_path}/v.mp4")
     Landing(settings(), overwrite=True).check_target(f"file://{tmp_path}/v.mp4")
+
+
+def test_a_local_target_loads_no_other_storage(tmp_path: Path) -> None:
+    """For each video it would take a worker as much time as all else that the package does."""
+    code = f"""
+import sys
+from airflow_provider_vidgen.landing import Landing
+from airflow_provider_vidgen.transport.settings import ConnectionSettings
+account = ConnectionSettings.read("c", host=None, password="sk-12345678", extra={{"vendor": "apixo"}})
+for path in ("file://{tmp_path}/a.mp4", "{tmp_path}/b.mp4"):
+    Landing(account).check_target(path)
+print(sorted({{name.split(".")[0] for name in sys.modules}} & {{"boto3", "botocore", "s3fs", "aiobotocore"}}))
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("path", ["nostorage://b/v.mp4", "nostorage://b/", "nostorage://b/{index}"])
