@@ -191,11 +191,12 @@ def contend(name: str, link: str, target: str, mib: int) -> dict[str, float]:
 
 
 def use_memory(mib: int) -> None:
-    """Write so much to the disk and remove it."""
+    """Write so much to the disk and remove it, and wait until the disk has nothing more to do."""
     with tempfile.TemporaryFile() as file:
         block = bytes(_MIB)
         for _ in range(mib):
             file.write(block)
+    os.sync()
 
 
 def resident() -> float:
