@@ -125,7 +125,8 @@ class Desk:
         if key == NO_FUNDS:
             raise vendor.no_funds()
         owner = key_fingerprint(key)
-        allowed = world.options.concurrent_jobs.get(vendor.name)
+        limits = world.options.concurrent_jobs
+        allowed = limits.get(key, limits.get(vendor.name))
         working = world.jobs.unfinished(vendor.name, owner) if allowed is not None else []
         if allowed is not None and len(working) >= allowed:
             wait = min((job.finishes for job in working), default=0.0) - world.clock.now()

@@ -35,7 +35,8 @@ class Options:
     :param apimodels_result: status replies give a list ``resultUrls``, or a JSON string ``resultJson``.
     :param apixo_errors_at_200: Apixo refuses with HTTP 200 and says the code in the body only.
     :param requests_per_minute: by vendor and key; None for no limit.
-    :param concurrent_jobs: unfinished jobs by vendor and key; None for no limit.
+    :param concurrent_jobs: unfinished jobs of a key: by vendor, or by key for one with another limit; None
+        for no limit.
     :param retry_after: how a 429 says when to come back.
     :param link_seconds: life of a result link by vendor.
     :param dead_link: how an expired link answers.

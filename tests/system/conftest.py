@@ -54,12 +54,14 @@ def checkout_path(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def simulator_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSimulator]:
     """The simulator of the four vendors, ten times as fast as they are."""
+    from system_accounts import SMALL_KEYS
+
     from airflow_provider_vidgen.simulator import SimulatorClient
     from dev.local_simulator import LocalSimulator
 
     with LocalSimulator(speed=10, log=tmp_path_factory.mktemp("simulator") / "simulator.log") as process:
-        # Three jobs at a time for each key: fewer videos show how a full vendor is waited for.
-        SimulatorClient(process.url).options(concurrent_jobs={"apixo": 3})
+        # Three jobs at a time: fewer videos show how a full vendor is waited for.
+        SimulatorClient(process.url).options(concurrent_jobs=dict.fromkeys(SMALL_KEYS, 3))
         yield process
 
 

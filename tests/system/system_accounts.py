@@ -14,6 +14,8 @@ from dev.local_simulator import LocalSimulator
 #: Found nowhere but in the connections, so that a key that leaks is found.
 GOOD_KEY = "sim-marmalade-7Qx2"
 BAD_KEY = "no-marmalade-7Qx2"
+#: Of accounts that take three jobs at a time.
+SMALL_KEYS = ("sim-marmalade-crowded", "sim-marmalade-orderly")
 S3_SECRET = "s3-marmalade-7Qx2"
 
 
@@ -41,7 +43,7 @@ def connections(simulator: LocalSimulator, s3: str) -> dict[str, str]:
         "AIRFLOW_CONN_VIDGEN_NO_FUNDS": apixo("sim-nofunds"),
         "AIRFLOW_CONN_VIDGEN_BAD_KEY": apixo(BAD_KEY),
         "AIRFLOW_CONN_VIDGEN_UNREACHABLE": apixo(GOOD_KEY, f"http://127.0.0.1:{free_port()}"),
-        "AIRFLOW_CONN_VIDGEN_ROOM_UNKNOWN": apixo("sim-marmalade-crowded"),
-        "AIRFLOW_CONN_VIDGEN_ROOM_KNOWN": apixo("sim-marmalade-orderly", max_concurrent=3),
+        "AIRFLOW_CONN_VIDGEN_ROOM_UNKNOWN": apixo(SMALL_KEYS[0]),
+        "AIRFLOW_CONN_VIDGEN_ROOM_KNOWN": apixo(SMALL_KEYS[1], max_concurrent=3),
         "AIRFLOW_CONN_SYSTEM_S3": json.dumps(storage),
     }

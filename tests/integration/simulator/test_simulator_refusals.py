@@ -230,6 +230,13 @@ def test_apixo_takes_10_jobs_at_a_time(sim: Simulator) -> None:
     assert create(sim, "apixo").status_code == 200
 
 
+def test_an_account_of_another_size_is_known_by_its_key(sim: Simulator) -> None:
+    sim.options(concurrent_jobs={"sim-small": 2})
+    small = {"Authorization": "Bearer sim-small"}
+    assert [create(sim, "apixgo", headers=small).status_code for _ in range(3)] == [200, 200, 429]
+    assert [create(sim, "apixgo").status_code for _ in range(3)] == [200] * 3
+
+
 def test_a_429_says_when_to_come_back_if_told_to(sim: Simulator) -> None:
     sim.options(requests_per_minute={"apimart": 1}, retry_after="seconds")
     status(sim, "apimart", "x")
