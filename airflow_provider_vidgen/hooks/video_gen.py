@@ -168,6 +168,8 @@ class VideoGenHook(BaseHook):
 
         async with shared() as ours:
             settings = await ours.settings(self.vidgen_conn_id, self._look_up)
+            async with ours.door:
+                await asyncio.sleep(0)
             try:
                 yield TriggererClient(settings, ours)
             except StatusRefused:
@@ -184,14 +186,27 @@ class VideoGenHook(BaseHook):
 
 
 _loaded = False
+_loading: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
 
 
 async def _load_for_triggerer() -> None:
-    """Import what triggers need, in a thread: aiohttp alone takes so long that Airflow calls it blocking."""
+    """Import what triggers need, once and in a thread: it takes so long that Airflow calls it blocking."""
+    if _loaded:
+        return
+    loop = asyncio.get_running_loop()
+    if loop not in _loading:
+        _loading[loop] = asyncio.create_task(_load())
+    # Whoever is cancelled while it goes on must not take it from the others.
+    await asyncio.shield(_loading[loop])
+
+
+async def _load() -> None:
     global _loaded
-    if not _loaded:
+    try:
         await asyncio.to_thread(_import_for_triggerer)
         _loaded = True
+    finally:
+        del _loading[asyncio.get_running_loop()]
 
 
 def _import_for_triggerer() -> None:

@@ -34,6 +34,9 @@ class Shared:
         )
         #: Who waits for a free one of the session's connections waits here, not within a request's timeout.
         self.connections = asyncio.Semaphore(_CONNECTIONS)
+        #: Of a thousand triggers that waited for the same lookup one passes in each turn of the loop, so that
+        #: others have their turns in between.
+        self.door = asyncio.Lock()
         self._accounts: dict[tuple[str, str], Account] = {}
         self._settings: dict[str, tuple[float, asyncio.Task[ConnectionSettings]]] = {}
 

@@ -25,6 +25,7 @@ from airflow_provider_vidgen.errors import (
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.models import JobStatus, VideoJob
 from airflow_provider_vidgen.polling import News, Watch
+from airflow_provider_vidgen.triggers import progress
 from airflow_provider_vidgen.triggers.events import Reason, make_event
 
 if TYPE_CHECKING:
@@ -167,18 +168,17 @@ class VideoTaskTrigger(BaseTrigger):
             now = utcnow()
             if doubt := watch.doubt(status):
                 self.log.warning("%s", doubt)
-            if news := watch.news(status, now):
-                await self._tell(news, status)
+            news = watch.news(status, now)
             delay = watch.after_status(status, now)
+            if news is not None:
+                await self._tell(news, status, has_ended=delay is None)
 
-    async def _tell(self, news: News, status: JobStatus) -> None:
+    async def _tell(self, news: News, status: JobStatus, *, has_ended: bool) -> None:
+        if self.task_instance is not None and news.changed:
+            try:
+                await progress.show(self.task_instance, status, has_ended=has_ended)
+            except Exception as error:
+                # Decoration must not end the watch.
+                self.log.warning("Progress cannot be shown: %s", type(error).__name__)
+        # Not before the XCom: the supervisor reads both, and a line that it has no time for stops the loop.
         self.log.info("%s", news.line)
-        if self.task_instance is None or not news.changed:
-            return
-        try:
-            await airflow_internals.push_xcom_from_trigger(
-                self.task_instance, "progress", {"state": str(status.state), "progress": status.progress}
-            )
-        except Exception as error:
-            # Decoration must not end the watch.
-            self.log.warning("Progress cannot be shown: %s", type(error).__name__)
