@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from functools import cached_property
 from importlib import import_module
@@ -212,3 +212,9 @@ async def _load() -> None:
 def _import_for_triggerer() -> None:
     for module in ("aio", "client", "shared"):
         import_module(f"airflow_provider_vidgen.transport.{module}")
+    from airflow_provider_vidgen import airflow_internals
+
+    for module in airflow_internals.IMPORTED_BY_TRIGGERS:
+        # One that is gone is not imported at the first use either.
+        with suppress(ImportError):
+            import_module(module)
