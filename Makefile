@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .PHONY: demo chaos test lint types unit integration system bench bench-import bench-polling bench-end-to-end \
-	bench-landing landing-kills browser format clean
+	bench-triggerer bench-landing landing-kills browser format clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -36,7 +36,7 @@ unit integration system: $(READY)
 	$(BIN)/python -m pytest tests/$@
 
 # All benchmarks, one after the other; two hours on two cores. What they found stands in docs/benchmarks.md.
-bench: bench-import bench-polling bench-end-to-end bench-landing
+bench: bench-import bench-polling bench-end-to-end bench-triggerer bench-landing
 	$(BIN)/python -m benchmarks.end_to_end --growth
 	$(BIN)/python -m benchmarks.end_to_end --apixo
 
@@ -56,6 +56,11 @@ bench-polling: $(READY)
 # BENCH="--seconds 60", BENCH=--growth, BENCH=--apixo.
 bench-end-to-end: $(READY)
 	$(BIN)/python -m benchmarks.end_to_end $(BENCH)
+
+# A thousand triggers in one triggerer, which is killed and started again; six minutes. BENCH=--control has
+# triggers that only sleep, BENCH=--changing vendors that tell of progress.
+bench-triggerer: $(READY)
+	$(BIN)/python -m benchmarks.triggerer $(BENCH)
 
 # Workers killed in the middle of landing, KILLS times on disk and as often on S3.
 KILLS ?= 250

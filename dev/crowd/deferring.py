@@ -4,9 +4,9 @@
 """
 Defer tasks without running them: ``python -m dev.crowd.deferring`` in the environment of an Airflow.
 
-A thousand deferred tasks need a thousand runs of a worker, which take longer than what is looked at here. This
-writes to the database what the API server writes when a running task defers itself. It reads from standard
-input: the run, and for each task instance its trigger and what its method is called with.
+A thousand deferred tasks need a thousand runs of a worker, which take longer than what is looked at here.
+This writes to the database what the API server writes when a running task defers itself. It reads from
+standard input: the run, and for each task instance its trigger and what its method is called with.
 """
 
 from __future__ import annotations

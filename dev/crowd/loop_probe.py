@@ -4,9 +4,9 @@
 """
 Who holds the triggerer's event loop, and where.
 
-Airflow's warning that the loop was blocked names nobody. This notes every turn of the loop that takes long, and
-looks every few milliseconds at where it is. It is put into the triggerer through ``airflow_local_settings.py``,
-a file that each process of an Airflow imports when it starts.
+Airflow's warning that the loop was blocked names nobody. This notes every turn of the loop that takes long,
+and looks every few milliseconds at where it is. It is put into the triggerer through
+``airflow_local_settings.py``, a file that each process of an Airflow imports when it starts.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _LONG = 0.1
 _LOOK = 0.01
 _FRAMES = 14
 _OURS = "airflow_provider_vidgen"
+_ROOT = str(Path(__file__).resolve().parents[2]) + "/"
 _SETTINGS = "from dev.crowd.loop_probe import install\n\ninstall({folder!r})\n"
 
 
@@ -62,12 +63,14 @@ class Hold:
 
     @property
     def mostly(self) -> str:
-        """Where it was in most looks: the function, and who called that."""
-        functions: Counter[str] = Counter()
-        for stack, count in self.where.items():
-            functions[" < ".join(stack.split(" < ")[:2])] += count
+        """Where it was in most looks: the innermost function, and the innermost one of ours or Airflow's."""
         if self.gc > self.wall / 2:
             return "garbage collection"
+        functions: Counter[str] = Counter()
+        for stack, count in self.where.items():
+            frames = stack.split(" < ")
+            known = [frame for frame in frames if frame.startswith("airflow")]
+            functions[" < ".join(dict.fromkeys([frames[0], *known[:1]]))] += count
         return functions.most_common(1)[0][0] if functions else "not seen"
 
 
@@ -109,8 +112,11 @@ class _Probe:
 
     def start(self) -> None:
         """Watch from now on."""
-        step: Callable[[asyncio.Handle], None] = asyncio.Handle._run  # type: ignore[attr-defined]
-        turn: Callable[[Any], None] = asyncio.BaseEventLoop._run_once  # type: ignore[attr-defined]
+        # Neither is public, and mypy knows only one of them.
+        handles: Any = asyncio.Handle
+        loops: Any = asyncio.BaseEventLoop
+        step: Callable[[asyncio.Handle], None] = handles._run
+        turn: Callable[[Any], None] = loops._run_once
 
         def run(handle: asyncio.Handle) -> None:
             if self._since is None and threading.get_ident() == self._thread:
@@ -123,8 +129,7 @@ class _Probe:
             if self._since is not None and threading.get_ident() == self._thread:
                 self._end()
 
-        asyncio.Handle._run = run  # type: ignore[attr-defined]
-        asyncio.BaseEventLoop._run_once = run_once  # type: ignore[attr-defined]
+        handles._run, loops._run_once = run, run_once
         gc.callbacks.append(self._collecting)
         threading.Thread(target=self._look, name="loop-probe", daemon=True).start()
 
@@ -171,9 +176,9 @@ class _Probe:
 
 
 def _stack(frame: FrameType | None) -> str:
-    found = []
+    found: list[str] = []
     while frame is not None and len(found) < _FRAMES:
-        name = "/".join(Path(frame.f_code.co_filename).parts[-3:])
+        name = frame.f_code.co_filename.rpartition("/site-packages/")[2].removeprefix(_ROOT)
         found.append(f"{name}:{frame.f_lineno} {frame.f_code.co_name}")
         frame = frame.f_back
     return " < ".join(found)

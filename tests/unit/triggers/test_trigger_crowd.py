@@ -93,7 +93,7 @@ def test_xcoms_are_sent_one_at_a_time(monkeypatch: pytest.MonkeyPatch, clock: Cl
     monkeypatch.setattr(airflow_internals, "push_xcom_from_trigger", push)
 
     async def begin() -> None:
-        await asyncio.gather(*(progress.show(task_instance(), STATUS) for _ in range(MANY)))
+        await asyncio.gather(*(progress.show(task_instance(), STATUS, has_ended=False) for _ in range(MANY)))
 
     run_virtually(begin(), clock)
     assert (most, sent) == (1, MANY)
@@ -113,7 +113,7 @@ def test_an_xcom_that_is_never_answered_does_not_hold_up_the_others(
 
     async def begin() -> list[Any]:
         tasks = [task_instance(task_id=name) for name in ("unheard", "heard")]
-        return await asyncio.gather(*(progress.show(ti, STATUS) for ti in tasks), return_exceptions=True)
+        return await asyncio.gather(*(progress.show(ti, STATUS, has_ended=False) for ti in tasks), return_exceptions=True)
 
     unheard, heard = run_virtually(begin(), clock)
     assert isinstance(unheard, TimeoutError)
