@@ -27,6 +27,7 @@ def seconds_before_waking() -> float:
 
     return max(10.0, conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + 5.0)
 
+
 #: What Airflow imports when a trigger first asks for a connection or sets an XCom, in the event loop.
 IMPORTED_BY_TRIGGERS = (
     "airflow.providers.common.compat.connection",

@@ -17,7 +17,9 @@ from weakref import WeakKeyDictionary
 from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.models import JobStatus
 
-#: Seconds in line and until the answer; one that never comes must not hold up the others.
+#: Seconds for an answer; one that never comes must not hold up the others.
+_ANSWER = 5.0
+#: Seconds in all, in line and for the answer.
 _PATIENCE = 30.0
 #: A task whose job has ended is woken rather than shown to be nearly there.
 _LAST_PATIENCE = 2.0
@@ -31,7 +33,8 @@ async def show(task_instance: Any, status: JobStatus, *, has_ended: bool) -> Non
     :raises Exception: it could not be set, or not in time.
     """
     turn = _turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-    async with asyncio.timeout(_LAST_PATIENCE if has_ended else _PATIENCE), turn:
+    patience = _LAST_PATIENCE if has_ended else _PATIENCE
+    async with asyncio.timeout(patience), turn, asyncio.timeout(_ANSWER):
         await airflow_internals.push_xcom_from_trigger(
             task_instance, "progress", {"state": str(status.state), "progress": status.progress}
         )

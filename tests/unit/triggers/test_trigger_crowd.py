@@ -113,9 +113,34 @@ def test_an_xcom_that_is_never_answered_does_not_hold_up_the_others(
 
     async def begin() -> list[Any]:
         tasks = [task_instance(task_id=name) for name in ("unheard", "heard")]
-        return await asyncio.gather(*(progress.show(ti, STATUS, has_ended=False) for ti in tasks), return_exceptions=True)
+        return await asyncio.gather(
+            *(progress.show(ti, STATUS, has_ended=False) for ti in tasks), return_exceptions=True
+        )
 
     unheard, heard = run_virtually(begin(), clock)
     assert isinstance(unheard, TimeoutError)
     assert heard is None
     assert sent == ["heard"]
+
+
+def test_a_task_whose_job_has_ended_does_not_stand_in_line_for_long(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    async def push(ti: Any, *_: Any) -> None:
+        await asyncio.sleep(1)
+
+    monkeypatch.setattr(airflow_internals, "push_xcom_from_trigger", push)
+
+    async def begin() -> float:
+        others = [
+            asyncio.create_task(progress.show(task_instance(), STATUS, has_ended=False)) for _ in range(20)
+        ]
+        await asyncio.sleep(0)
+        begun = asyncio.get_running_loop().time()
+        with pytest.raises(TimeoutError):
+            await progress.show(task_instance(), STATUS, has_ended=True)
+        waited = asyncio.get_running_loop().time() - begun
+        await asyncio.gather(*others)
+        return waited
+
+    assert run_virtually(begin(), clock) < 3
