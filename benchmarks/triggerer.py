@@ -75,6 +75,8 @@ def report(shifts: Sequence[Shift], counts: Mapping[str, int]) -> None:
     row("longest in code of ours", [f"{longest_of_ours(shift):.2f} s" for shift in shifts])
     for vendor, count in counts.items():
         visits = [shift.checks(vendor) for shift in shifts]
+        if not any(visits):
+            continue
         moments = [times(each) for each in visits]
         together = [moment for each in moments for moment in each]
         row(f"{vendor}: checks", [len(each) for each in visits])

@@ -27,6 +27,7 @@ from typing import Any
 
 #: Noted from here on. Airflow sleeps for 0.1 s and warns when it wakes 0.2 s later or more.
 _LONG = 0.1
+_WARNED_OF = 0.2
 _LOOK = 0.01
 _FRAMES = 14
 _OURS = "airflow_provider_vidgen"
@@ -55,11 +56,26 @@ class Hold:
     where: dict[str, int]
 
     @property
+    def looks_at_ours(self) -> int:
+        """In how many looks it was in code of this package, or in what that called."""
+        return sum(count for stack, count in self.where.items() if _OURS in stack)
+
+    @property
     def ours(self) -> float:
         """Seconds in code of this package and in what that called, as far as looks can tell."""
         looks = sum(self.where.values())
-        found = sum(count for stack, count in self.where.items() if _OURS in stack)
-        return (self.wall - self.gc) * found / looks if looks else 0.0
+        return (self.wall - self.gc) * self.looks_at_ours / looks if looks else 0.0
+
+    @property
+    def is_surely_ours(self) -> bool:
+        """
+        Whether code of this package held the loop so long that Airflow warns, however busy the machine is.
+
+        Where only the processor was wanting, the looks were wanting, too: they come from another thread of
+        the same process. Unless the step kept Python's lock, and then it was at work.
+        """
+        at_work = self.ours >= _WARNED_OF and self.cpu - self.gc >= _WARNED_OF
+        return self.looks_at_ours * _LOOK >= _WARNED_OF or at_work
 
     @property
     def mostly(self) -> str:

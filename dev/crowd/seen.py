@@ -57,7 +57,12 @@ class Shift:
 
     def checks(self, vendor: str) -> list[Visit]:
         """Return the requests about jobs at a vendor."""
-        return [visit for visit in self.visits if (visit.vendor, visit.method) == (vendor, "GET")]
+        return checks(self.visits, vendor)
+
+
+def checks(visits: Iterable[Visit], vendor: str) -> list[Visit]:
+    """Return the requests about jobs at a vendor."""
+    return [visit for visit in visits if (visit.vendor, visit.method) == (vendor, "GET")]
 
 
 def times(visits: Iterable[Visit]) -> list[float]:

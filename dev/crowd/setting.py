@@ -18,6 +18,7 @@ from typing import Any
 
 from airflow_provider_vidgen.models import VideoJob, VideoRequest
 from airflow_provider_vidgen.simulator import SimulatorClient
+from airflow_provider_vidgen.simulator.journal import Visit
 from airflow_provider_vidgen.transport.client import WorkerClient
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
@@ -108,9 +109,13 @@ class Crowd:
         shift.memory, shift.cpu = watch.memory, watch.cpu
         shift.log = log.read_bytes()[before:].decode(errors="replace")
         shift.trigger_logs = self._trigger_logs() - begun
-        shift.visits = [visit for visit in self.simulator.requests() if visit.seq > self._visits_seen]
+        shift.visits = self.visits()
         self._visits_seen = max((visit.seq for visit in shift.visits), default=self._visits_seen)
         shift.holds = [hold for hold in read_holds(self._holds) if hold.at >= shift.started]
+
+    def visits(self) -> list[Visit]:
+        """Return what came to the vendors since the triggerer of now was started."""
+        return [visit for visit in self.simulator.requests() if visit.seq > self._visits_seen]
 
     def progress(self, vendor: str, index: int) -> Any:
         """Return the XCom that a trigger has written at its first check."""

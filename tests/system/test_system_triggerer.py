@@ -1,0 +1,53 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""Many triggers in one real triggerer that is killed and started again: a small ``make bench-triggerer``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from dev.crowd.seen import Shift, busiest, checks, first_checks, times
+from dev.crowd.setting import Crowd, stage
+
+EACH = 60
+LIMIT = 60
+#: Of Apixo's requests, so that its limit would be passed if a new triggerer began without regard to the last.
+PACED = 18
+#: Only against waiting for ever.
+PATIENCE = 90.0
+
+
+def watch(crowd: Crowd) -> Shift:
+    """Let a triggerer work until it has asked about all that has no limit, and then kill it."""
+    with crowd.triggerer() as shift:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            visits = crowd.visits()
+            everywhere = len(first_checks(checks(visits, "apimodels"))) == EACH
+            if everywhere and len(checks(visits, "apixo")) >= PACED:
+                break
+            time.sleep(0.5)
+    return shift
+
+
+def test_a_crowd_neither_blocks_the_triggerer_nor_bursts_when_it_is_killed(
+    tmp_path: Path, database_templates: Path
+) -> None:
+    counts = {"apimodels": EACH, "apixo": EACH}
+    with stage(tmp_path, counts, template_dir=database_templates) as crowd:
+        crowd.gather()
+        shifts = [watch(crowd), watch(crowd)]
+        shown = [crowd.progress("apimodels", index) for index in (0, EACH - 1)]
+
+    paced = [visit for shift in shifts for visit in shift.checks("apixo")]
+    assert busiest(times(paced), 60) <= LIMIT
+    for shift in shifts:
+        assert shift.trigger_logs == 2 * EACH, shift.log
+        assert len(first_checks(shift.checks("apimodels"))) == EACH, shift.log
+        assert len(shift.checks("apixo")) >= PACED, shift.log
+        assert {visit.status for visit in shift.visits} == {200}
+        # Airflow also warns when its own log stops the loop, or the garbage collection, or a busy machine.
+        assert not [hold for hold in shift.holds if hold.is_surely_ours]
+    assert {told["state"] for told in shown} == {"queued"}
