@@ -45,7 +45,9 @@ _ROUTE = "/api/v1/video/generations"
 _NAMES = ("floor", "ours", "peer", "idle")
 _LOADED = ("airflow_provider_vidgen.triggers.video_task", "airflow.providers.http.triggers.http")
 _LAG_STEP = 0.01
-#: What goes on before the steady state, after all jobs have arrived.
+#: The steady state begins when every job has been asked about once: after so many intervals, as ours are
+#: spread by a tenth, and some seconds for what is late.
+_FIRST_CHECKS = 2.2
 _SETTLE = 2.0
 
 Watch = Callable[[str, float], Coroutine[Any, Any, bool]]
@@ -183,7 +185,7 @@ async def contend(name: str, url: str, jobs: int, interval: float, seconds: floa
         gc.collect()
         memory = resident()
         tasks = [asyncio.create_task(arrive(number)) for number in range(jobs)]
-        await asyncio.sleep(interval + _SETTLE)
+        await asyncio.sleep(_FIRST_CHECKS * interval + _SETTLE)
         since, cpu = time.monotonic(), time.process_time()
         late = sorted(await lateness(seconds))
         until, cpu = time.monotonic(), time.process_time() - cpu
