@@ -125,11 +125,11 @@ class Account:
         try:
             async with asyncio.timeout(patience):
                 await room
+                # Before any check: the room is there now.
+                await self.turn(-math.inf, patience=math.inf)
         finally:
             self._admission.leave(who)
             self._rooms.pop(who, None)
-        # Before any check: the room is there now.
-        await self.turn(-math.inf, patience=patience)
 
     def _count_worker_request(self) -> None:
         """Count a request that cannot wait for a turn, as a worker sends it."""

@@ -63,20 +63,18 @@ class Pacer:
         :return: 0, or the seconds until one may.
         """
         self._refill(now)
-        wait = self._wait(now)
-        if not wait:
-            self._count(now)
-        return wait
+        missing = 1 - self._tokens
+        wait = max(missing / self._pace if missing > 0 else 0.0, self._closed_until - now)
+        # What is left over by rounding would wake the caller again and again at the same moment.
+        if wait > _MOMENT:
+            return wait
+        self._count(now)
+        return 0.0
 
     def take(self, now: float) -> None:
         """Count a request that somebody else sends on this key and that cannot wait here."""
         self._refill(now)
         self._count(now)
-
-    def delay(self, now: float) -> float:
-        """Return the seconds until the next request may go out."""
-        self._refill(now)
-        return self._wait(now)
 
     def refused(self, now: float, *, sent_at: float, retry_after: float | None) -> None:
         """
@@ -97,13 +95,6 @@ class Pacer:
             self._tokens = min(self._tokens, 0.0) + 1
         asked = self._pause if retry_after is None else retry_after
         self._closed_until = max(self._closed_until, now + asked)
-
-    def _wait(self, now: float) -> float:
-        missing = 1 - self._tokens
-        wait = missing / self._pace if missing > 0 else 0.0
-        wait = max(wait, self._closed_until - now)
-        # What is left over by rounding would wake the caller again and again at the same moment.
-        return wait if wait > _MOMENT else 0.0
 
     def _count(self, now: float) -> None:
         self._tokens -= 1

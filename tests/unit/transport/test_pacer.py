@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from itertools import pairwise
 
 import pytest
@@ -14,10 +15,15 @@ from hypothesis import strategies as st
 from airflow_provider_vidgen.transport.pacer import Pacer
 
 
+def _delay(pacer: Pacer, now: float) -> float:
+    """Look without taking."""
+    return copy(pacer).try_take(now)
+
+
 def _send_for(pacer: Pacer, seconds: float, *, since: float = 0.0) -> list[float]:
     """Send whenever it is allowed; the times of it."""
     now, sent = since, []
-    while (now := now + max(0.0, pacer.delay(now))) < since + seconds:
+    while (now := now + max(0.0, _delay(pacer, now))) < since + seconds:
         pacer.take(now)
         sent.append(now)
     return sent
@@ -47,7 +53,7 @@ def test_no_minute_has_more_however_unevenly_it_is_asked(
     for number in range(per_minute * 3):
         # With pauses the bucket fills up, and a burst follows.
         now += pauses[number % len(pauses)] if counted[number % len(counted)] else 0.0
-        now += max(0.0, pacer.delay(now))
+        now += max(0.0, _delay(pacer, now))
         pacer.take(now)
         sent.append(now)
     assert _most_within_a_minute(sent) <= per_minute
@@ -56,7 +62,7 @@ def test_no_minute_has_more_however_unevenly_it_is_asked(
 def test_without_a_limit_nobody_waits() -> None:
     pacer = Pacer(None, 0.0)
     for _ in range(1000):
-        assert pacer.delay(0.0) <= 0
+        assert _delay(pacer, 0.0) <= 0
         pacer.take(0.0)
 
 
@@ -68,7 +74,7 @@ def test_what_a_worker_sends_is_waited_for_by_the_checks() -> None:
     pacer = Pacer(60, 0.0)
     for _ in range(10):
         pacer.take(60.0)
-    assert pacer.delay(60.0) == pytest.approx(6 * 60 / 55)
+    assert _delay(pacer, 60.0) == pytest.approx(6 * 60 / 55)
 
 
 def test_a_changed_limit_holds_from_now_on() -> None:
@@ -84,10 +90,10 @@ def test_a_refusal_closes_the_key_for_as_long_as_the_vendor_asks(per_minute: int
     pacer = Pacer(per_minute, 0.0)
     pacer.take(10.0)
     pacer.refused(10.0, sent_at=10.0, retry_after=17.0)
-    assert pacer.delay(10.0) >= 17
-    assert pacer.delay(27.5) == 0
+    assert _delay(pacer, 10.0) >= 17
+    assert _delay(pacer, 27.5) == 0
     pacer.take(27.5)
-    assert pacer.delay(27.5) > 0
+    assert _delay(pacer, 27.5) > 0
 
 
 @pytest.mark.parametrize("per_minute", [None, 600])
@@ -110,9 +116,9 @@ def test_without_a_limit_the_pace_is_free_again_after_some_minutes() -> None:
     pacer.take(0.0)
     pacer.refused(0.0, sent_at=0.0, retry_after=1.0)
     pacer.take(2.0)
-    assert pacer.delay(2.0) > 0
+    assert _delay(pacer, 2.0) > 0
     pacer.take(600.0)
-    assert pacer.delay(600.0) <= 0
+    assert _delay(pacer, 600.0) <= 0
 
 
 def test_requests_that_were_on_their_way_do_not_slow_down_again() -> None:
@@ -123,7 +129,7 @@ def test_requests_that_were_on_their_way_do_not_slow_down_again() -> None:
         for number in range(refusals):
             pacer.refused(10.0 + number / 100, sent_at=9.9, retry_after=0.0)
         pacer.take(11.0)
-        return pacer.delay(11.0)
+        return _delay(pacer, 11.0)
 
     assert pace(8) == pytest.approx(pace(1), rel=0.2)
 
@@ -133,7 +139,7 @@ def test_refusals_that_follow_each_other_close_the_key_ever_longer() -> None:
     for _ in range(8):
         pacer.take(now)
         pacer.refused(now, sent_at=now, retry_after=None)
-        now += pacer.delay(now) + 1e-3
+        now += _delay(pacer, now) + 1e-3
         waits.append(round(now - before))
         before = now
     assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
@@ -152,8 +158,8 @@ def test_whatever_happens_the_wait_has_an_end(
     pacer, now = Pacer(per_minute, 0.0), 0.0
     for seconds, event, retry_after in events:
         now += seconds
-        now += max(0.0, pacer.delay(now))
+        now += max(0.0, _delay(pacer, now))
         pacer.take(now)
         if event == "refuse":
             pacer.refused(now, sent_at=now, retry_after=retry_after)
-        assert pacer.delay(now) < 3600
+        assert _delay(pacer, now) < 3600

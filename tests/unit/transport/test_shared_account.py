@@ -186,6 +186,17 @@ def test_a_job_that_was_refused_waits_as_long_as_the_vendor_asks() -> None:
     assert 33 <= _run(main()) < 60
 
 
+def test_no_room_in_time_is_no_room_also_where_only_the_pace_is_wanting() -> None:
+    async def main() -> float:
+        account = _account()
+        account.refused(sent_at=_now(), retry_after=500)
+        with pytest.raises(TimeoutError):
+            await account.room("a", since=0, patience=60, refused=False, retry_after=None)
+        return _now()
+
+    assert _run(main()) == pytest.approx(60)
+
+
 def test_what_the_workers_send_counts_for_the_pace() -> None:
     async def main() -> float:
         account = _account()
