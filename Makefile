@@ -35,7 +35,7 @@ types: $(READY)
 unit integration system: $(READY)
 	$(BIN)/python -m pytest tests/$@
 
-# All benchmarks, one after the other; two hours on two cores. What they found stands in docs/benchmarks.md.
+# All benchmarks, one after the other; more than an hour. What they found stands in docs/benchmarks.md.
 bench: bench-import bench-polling bench-end-to-end bench-triggerer bench-landing
 	$(BIN)/python -m benchmarks.end_to_end --growth
 	$(BIN)/python -m benchmarks.end_to_end --apixo
