@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow_provider_vidgen.operators.deferring import earliest_and_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,9 +19,6 @@ if TYPE_CHECKING:
     from airflow_provider_vidgen.errors import SubmitError
     from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
     from airflow_provider_vidgen.submission import Attached
-
-#: Airflow's own timeout of a deferral comes later than ours.
-_MARGIN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,21 +81,20 @@ class WaitsForRoom:
 
     def _line_up(self, place: Place, refused: SubmitError | None) -> NoReturn:
         """Leave the worker; the task goes on once it is called."""
-        from airflow_provider_vidgen.airflow_internals import seconds_before_waking
         from airflow_provider_vidgen.clock import utcnow
         from airflow_provider_vidgen.triggers.vendor_room import VendorRoomTrigger
 
-        now, shortest = utcnow(), seconds_before_waking()
+        not_before, timeout = earliest_and_timeout(place.until)
         waiting = {"since": place.since.isoformat(), "until": place.until.isoformat()}
         self.defer(
             trigger=VendorRoomTrigger(
                 vidgen_conn_id=self.vidgen_conn_id,
-                not_before=(now + timedelta(seconds=shortest)).isoformat(),
-                refused_at=now.isoformat() if refused else "",
+                not_before=not_before,
+                refused_at=utcnow().isoformat() if refused else "",
                 retry_after=refused.retry_after if refused else None,
                 **waiting,
             ),
             method_name="resume_in_line",
             kwargs=waiting,
-            timeout=timedelta(seconds=max((place.until - now).total_seconds(), shortest)) + _MARGIN,
+            timeout=timeout,
         )

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from airflow_provider_vidgen.operators.deferring import earliest_and_timeout
 from airflow_provider_vidgen.operators.failing import airflow_errors
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
     from airflow_provider_vidgen.models import JobStatus, VideoJob
     from airflow_provider_vidgen.triggers.events import Reason
-
-#: Airflow's own timeout of a deferral comes later than ours, so that our path, which keeps the job, wins.
-_MARGIN = timedelta(minutes=10)
 
 
 class WaitsForJob:
@@ -90,11 +88,9 @@ class WaitsForJob:
 
     def wait_deferred(self, job: VideoJob, *, submitted_at: datetime, deadline: datetime) -> None:
         """Leave the worker; :meth:`resume` goes on."""
-        from airflow_provider_vidgen.airflow_internals import seconds_before_waking
-        from airflow_provider_vidgen.clock import utcnow
         from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 
-        now, shortest = utcnow(), seconds_before_waking()
+        not_before, timeout = earliest_and_timeout(deadline)
         watched: dict[str, Any] = {
             "job": job.to_dict(),
             "submitted_at": submitted_at.isoformat(),
@@ -103,15 +99,14 @@ class WaitsForJob:
         self.defer(
             trigger=VideoTaskTrigger(
                 vidgen_conn_id=self.vidgen_conn_id,
-                not_before=(now + timedelta(seconds=shortest)).isoformat(),
+                not_before=not_before,
                 poll_interval=self.poll_interval,
                 cancel_on_kill=self.cancel_on_kill,
                 **watched,
             ),
             method_name="resume",
             kwargs=watched,
-            # A plain timedelta: pendulum's differences cannot be sent to the supervisor.
-            timeout=timedelta(seconds=max((deadline - now).total_seconds(), shortest)) + _MARGIN,
+            timeout=timeout,
         )
 
     def wait_blocking(
