@@ -27,10 +27,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
-from dev.airflow_settings import free_port
 from dev.film_server import FilmServer, make_film
+from dev.local_s3 import LocalS3, local_s3
 
 _MIB = 1024**2
 _ROOT = Path(__file__).parents[1]
@@ -94,8 +93,7 @@ def compare(mib: int, s3_mib: int, rounds: int) -> None:
                 "local disk", ("curl", "landing"), f"{url}/{mib}.mp4", f"file://{folder}/landed", mib, rounds
             )
         if s3_mib:
-            os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = s3_connection(stack)
-            s3_client().create_bucket(Bucket="videos")
+            os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = stack.enter_context(local_s3()).connection
             table(
                 "S3", ("boto3", "landing"), f"{url}/{s3_mib}.mp4", "s3://aws_default@videos", s3_mib, rounds
             )
@@ -147,34 +145,9 @@ def clear(folder: str) -> None:
         client.delete_object(Bucket="videos", Key=found["Key"])
 
 
-def s3_connection(stack: ExitStack) -> str:
-    """Start an S3 with a bucket, and return Airflow's connection to it."""
-    port = free_port()
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    stack.callback(server.terminate)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(100):
-        try:
-            urlopen(f"{url}/moto-api/").close()
-            break
-        except OSError:
-            time.sleep(0.1)
-    extra = {"endpoint_url": url, "region_name": "us-east-1"}
-    return json.dumps({"conn_type": "aws", "login": "testing", "password": "testing", "extra": extra})
-
-
 def s3_client() -> Any:
     """Return a client of that S3."""
-    import boto3  # type: ignore[import-untyped]
-
-    told = json.loads(os.environ["AIRFLOW_CONN_AWS_DEFAULT"])
-    return boto3.client(
-        "s3", aws_access_key_id=told["login"], aws_secret_access_key=told["password"], **told["extra"]
-    )
+    return LocalS3.of_connection(os.environ["AIRFLOW_CONN_AWS_DEFAULT"]).client()
 
 
 def contend(name: str, link: str, target: str, mib: int) -> dict[str, float]:

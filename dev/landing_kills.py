@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from dev.local_s3 import LocalS3
+
 
 @dataclass
 class Outcome:
@@ -162,16 +164,7 @@ def _names(output: str) -> Iterator[str]:
 
 
 def _s3() -> Any:
-    import boto3  # type: ignore[import-untyped]
-
-    conn = json.loads(os.environ["AIRFLOW_CONN_AWS_DEFAULT"])
-    return boto3.client(
-        "s3",
-        endpoint_url=conn["extra"]["endpoint_url"],
-        region_name="us-east-1",
-        aws_access_key_id=conn["login"],
-        aws_secret_access_key=conn["password"],
-    )
+    return LocalS3.of_connection(os.environ["AIRFLOW_CONN_AWS_DEFAULT"]).client()
 
 
 if __name__ == "__main__":

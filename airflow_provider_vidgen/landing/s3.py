@@ -76,10 +76,7 @@ class S3Upload:
         else:
             if self._part.tell():
                 self._send_part()
-            parts = [
-                {"PartNumber": number, "ETag": sent.result()["ETag"]}
-                for number, sent in enumerate(self._sent, start=1)
-            ]
+            parts = [_taken(number, sent.result()) for number, sent in enumerate(self._sent, start=1)]
             self._call("complete_multipart_upload", **self._upload, MultipartUpload={"Parts": parts})
             self._upload = None
         self._storage.invalidate_cache(self._path)
@@ -102,7 +99,7 @@ class S3Upload:
 
     def _send_part(self) -> None:
         if self._upload is None:
-            begun = self._call("create_multipart_upload", **self._object)
+            begun = self._call("create_multipart_upload", **self._object, **self._checksum())
             self._upload = {**self._object, "UploadId": begun["UploadId"]}
         if len(self._sent) >= _AT_ONCE:
             self._sent[-_AT_ONCE].result()
@@ -128,5 +125,21 @@ class S3Upload:
         payer = {"RequestPayer": "requester"} if self._storage.requester_pays else {}
         return self._storage.s3_additional_kwargs, payer
 
+    def _checksum(self) -> dict[str, str]:
+        """
+        Return the kind of checksum that botocore sends with each part, for S3 to keep it with the object.
+
+        Unsaid, S3 works out another one of the whole. boto3's own uploads say it, too.
+        """
+        if self._storage.s3.meta.config.request_checksum_calculation != "when_supported":
+            return {}
+        return {"ChecksumAlgorithm": self._storage.s3_additional_kwargs.get("ChecksumAlgorithm", "CRC32")}
+
     def _begin(self, call: Coroutine[Any, Any, Any]) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(call, self._storage.loop)
+
+
+def _taken(number: int, answer: dict[str, Any]) -> dict[str, Any]:
+    """Return what S3 wants to hear of a part that it took, when they are put together."""
+    known = {name: value for name, value in answer.items() if name == "ETag" or name.startswith("Checksum")}
+    return {"PartNumber": number, **known}

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_vidgen.simulator import SimulatorClient
     from dev.local_airflow import LocalAirflow
+    from dev.local_s3 import LocalS3
     from dev.local_simulator import LocalSimulator
 
 
@@ -100,28 +101,21 @@ STARTED = (
 
 
 @pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """An S3 of our own with a bucket ``videos``; its URL."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-    from system_accounts import s3_account
+def s3() -> Iterator[LocalS3]:
+    """An S3 of our own with a bucket ``videos``."""
+    from system_accounts import S3_SECRET
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        url = f"http://{host}:{port}"
-        boto3.client("s3", endpoint_url=url, **s3_account()).create_bucket(Bucket="videos")
-        yield url
-    finally:
-        server.stop()
+    from dev.local_s3 import local_s3
+
+    with local_s3(S3_SECRET) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
 def airflow(
     dags_folder: Path,
     simulator_process: LocalSimulator,
-    s3: str,
+    s3: LocalS3,
     database_templates: Path,
     checkout_path: str,
     tmp_path_factory: pytest.TempPathFactory,

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from dev.airflow_settings import free_port
+from dev.local_s3 import LocalS3
 from dev.local_simulator import LocalSimulator
 
 #: Found nowhere but in the connections, so that a key that leaks is found.
@@ -19,25 +20,13 @@ SMALL_KEYS = ("sim-marmalade-crowded", "sim-marmalade-orderly")
 S3_SECRET = "s3-marmalade-7Qx2"
 
 
-def s3_account() -> dict[str, Any]:
-    """The arguments of a client for our S3, but for its URL."""
-    return {"aws_access_key_id": "system", "aws_secret_access_key": S3_SECRET, "region_name": "us-east-1"}
-
-
-def connections(simulator: LocalSimulator, s3: str) -> dict[str, str]:
+def connections(simulator: LocalSimulator, s3: LocalS3) -> dict[str, str]:
     """Return all connections of the system tests as environment variables."""
 
     def apixo(key: str, host: str = f"{simulator.url}/apixo", **more: Any) -> str:
         extra = {"vendor": "apixo", "allow_private_urls": True, **more}
         return json.dumps({"conn_type": "vidgen", "host": host, "password": key, "extra": extra})
 
-    account = s3_account()
-    storage = {
-        "conn_type": "aws",
-        "login": account["aws_access_key_id"],
-        "password": account["aws_secret_access_key"],
-        "extra": {"endpoint_url": s3, "region_name": account["region_name"]},
-    }
     return {
         **simulator.connections(GOOD_KEY),
         "AIRFLOW_CONN_VIDGEN_NO_FUNDS": apixo("sim-nofunds"),
@@ -45,5 +34,5 @@ def connections(simulator: LocalSimulator, s3: str) -> dict[str, str]:
         "AIRFLOW_CONN_VIDGEN_UNREACHABLE": apixo(GOOD_KEY, f"http://127.0.0.1:{free_port()}"),
         "AIRFLOW_CONN_VIDGEN_ROOM_UNKNOWN": apixo(SMALL_KEYS[0]),
         "AIRFLOW_CONN_VIDGEN_ROOM_KNOWN": apixo(SMALL_KEYS[1], max_concurrent=3),
-        "AIRFLOW_CONN_SYSTEM_S3": json.dumps(storage),
+        "AIRFLOW_CONN_SYSTEM_S3": s3.connection,
     }

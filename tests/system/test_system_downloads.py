@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from airflow_runs import Runs
-from system_accounts import s3_account
 
+from dev.local_s3 import LocalS3
 from dev.probing import probe
 
 DAG = "system_downloads"
@@ -85,15 +85,12 @@ def test_no_partial_file_is_left(runs: Runs, videos_folder: Path) -> None:
     assert {path.suffix for path in files} == {".mp4", ".json"}
 
 
-def test_a_download_lands_in_s3(runs: Runs, s3: str, tmp_path: Path) -> None:
-    import boto3
-
+def test_a_download_lands_in_s3(runs: Runs, s3: LocalS3, tmp_path: Path) -> None:
     task = runs.task(DAG, "to_s3")
     task.ends("success")
     [file] = task.xcom()
     assert file["path"] == f"s3://system_s3@videos/pangolins/{file['task_id']}-0.mp4"
-    store = boto3.client("s3", endpoint_url=s3, **s3_account())
-    # moto keeps one store in a process, so other tests' buckets of that name are the same one.
+    store = s3.client()
     [entry, beside] = store.list_objects_v2(Bucket="videos", Prefix="pangolins/")["Contents"]
     assert beside["Key"] == f"{entry['Key']}.json"
     assert (entry["Key"], entry["Size"]) == (f"pangolins/{file['task_id']}-0.mp4", file["bytes"])

@@ -8,19 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from landing_s3 import client
+
+from dev.local_s3 import LocalS3, local_s3
 
 
 @pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """The URL of an S3 of our own with a bucket ``videos``."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        client(f"http://{host}:{port}").create_bucket(Bucket="videos")
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
+def s3() -> Iterator[LocalS3]:
+    """An S3 of our own with a bucket ``videos``."""
+    with local_s3() as found:
+        yield found

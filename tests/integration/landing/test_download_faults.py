@@ -23,13 +23,13 @@ import pytest
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from fsspec.spec import AbstractBufferedFile
-from landing_s3 import client, connection
 
 from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo, ResultExpired, UnsafeLink
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from dev.film_server import FilmServer, make_film
+from dev.local_s3 import LocalS3
 
 KEY = "sim-0123456789abcdef"
 #: Two parts on S3, and some batches beside the download.
@@ -279,7 +279,7 @@ class Place:
 
 
 @pytest.fixture(params=["local", "s3", "any other"])
-def place(request: Any, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(request: Any, tmp_path: Path, s3: LocalS3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """A local disk, S3, and what stands for every other store."""
     folder = hashlib.sha256(request.node.name.encode()).hexdigest()[:16]
     if request.param == "local":
@@ -287,8 +287,8 @@ def place(request: Any, tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch
         output = f"file://{tmp_path}/landed/"
         yield Place(output, lambda: {p.name: p.read_bytes() for p in (tmp_path / "landed").iterdir()})
     elif request.param == "s3":
-        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", connection(s3))
-        seen = client(s3)
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", s3.connection)
+        seen = s3.client()
 
         def names() -> dict[str, bytes]:
             found = seen.list_objects_v2(Bucket="videos", Prefix=f"{folder}/").get("Contents", ())

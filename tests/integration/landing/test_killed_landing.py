@@ -16,16 +16,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from landing_s3 import client, connection
 
 from dev.film_server import FilmServer, make_film
+from dev.local_s3 import LocalS3
 
 KILLS = int(os.environ.get("VIDGEN_LANDING_KILLS", "12"))
 MIB = 1024**2
 
 
 @pytest.mark.parametrize("store", ["local", "s3"])
-def test_a_killed_worker_leaves_nothing_half_written(store: str, s3: str, tmp_path: Path) -> None:
+def test_a_killed_worker_leaves_nothing_half_written(store: str, s3: LocalS3, tmp_path: Path) -> None:
     films, landed = tmp_path / "films", tmp_path / "landed"
     films.mkdir()
     landed.mkdir()
@@ -40,7 +40,7 @@ def test_a_killed_worker_leaves_nothing_half_written(store: str, s3: str, tmp_pa
                 *(sys.executable, "-m", "dev.landing_kills", "--store", server.url, "--output", output),
                 *("--films", json.dumps(made), "--kills", str(KILLS)),
             ],
-            env={**os.environ, "AIRFLOW_CONN_AWS_DEFAULT": connection(s3)},
+            env={**os.environ, "AIRFLOW_CONN_AWS_DEFAULT": s3.connection},
             cwd=Path(__file__).parents[3],
             capture_output=True,
             text=True,
@@ -56,5 +56,5 @@ def test_a_killed_worker_leaves_nothing_half_written(store: str, s3: str, tmp_pa
     assert outcome["landed"]
     if store == "s3":
         # What is left of killed uploads is seen by nobody, but it is stored: a bucket wants a rule for it.
-        keys = client(s3).list_objects_v2(Bucket="videos", Prefix="killed/")["Contents"]
+        keys = s3.client().list_objects_v2(Bucket="videos", Prefix="killed/")["Contents"]
         assert {key["Key"].rpartition(".")[2] for key in keys} == {"mp4", "json"}

@@ -5,47 +5,51 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
-from landing_s3 import client, connection
 
 from airflow_provider_vidgen.errors import TargetExists
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from dev.film_server import FilmServer, make_film
+from dev.local_s3 import LocalS3
 
 MIB = 1024**2
 SIZE = 12 * MIB + 5
 
 
-def land(server: FilmServer, name: str, *, task_id: str = "task_1", **how: Any) -> dict[str, Any]:
+def land(
+    server: FilmServer, name: str, *, task_id: str = "task_1", account: str = "aws_default", **how: Any
+) -> dict[str, Any]:
     extra = {"vendor": "apixo", "allow_private_urls": True}
     settings = ConnectionSettings.read(
         "s3", host="http://127.0.0.1:9", password="sim-0123456789abcdef", extra=extra
     )
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id=task_id)
     landing = Landing(settings, verify=False, sleep=lambda _: None, **how)
-    return landing.land([f"{server.url}/film.mp4"], f"s3://aws_default@videos/{name}/v.mp4", job=job)[0]
+    return landing.land([f"{server.url}/film.mp4"], f"s3://{account}@videos/{name}/v.mp4", job=job)[0]
 
 
 @pytest.fixture
-def store(tmp_path: Path, s3: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", connection(s3))
+def store(tmp_path: Path, s3: LocalS3, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", s3.connection)
     make_film(tmp_path / "film.mp4", SIZE, 7)
     with FilmServer(tmp_path).running() as server:
         yield server
 
 
-def test_a_file_lands_in_parts_with_its_sidecar_and_is_known_again(store: Any, s3: str) -> None:
+def test_a_file_lands_in_parts_with_its_sidecar_and_is_known_again(store: Any, s3: LocalS3) -> None:
     file = land(store, "whole")
-    body = client(s3).get_object(Bucket="videos", Key="whole/v.mp4")["Body"].read()
+    body = s3.client().get_object(Bucket="videos", Key="whole/v.mp4")["Body"].read()
     assert hashlib.sha256(body).hexdigest() == file["sha256"]
-    beside = client(s3).get_object(Bucket="videos", Key="whole/v.mp4.json")["Body"].read()
+    beside = s3.client().get_object(Bucket="videos", Key="whole/v.mp4.json")["Body"].read()
     assert json.loads(beside)["file"]["sha256"] == file["sha256"]
     assert land(store, "whole") == {**file, "already_there": True}
     with pytest.raises(TargetExists):
@@ -54,7 +58,7 @@ def test_a_file_lands_in_parts_with_its_sidecar_and_is_known_again(store: Any, s
 
 
 def test_what_s3_does_not_take_fails_and_leaves_nothing(
-    store: FilmServer, s3: str, monkeypatch: pytest.MonkeyPatch
+    store: FilmServer, s3: LocalS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from s3fs import S3FileSystem
 
@@ -70,8 +74,8 @@ def test_what_s3_does_not_take_fails_and_leaves_nothing(
     with pytest.raises(PermissionError):
         land(store, "refused")
     assert asked[-1] == "abort_multipart_upload"
-    assert "Contents" not in client(s3).list_objects_v2(Bucket="videos", Prefix="refused/")
-    assert "Uploads" not in client(s3).list_multipart_uploads(Bucket="videos", Prefix="refused/")
+    assert "Contents" not in s3.client().list_objects_v2(Bucket="videos", Prefix="refused/")
+    assert "Uploads" not in s3.client().list_multipart_uploads(Bucket="videos", Prefix="refused/")
 
 
 def test_an_upload_that_cannot_be_taken_back_is_said_and_hides_no_error(
@@ -104,7 +108,7 @@ def test_a_part_that_s3_refuses_fails_the_landing(store: FilmServer, monkeypatch
 
 
 def test_what_the_bucket_wants_of_every_call_is_sent(
-    store: FilmServer, s3: str, monkeypatch: pytest.MonkeyPatch
+    store: FilmServer, s3: LocalS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.sdk import ObjectStoragePath
 
@@ -112,6 +116,35 @@ def test_what_the_bucket_wants_of_every_call_is_sent(
     monkeypatch.setattr(storage, "s3_additional_kwargs", {"ServerSideEncryption": "AES256", "ACL": "private"})
     monkeypatch.setattr(storage, "requester_pays", True)
     land(store, "encrypted", sidecar=False)
-    told = client(s3).head_object(Bucket="videos", Key="encrypted/v.mp4")
+    told = s3.client().head_object(Bucket="videos", Key="encrypted/v.mp4")
     assert told["ServerSideEncryption"] == "AES256"
     assert told["ContentLength"] == SIZE
+
+
+def test_s3_checks_each_part_and_keeps_the_checksum_with_the_object(store: FilmServer, s3: LocalS3) -> None:
+    land(store, "checked", sidecar=False)
+    told = s3.client().head_object(Bucket="videos", Key="checked/v.mp4", ChecksumMode="ENABLED")
+    part, whole = 5 * MIB, (store.folder / "film.mp4").read_bytes()
+    each = b"".join(zlib.crc32(whole[at : at + part]).to_bytes(4) for at in range(0, SIZE, part))
+    # S3 puts the number of parts behind it, moto does not.
+    assert told["ChecksumCRC32"].removesuffix("-3") == base64.b64encode(zlib.crc32(each).to_bytes(4)).decode()
+
+
+def test_a_store_that_is_to_get_no_checksums_is_asked_for_none(
+    store: FilmServer, s3: LocalS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = json.loads(s3.connection)
+    connection["extra"]["config_kwargs"] = {"request_checksum_calculation": "when_required"}
+    monkeypatch.setenv("AIRFLOW_CONN_PLAIN", json.dumps(connection))
+    from s3fs import S3FileSystem
+
+    take, begun = S3FileSystem._call_s3, []
+
+    async def note(storage: Any, method: str, *how: Any, **more: Any) -> Any:
+        if method == "create_multipart_upload":
+            begun.append(more)
+        return await take(storage, method, *how, **more)
+
+    monkeypatch.setattr(S3FileSystem, "_call_s3", note)
+    land(store, "plain", account="plain", sidecar=False)
+    assert begun == [{"Bucket": "videos", "Key": "plain/v.mp4"}]
