@@ -7,8 +7,9 @@ How fast a large file lands, and in how much memory.
 Local disk against curl, and S3 (moto's server) against boto3's ``upload_fileobj`` of the same stream; each
 contender in a process of its own, in turn, the one that begins changing each round.
 
-Before a contender begins, as much is written to the disk and removed as it will write. On a virtual machine
-memory that nobody has used for some seconds is slow to get, and who had imported for longer would pay for it.
+Before a contender begins, as much is written to the disk and removed as it, or moto, will write. On a virtual
+machine memory that nobody has used for some seconds is slow to get, and who had imported for longer would pay
+for it. So would who finds a moto that has got its memory already: each contender has one of its own.
 """
 
 from __future__ import annotations
@@ -17,27 +18,31 @@ import argparse
 import json
 import os
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from dev.film_server import FilmServer, make_film
-from dev.local_s3 import LocalS3, local_s3
+from dev.local_s3 import BUCKET, LocalS3, local_s3
 
 _MIB = 1024**2
 _ROOT = Path(__file__).parents[1]
 #: A small film that everybody fetches beforehand, to have all imported and connected.
 _FIRST = "first.mp4"
 
+#: Moto's server keeps a large object so many times while its parts are put together.
+_COPIES = 4
+
 #: Brings a link to a target.
 Run = Callable[[str, str], Any]
+#: Gives somewhere to land.
+Place = Callable[[], AbstractContextManager[str]]
 
 
 def main() -> None:
@@ -89,37 +94,39 @@ def compare(mib: int, s3_mib: int, rounds: int) -> None:
         assert store.stdout is not None
         url = store.stdout.readline().strip()
         if mib:
-            table(
-                "local disk", ("curl", "landing"), f"{url}/{mib}.mp4", f"file://{folder}/landed", mib, rounds
-            )
+            table("local disk", ("curl", "landing"), f"{url}/{mib}.mp4", new_folder, mib, rounds)
         if s3_mib:
-            os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = stack.enter_context(local_s3()).connection
-            table(
-                "S3", ("boto3", "landing"), f"{url}/{s3_mib}.mp4", "s3://aws_default@videos", s3_mib, rounds
-            )
+            table("S3", ("boto3", "landing"), f"{url}/{s3_mib}.mp4", new_s3, s3_mib, rounds)
 
 
-def table(where: str, names: tuple[str, str], link: str, folder: str, mib: int, rounds: int) -> None:
+@contextmanager
+def new_folder() -> Iterator[str]:
+    """Give an empty place on the disk."""
+    with tempfile.TemporaryDirectory(prefix="vidgen-bench-") as folder:
+        yield f"file://{folder}"
+
+
+@contextmanager
+def new_s3() -> Iterator[str]:
+    """Give an empty place in an S3 that nobody has used."""
+    with local_s3() as store:
+        os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = store.connection
+        yield f"s3://aws_default@{BUCKET}"
+
+
+def table(where: str, names: tuple[str, str], link: str, place: Place, mib: int, rounds: int) -> None:
     """Run two contenders in turn, and print what they needed."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for number in range(rounds):
         for name in names[:: -1 if number % 2 else 1]:
-            told = subprocess.run(
-                [
-                    sys.executable,
-                    __file__,
-                    "--contender",
-                    name,
-                    link,
-                    f"{folder}/{name}-{number}.mp4",
-                    f"{mib}",
-                ],
-                check=True,
-                stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": str(_ROOT)},
-            )
+            with place() as folder:
+                told = subprocess.run(
+                    [sys.executable, __file__, "--contender", name, link, f"{folder}/landed.mp4", f"{mib}"],
+                    check=True,
+                    stdout=subprocess.PIPE,
+                    env={**os.environ, "PYTHONPATH": str(_ROOT)},
+                )
             found[name].append(json.loads(told.stdout.splitlines()[-1]))
-            clear(folder)
     print(f"\n{where}, {mib} MiB, {rounds} rounds")
     print("| | median | best | memory it grew by |\n|---|---|---|---|")
     medians = {}
@@ -135,26 +142,11 @@ def table(where: str, names: tuple[str, str], link: str, folder: str, mib: int, 
     )
 
 
-def clear(folder: str) -> None:
-    """Remove what was landed, for the next one to find the same empty place."""
-    if folder.startswith("file://"):
-        shutil.rmtree(folder.removeprefix("file://"), ignore_errors=True)
-        return
-    client = s3_client()
-    for found in client.list_objects_v2(Bucket="videos").get("Contents", ()):
-        client.delete_object(Bucket="videos", Key=found["Key"])
-
-
-def s3_client() -> Any:
-    """Return a client of that S3."""
-    return LocalS3.of_connection(os.environ["AIRFLOW_CONN_AWS_DEFAULT"]).client()
-
-
 def contend(name: str, link: str, target: str, mib: int) -> dict[str, float]:
     """Return the seconds a contender took, and by how many MiB the process has grown at its largest."""
     run = CONTENDERS[name]()
     run(f"{link.rpartition('/')[0]}/{_FIRST}", f"{target}-first")
-    use_memory(mib)
+    use_memory(mib * (_COPIES if target.startswith("s3:") else 1))
     before = resident()
     started = time.perf_counter()
     run(link, target)
@@ -193,11 +185,11 @@ def boto3() -> Run:
     """Upload the same stream with boto3."""
     import requests
 
-    client = s3_client()
+    client = LocalS3.of_connection(os.environ["AIRFLOW_CONN_AWS_DEFAULT"]).client()
 
     def run(link: str, target: str) -> None:
         with requests.get(link, stream=True, timeout=60) as reply:
-            client.upload_fileobj(reply.raw, "videos", target.partition("videos/")[2])
+            client.upload_fileobj(reply.raw, BUCKET, target.partition(f"{BUCKET}/")[2])
 
     return run
 

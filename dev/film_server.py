@@ -19,6 +19,8 @@ from pathlib import Path
 
 _FTYP = b"\0\0\0\x18ftypisom" + bytes(12)
 _PIECE = 1024 * 1024
+#: Seconds until it notices that it is to end.
+_LISTENS = 0.02
 
 
 def make_film(path: Path, size: int, seed: int = 0) -> str:
@@ -79,7 +81,7 @@ class FilmServer:
     @contextmanager
     def running(self) -> Iterator[FilmServer]:
         """Serve from a thread."""
-        thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        thread = threading.Thread(target=self._server.serve_forever, args=[_LISTENS], daemon=True)
         thread.start()
         try:
             yield self

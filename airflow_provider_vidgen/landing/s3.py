@@ -13,16 +13,17 @@ import asyncio
 import io
 import logging
 import sys
+from collections import deque
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any
 
 _log = logging.getLogger(__name__)
 
-#: S3 takes 10,000 of them, and none smaller but the last; some other stores want them all of one size.
-_PART = 5 * 1024**2
-#: Each costs the memory of a part.
-_AT_ONCE = 3
+#: S3 takes 10,000 of them and counts each as a request; some other stores want them all of one size.
+_PART = 8 * 1024**2
+#: Filled and sent in turn; this bounds the memory.
+_PARTS = 3
 
 
 def is_s3(storage: Any) -> bool:
@@ -45,6 +46,7 @@ class S3Upload:
         bucket, key, _ = storage.split_path(path)
         self._object = {"Bucket": bucket, "Key": key}
         self._upload: dict[str, str] | None = None
+        self._part: io.BytesIO
         self._forget()
 
     def write(self, data: bytes) -> None:
@@ -59,6 +61,7 @@ class S3Upload:
             rest = rest[taken:]
             if self._part.tell() == _PART:
                 self._send_part()
+                self._part = self._empty_part()
 
     def restart(self) -> None:
         """Forget all bytes so far."""
@@ -72,9 +75,11 @@ class S3Upload:
         :raises Exception: a part, or all of them, were not taken.
         """
         if self._upload is None:
+            self._part.truncate()
             self._call("put_object", **self._object, Body=self._part.getvalue())
         else:
             if self._part.tell():
+                self._part.truncate()
                 self._send_part()
             parts = [_taken(number, sent.result()) for number, sent in enumerate(self._sent, start=1)]
             self._call("complete_multipart_upload", **self._upload, MultipartUpload={"Parts": parts})
@@ -94,18 +99,25 @@ class S3Upload:
             _log.warning("An unfinished upload could not be taken back (%s)", type(error).__name__)
 
     def _forget(self) -> None:
-        self._part = io.BytesIO()
+        self._part = _new_part()
         self._sent: list[Future[Any]] = []
+        self._on_their_way: deque[io.BytesIO] = deque()
 
     def _send_part(self) -> None:
         if self._upload is None:
             begun = self._call("create_multipart_upload", **self._object, **self._checksum())
             self._upload = {**self._object, "UploadId": begun["UploadId"]}
-        if len(self._sent) >= _AT_ONCE:
-            self._sent[-_AT_ONCE].result()
-        part, self._part = self._part, io.BytesIO()
+        self._part.seek(0)
+        self._sent.append(self._begin(self._upload_part(self._upload, len(self._sent) + 1, self._part)))
+        self._on_their_way.append(self._part)
+
+    def _empty_part(self) -> io.BytesIO:
+        if len(self._on_their_way) < _PARTS:
+            return _new_part()
+        self._sent[-_PARTS].result()
+        part = self._on_their_way.popleft()
         part.seek(0)
-        self._sent.append(self._begin(self._upload_part(self._upload, len(self._sent) + 1, part)))
+        return part
 
     async def _upload_part(self, upload: dict[str, str], number: int, part: io.BytesIO) -> Any:
         # s3fs's own way of repeating a call would send a file from where the last try has left it; botocore
@@ -137,6 +149,11 @@ class S3Upload:
 
     def _begin(self, call: Coroutine[Any, Any, Any]) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(call, self._storage.loop)
+
+
+def _new_part() -> io.BytesIO:
+    """Return a part to be filled and used again, so that its memory is asked for once."""
+    return io.BytesIO(bytes(_PART))
 
 
 def _taken(number: int, answer: dict[str, Any]) -> dict[str, Any]:

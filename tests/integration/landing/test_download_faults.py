@@ -33,7 +33,7 @@ from dev.local_s3 import LocalS3
 
 KEY = "sim-0123456789abcdef"
 #: Two parts on S3, and some batches beside the download.
-SIZE = 6 * 1024**2 + 5
+SIZE = 9 * 1024**2 + 5
 
 
 class Store(FilmServer):

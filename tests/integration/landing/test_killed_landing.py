@@ -31,7 +31,7 @@ def test_a_killed_worker_leaves_nothing_half_written(store: str, s3: LocalS3, tm
     landed.mkdir()
     made = {
         f"{number}.mp4": make_film(films / f"{number}.mp4", size, number)
-        for number, size in enumerate((3 * MIB, 6 * MIB + 1, 11 * MIB))
+        for number, size in enumerate((3 * MIB, 9 * MIB + 1, 18 * MIB))
     }
     output = f"file://{landed}/" if store == "local" else "s3://aws_default@videos/killed/"
     with FilmServer(films, pace=80 * MIB).running() as server:
