@@ -4,9 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+AZURITE := $(VENV)/azurite
+
+apt_install = { SUDO=$$(command -v sudo || true); $$SUDO apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq $(1) >/dev/null; }
 
 .PHONY: demo chaos test lint types unit integration system bench bench-import bench-polling bench-end-to-end \
-	bench-triggerer bench-landing landing-kills browser format clean
+	bench-triggerer bench-landing landing-kills browser azurite format clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,7 +26,7 @@ demo: $(READY)
 chaos: $(READY)
 	@$(BIN)/python -m dev.chaos $(CHAOS)
 
-test: lint types browser
+test: lint types browser azurite
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 lint: $(READY)
@@ -32,6 +36,8 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
+integration: azurite
+system: browser
 unit integration system: $(READY)
 	$(BIN)/python -m pytest tests/$@
 
@@ -70,8 +76,13 @@ landing-kills: $(READY)
 # The system tests look at the connection form in a real browser.
 browser:
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
-	  { SUDO=$$(command -v sudo || true); $$SUDO apt-get update -qq && \
-	    DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq chromium chromium-driver >/dev/null; }
+	  $(call apt_install,chromium chromium-driver)
+
+# Azure's emulator, for the tests of landing.
+azurite: $(READY)
+	@test -x $(AZURITE)/node_modules/.bin/azurite-blob || \
+	  { command -v npm >/dev/null || $(call apt_install,npm); \
+	    npm install --prefix $(AZURITE) --no-package-lock --no-audit --no-fund --silent azurite@3.35.0; }
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

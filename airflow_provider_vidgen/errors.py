@@ -116,6 +116,13 @@ class InvalidConnection(_Refused):
     next_step = "Correct the connection."
 
 
+class StorageUnreachable(VidgenError):
+    """The storage that a video is to land in does not answer, or not so that it could be used."""
+
+    ends_retries = False
+    next_step = "Check the storage and its connection; a retry looks again, and then submits."
+
+
 # --- submit ---------------------------------------------------------------------------------------------
 
 
@@ -391,6 +398,15 @@ class ResultExpired(LandingError):
     """The link is dead and the vendor gives no other."""
 
     next_step = "Ask the vendor for the file, or clear the generating task to make and pay a new one."
+
+
+class StorageFailed(LandingError):
+    """The storage did not take the file, or does not say what it holds."""
+
+    ends_retries = False
+    next_step = (
+        "Check the storage, its connection and permissions. A retry downloads again; no new video is made."
+    )
 
 
 class VideoMismatch(LandingError):

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from dev.film_server import FilmServer, make_film
-from dev.local_s3 import BUCKET, LocalS3, local_s3
+from dev.object_stores import BUCKET, LocalS3, local_s3
 
 _MIB = 1024**2
 _ROOT = Path(__file__).parents[1]

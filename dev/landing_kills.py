@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from dev.local_s3 import LocalS3
+from dev.object_stores import LocalS3
 
 
 @dataclass

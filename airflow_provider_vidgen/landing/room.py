@@ -17,19 +17,20 @@ from airflow_provider_vidgen.errors import (
     InvalidRequest,
     LandingError,
     Problem,
+    StorageFailed,
     TargetExists,
     VideoMismatch,
     VidgenError,
 )
-from airflow_provider_vidgen.landing import probing, sidecar
+from airflow_provider_vidgen.landing import places, probing, sidecar
 from airflow_provider_vidgen.landing.fetching import Fetching
 from airflow_provider_vidgen.landing.names import target_for
+from airflow_provider_vidgen.landing.places import place_at
 from airflow_provider_vidgen.landing.progress import Progress
 from airflow_provider_vidgen.landing.results import Refresh, Results, pull_all
 from airflow_provider_vidgen.landing.sidecar import About, Known
 from airflow_provider_vidgen.landing.storing import compared, whole_or_absent
 from airflow_provider_vidgen.models import VideoJob
-from airflow_provider_vidgen.redaction import redact
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Landing:
         work = Results(links, job, refresh, about or About())
         # Here, because a connection of Airflow's is better not looked up by several threads.
         targets = [
-            self.target(
+            place_at(
                 target_for(
                     output_path, job=job, index=index, of=len(links), map_index=map_index, link=links[index]
                 )
@@ -111,36 +112,15 @@ class Landing:
             return [self._land_one(work, 0, targets[0])]
         return self._land_several(work, targets)
 
-    def target(self, path: str) -> ObjectStoragePath:
-        """Return the place in storage."""
-        from airflow.sdk import ObjectStoragePath
-        from airflow.sdk.io import attach
-        from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
-
-        place = ObjectStoragePath(path)
-        if place.protocol in ("", "file"):
-            # Airflow would import the storage of every installed provider, a quarter of a second for S3.
-            attach("file", place.conn_id, fs=LocalFileSystem())
-        return place
-
     def check_target(self, output_path: str) -> None:
         """
         Look at the target before anything is paid.
 
-        :raises InvalidRequest: no storage of that kind is installed, or the path is fixed, occupied, and may
-            not be overwritten.
+        :raises InvalidRequest: nothing can land there.
+        :raises StorageUnreachable: nobody knows.
         """
         self._check_probe()
-        try:
-            storage = self.target(output_path).fs
-        except (ValueError, ImportError) as error:
-            why = f"no storage of this kind is installed ({type(error).__name__})"
-            raise _unusable(output_path, why) from None
-        if self._overwrite or output_path.endswith("/") or "{" in output_path:
-            return
-        target = self.target(output_path)
-        if storage.exists(target.path):
-            raise _unusable(output_path, "must be free: there is already a file")
+        places.check(output_path, overwrite=self._overwrite)
 
     def _pause(self, seconds: float) -> None:
         self._stop.wait(seconds)
@@ -171,9 +151,13 @@ class Landing:
     def _land_one(self, work: Results, index: int, target: ObjectStoragePath) -> dict[str, Any]:
         try:
             manifest = self._found(work, index, target) or self._fetched(work, index, target)
-        except LandingError as error:
-            error.job = error.job or work.job
+        except (VidgenError, _Stopped) as error:
+            if isinstance(error, LandingError):
+                error.job = error.job or work.job
             raise
+        except Exception as error:
+            words = places.told(error)
+            raise StorageFailed(f"{target} could not be stored", job=work.job, words=words) from error
         if manifest["mismatches"]:
             words = "; ".join(manifest["mismatches"])
             if self._verify == "fail":
@@ -184,7 +168,7 @@ class Landing:
 
     def _found(self, work: Results, index: int, target: ObjectStoragePath) -> dict[str, Any] | None:
         """Return the manifest of a file that is there already, if its sidecar tells it is the one wanted."""
-        if work.job is None or not work.job.task_id or not target.exists():
+        if work.job is None or not work.job.task_id or not places.exists(target):
             return None
         told = sidecar.read(target)
         known = sidecar.recognise(target, told, work.job, index) if told else Known.NOTHING
@@ -200,7 +184,7 @@ class Landing:
         return manifest
 
     def _fetched(self, work: Results, index: int, target: ObjectStoragePath) -> dict[str, Any]:
-        already_there = target.exists() and not self._overwrite
+        already_there = places.exists(target) and not self._overwrite
         progress = Progress(target.name)
 
         def watch(done: int, total: int) -> None:
@@ -256,11 +240,6 @@ class Landing:
 
 class _Stopped(Exception):
     """Another thread has ended the landing."""
-
-
-def _unusable(output_path: str, why: str) -> InvalidRequest:
-    problem = Problem(field="output_path", value=redact(output_path), allowed=why)
-    return InvalidRequest("The video could not be landed", [problem])
 
 
 def _of_all(errors: list[BaseException]) -> BaseException:

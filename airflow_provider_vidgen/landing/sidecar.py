@@ -18,6 +18,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow_provider_vidgen.landing.places import exists
 from airflow_provider_vidgen.landing.storing import whole_or_absent
 from airflow_provider_vidgen.models import VideoJob, VideoRequest
 
@@ -124,7 +125,7 @@ def write(target: ObjectStoragePath, content: Mapping[str, Any], *, overwrite: b
     """
     beside = place_beside(target)
     try:
-        if not overwrite and beside.exists() and read(target) is None:
+        if not overwrite and exists(beside) and read(target) is None:
             _log.warning("No sidecar was written: another file is already at %s", beside)
             return None
         text = json.dumps(content, indent=2, ensure_ascii=False, default=str)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_vidgen.errors import TargetExists
+from airflow_provider_vidgen.landing.places import exists, make_folder
 from airflow_provider_vidgen.landing.s3 import S3Upload, is_s3
 
 if TYPE_CHECKING:
@@ -51,11 +52,11 @@ def whole_or_absent(target: ObjectStoragePath, *, overwrite: bool) -> Iterator[S
 
     :raises TargetExists: somebody else has put a file there in the meantime.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     sink = _place_for(target)
     try:
         yield sink
-        if not overwrite and target.exists():
+        if not overwrite and exists(target):
             raise TargetExists(f"Another task has put a file at {target} in the meantime")
         sink.commit()
     finally:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_vidgen.simulator import SimulatorClient
     from dev.local_airflow import LocalAirflow
-    from dev.local_s3 import LocalS3
     from dev.local_simulator import LocalSimulator
+    from dev.object_stores import LocalS3
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +105,7 @@ def s3() -> Iterator[LocalS3]:
     """An S3 of our own with a bucket ``videos``."""
     from system_accounts import S3_SECRET
 
-    from dev.local_s3 import local_s3
+    from dev.object_stores import local_s3
 
     with local_s3(S3_SECRET) as found:
         yield found

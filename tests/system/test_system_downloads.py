@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from airflow_runs import Runs
 
-from dev.local_s3 import LocalS3
+from dev.object_stores import LocalS3
 from dev.probing import probe
 
 DAG = "system_downloads"

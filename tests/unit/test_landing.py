@@ -22,6 +22,7 @@ from airflow_provider_vidgen.errors import (
     NotAVideo,
     ResultExpired,
     StatusUnavailable,
+    StorageFailed,
     TargetExists,
     VidgenError,
 )
@@ -192,12 +193,26 @@ def test_what_is_not_a_whole_video_leaves_what_was_there(
     assert left(tmp_path) == ["v.mp4"]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError(), OSError("disk full")])
 def test_a_worker_that_is_stopped_in_the_middle_leaves_nothing(
-    error: BaseException, land: Callable[..., Any], tmp_path: Path
+    land: Callable[..., Any], tmp_path: Path
 ) -> None:
-    with pytest.raises(type(error)):
-        land(Reply(MP4[:100], error))
+    with pytest.raises(KeyboardInterrupt):
+        land(Reply(MP4[:100], KeyboardInterrupt()))
+    assert left(tmp_path) == []
+
+
+def test_a_storage_that_fails_in_the_middle_is_left_empty_and_no_reason_to_pay_again(
+    land: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("airflow_provider_vidgen.landing.storing._LocalPart.write", fail)
+    with pytest.raises(StorageFailed) as failed:
+        land(whole())
+    assert not failed.value.ends_retries
+    for words in ("v.mp4 could not be stored", "No space left on device", "task_1", "was paid", "A retry"):
+        assert words in str(failed.value)
     assert left(tmp_path) == []
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk.io import attach
 from fakes import job, settings
+from fsspec.implementations.memory import MemoryFileSystem
 
-from airflow_provider_vidgen.errors import InvalidRequest
+from airflow_provider_vidgen.errors import InvalidRequest, StorageUnreachable
 from airflow_provider_vidgen.landing import Landing, target_for
 
 LINK, FRESH = "https://cdn.example.com/a?sig=s3cret", "https://cdn.example.com/b"
@@ -50,6 +52,37 @@ print(sorted({{name.split(".")[0] for name in sys.modules}} & {{"boto3", "botoco
 def test_a_storage_that_is_not_here_is_refused_with_nothing_spent(path: str) -> None:
     with pytest.raises(InvalidRequest, match="output_path"):
         Landing(settings()).check_target(path)
+
+
+class Closed(MemoryFileSystem):  # type: ignore[misc]
+    """A bucket store that lets nobody look at its buckets."""
+
+    protocol = "s3"
+
+    def exists(self, path: str, **_: Any) -> bool:
+        return False
+
+    def info(self, path: str, **_: Any) -> Any:
+        raise self.trouble
+
+    trouble: Exception = PermissionError("Forbidden")
+
+
+def test_who_may_not_look_at_the_bucket_may_land_in_it() -> None:
+    attach("s3", conn_id="closed", fs=Closed())
+    Landing(settings()).check_target("s3://closed@b/v.mp4")
+
+
+def test_a_storage_in_trouble_is_told_without_its_secrets() -> None:
+    def fail(*_: Any, **__: Any) -> bool:
+        raise RuntimeError("GET https://store.example.com/b?sig=s3cret failed")
+
+    storage = Closed()
+    storage.exists = fail
+    attach("s3", conn_id="broken", fs=storage)
+    with pytest.raises(StorageUnreachable, match=r"RuntimeError: GET https://store\.example\.com/") as found:
+        Landing(settings()).check_target("s3://broken@b/{task_id}.mp4")
+    assert "s3cret" not in str(found.value)
 
 
 def name(output_path: str, *, task_id: str = "task_1", index: int = 0, of: int = 1, **more: Any) -> str:

@@ -21,15 +21,13 @@ from typing import Any
 
 import pytest
 from airflow.sdk.io import attach
-from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
-from fsspec.spec import AbstractBufferedFile
 
 from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo, ResultExpired, UnsafeLink
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from dev.film_server import FilmServer, make_film
-from dev.local_s3 import LocalS3
+from dev.object_stores import LocalS3
 
 KEY = "sim-0123456789abcdef"
 #: Two parts on S3, and some batches beside the download.
@@ -246,30 +244,6 @@ CASES = {
 }
 
 
-class AnyStore(MemoryFileSystem):
-    """What fsspec wants of a store whose objects are uploaded in pieces, as those of Google and Azure are."""
-
-    def _open(self, path: str, mode: str = "rb", **how: Any) -> Any:
-        return super()._open(path, mode, **how) if "r" in mode else AnyUpload(self, path, mode, **how)
-
-
-class AnyUpload(AbstractBufferedFile):
-    def _initiate_upload(self) -> None:
-        self.sent = b""
-
-    def _upload_chunk(self, final: bool = False) -> bool:
-        self.sent += self.buffer.getvalue()
-        if final and self.autocommit:
-            self.commit()
-        return True
-
-    def commit(self) -> None:
-        MemoryFile(self.fs, self.path, self.sent).commit()
-
-    def discard(self) -> None:
-        self.sent = b"discarded"
-
-
 class Place:
     """Somewhere to land, as anybody else sees it."""
 
@@ -278,15 +252,16 @@ class Place:
         self.names = names
 
 
-@pytest.fixture(params=["local", "s3", "any other"])
-def place(request: Any, tmp_path: Path, s3: LocalS3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """A local disk, S3, and what stands for every other store."""
+@pytest.fixture(params=["local", "s3", "gcs", "azure"])
+def place(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A local disk, and the stores of Amazon, Google and Microsoft."""
     folder = hashlib.sha256(request.node.name.encode()).hexdigest()[:16]
     if request.param == "local":
         (tmp_path / "landed").mkdir()
         output = f"file://{tmp_path}/landed/"
         yield Place(output, lambda: {p.name: p.read_bytes() for p in (tmp_path / "landed").iterdir()})
     elif request.param == "s3":
+        s3: LocalS3 = request.getfixturevalue("s3")
         monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", s3.connection)
         seen = s3.client()
 
@@ -302,12 +277,14 @@ def place(request: Any, tmp_path: Path, s3: LocalS3, monkeypatch: pytest.MonkeyP
 
         yield Place(f"s3://aws_default@videos/{folder}/", names)
     else:
-        memory = AnyStore()
-        attach("memory", fs=memory)
-        yield Place(
-            f"memory://{folder}/",
-            lambda: {path.rpartition("/")[2]: memory.cat_file(path) for path in memory.find(f"/{folder}")},
-        )
+        there, scheme = request.getfixturevalue(request.param), {"gcs": "gs", "azure": "abfs"}[request.param]
+        attach(scheme, fs=there)
+
+        def contents() -> dict[str, bytes]:
+            there.invalidate_cache()
+            return {path.rpartition("/")[2]: there.cat_file(path) for path in there.find(f"videos/{folder}")}
+
+        yield Place(f"{scheme}://videos/{folder}/", contents)
 
 
 @pytest.fixture
@@ -371,8 +348,7 @@ def test_a_file_that_is_there_is_compared_and_kept(there: str, store: Store, pla
 
     old = store.film if there == "whole" else store.film[:-1]
     path = ObjectStoragePath(f"{place.output}v.mp4")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(old)
+    path.fs.pipe_file(path.path, old)
     store.ways = [cut, whole]
     if there == "whole":
         assert land(f"{store.url}/film.mp4", place)["already_there"]

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from dev.film_server import FilmServer, make_film
-from dev.local_s3 import LocalS3
+from dev.object_stores import LocalS3
 
 KILLS = int(os.environ.get("VIDGEN_LANDING_KILLS", "12"))
 MIB = 1024**2

@@ -1,0 +1,88 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""A bucket that is not there is noticed before a video is paid for, and nobody makes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.io import attach
+
+from airflow_provider_vidgen.errors import InvalidRequest, StorageFailed, StorageUnreachable
+from airflow_provider_vidgen.landing import Landing
+from airflow_provider_vidgen.transport.settings import ConnectionSettings
+from dev.airflow_settings import free_port
+from dev.film_server import FilmServer, make_film
+from dev.object_stores import LocalS3
+
+
+def landing(**how: Any) -> Landing:
+    extra = {"vendor": "apixo", "allow_private_urls": True}
+    settings = ConnectionSettings.read(
+        "targets", host="http://127.0.0.1:9", password="sim-0123456789abcdef", extra=extra
+    )
+    return Landing(settings, verify=False, sleep=lambda _: None, **how)
+
+
+class Buckets:
+    """Those of a store, as anybody else sees them."""
+
+    def __init__(self, scheme: str, names: Callable[[], list[str]]) -> None:
+        self.scheme = scheme
+        self.names = names
+
+
+@pytest.fixture(params=["s3", "gcs", "azure"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Buckets:
+    there = request.getfixturevalue(request.param)
+    if isinstance(there, LocalS3):
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", there.connection)
+        names = [bucket["Name"] for bucket in there.client().list_buckets()["Buckets"]]
+        return Buckets("s3://aws_default@", lambda: names)
+    scheme = {"gcs": "gs", "azure": "abfs"}[request.param]
+    attach(scheme, fs=there)
+
+    def listed() -> list[str]:
+        there.invalidate_cache()
+        return [bucket.rstrip("/") for bucket in there.ls("", detail=False)]
+
+    return Buckets(f"{scheme}://", listed)
+
+
+@pytest.mark.parametrize("path", ["typo/v.mp4", "typo/", "typo/{task_id}.mp4", "typo/a/{vendor}/v.mp4"])
+def test_a_bucket_that_is_not_there_is_refused_with_nothing_spent(store: Buckets, path: str) -> None:
+    with pytest.raises(InvalidRequest, match=r"there is no bucket 'typo'\nNothing was spent"):
+        landing().check_target(f"{store.scheme}{path}")
+
+
+@pytest.mark.parametrize("path", ["videos/v.mp4", "videos/", "videos/{task_id}.mp4", "{vendor}/v.mp4"])
+def test_a_place_that_is_free_or_not_yet_known_passes(store: Buckets, path: str) -> None:
+    landing().check_target(f"{store.scheme}{path}")
+
+
+def test_landing_makes_no_bucket(store: Buckets, tmp_path: Path) -> None:
+    before = store.names()
+    assert "videos" in before
+    make_film(tmp_path / "film.mp4", 1000)
+    with FilmServer(tmp_path).running() as server, pytest.raises(StorageFailed, match="no new video is made"):
+        landing().land([f"{server.url}/film.mp4"], f"{store.scheme}typo/v.mp4")
+    assert store.names() == before
+
+
+def test_a_store_that_does_not_answer_is_no_place_to_pay_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {
+        "endpoint_url": f"http://127.0.0.1:{free_port()}",
+        "region_name": "us-east-1",
+        "config_kwargs": {"retries": {"max_attempts": 0}},
+    }
+    account = {"conn_type": "aws", "login": "x", "password": "secret-0123456789", "extra": extra}
+    monkeypatch.setenv("AIRFLOW_CONN_SILENT", json.dumps(account))
+    with pytest.raises(StorageUnreachable, match=r"Nothing was spent\..*a retry looks again") as found:
+        landing().check_target("s3://silent@videos/v.mp4")
+    assert not found.value.ends_retries
+    assert "secret" not in str(found.value)
