@@ -40,13 +40,16 @@ class S3Upload:
     :param path: as that takes it.
     """
 
+    _upload: dict[str, str] | None
+    _part: io.BytesIO
+    _sent: list[Future[Any]]
+    _full: deque[io.BytesIO]
+
     def __init__(self, storage: Any, path: str) -> None:
         self._storage = storage
         self._path = path
         bucket, key, _ = storage.split_path(path)
         self._object = {"Bucket": bucket, "Key": key}
-        self._upload: dict[str, str] | None = None
-        self._part: io.BytesIO
         self._forget()
 
     def write(self, data: bytes) -> None:
@@ -66,7 +69,6 @@ class S3Upload:
     def restart(self) -> None:
         """Forget all bytes so far."""
         self.discard()
-        self._forget()
 
     def commit(self) -> None:
         """
@@ -75,7 +77,6 @@ class S3Upload:
         :raises Exception: a part, or all of them, were not taken.
         """
         if self._upload is None:
-            self._part.truncate()
             self._call("put_object", **self._object, Body=self._part.getvalue())
         else:
             if self._part.tell():
@@ -88,10 +89,11 @@ class S3Upload:
 
     def discard(self) -> None:
         """Drop what was not committed."""
-        upload, self._upload = self._upload, None
+        upload, on_their_way = self._upload, self._sent
+        self._forget()
         if upload is None:
             return
-        for sent in self._sent:
+        for sent in on_their_way:
             sent.cancel()
         try:
             self._call("abort_multipart_upload", **upload)
@@ -99,9 +101,7 @@ class S3Upload:
             _log.warning("An unfinished upload could not be taken back (%s)", type(error).__name__)
 
     def _forget(self) -> None:
-        self._part = _new_part()
-        self._sent: list[Future[Any]] = []
-        self._on_their_way: deque[io.BytesIO] = deque()
+        self._upload, self._part, self._sent, self._full = None, io.BytesIO(), [], deque()
 
     def _send_part(self) -> None:
         if self._upload is None:
@@ -109,13 +109,14 @@ class S3Upload:
             self._upload = {**self._object, "UploadId": begun["UploadId"]}
         self._part.seek(0)
         self._sent.append(self._begin(self._upload_part(self._upload, len(self._sent) + 1, self._part)))
-        self._on_their_way.append(self._part)
+        self._full.append(self._part)
 
     def _empty_part(self) -> io.BytesIO:
-        if len(self._on_their_way) < _PARTS:
-            return _new_part()
+        """Return the part that was sent first, so that its memory is used again, or a new one."""
+        if len(self._full) < _PARTS:
+            return io.BytesIO(bytes(_PART))
         self._sent[-_PARTS].result()
-        part = self._on_their_way.popleft()
+        part = self._full.popleft()
         part.seek(0)
         return part
 
@@ -149,11 +150,6 @@ class S3Upload:
 
     def _begin(self, call: Coroutine[Any, Any, Any]) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(call, self._storage.loop)
-
-
-def _new_part() -> io.BytesIO:
-    """Return a part to be filled and used again, so that its memory is asked for once."""
-    return io.BytesIO(bytes(_PART))
 
 
 def _taken(number: int, answer: dict[str, Any]) -> dict[str, Any]:
