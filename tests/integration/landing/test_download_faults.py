@@ -356,3 +356,21 @@ def test_a_file_that_is_there_is_compared_and_kept(there: str, store: Store, pla
         with pytest.raises(TargetExists):
             land(f"{store.url}/film.mp4", place)
     assert place.names() == {"v.mp4": old}
+
+
+def test_an_upload_that_cannot_be_taken_back_is_said_and_hides_no_error(
+    store: Store, gcs: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from gcsfs.core import GCSFile
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError("no")
+
+    monkeypatch.setattr(GCSFile, "discard", refuse)
+    attach("gs", fs=gcs)
+    store.ways = [cut, status(410)]
+    with pytest.raises(ResultExpired):
+        land(f"{store.url}/film.mp4", Place("gs://videos/stuck/", dict))
+    assert "could not be taken back (PermissionError)" in caplog.text
+    gcs.invalidate_cache()
+    assert gcs.find("videos/stuck") == []

@@ -151,3 +151,10 @@ def test_a_store_that_is_to_get_no_checksums_is_asked_for_none(
     monkeypatch.setattr(S3FileSystem, "_call_s3", note)
     land(store, "plain", account="plain", sidecar=False)
     assert begun == [{"Bucket": "videos", "Key": "plain/v.mp4"}]
+
+
+def test_a_file_of_whole_parts_ends_with_the_last_of_them(store: FilmServer, s3: LocalS3) -> None:
+    digest = make_film(store.folder / "film.mp4", 2 * PART)
+    assert land(store, "even", sidecar=False)["sha256"] == digest
+    told = s3.client().head_object(Bucket="videos", Key="even/v.mp4", PartNumber=1)
+    assert (told["PartsCount"], told["ContentLength"]) == (2, PART)
