@@ -77,6 +77,7 @@ class S3Upload:
         :raises Exception: a part, or all of them, were not taken.
         """
         if self._upload is None:
+            self._part.truncate()
             self._call("put_object", **self._object, Body=self._part.getvalue())
         else:
             if self._part.tell():
@@ -101,7 +102,7 @@ class S3Upload:
             _log.warning("An unfinished upload could not be taken back (%s)", type(error).__name__)
 
     def _forget(self) -> None:
-        self._upload, self._part, self._sent, self._full = None, io.BytesIO(), [], deque()
+        self._upload, self._part, self._sent, self._full = None, _new_part(), [], deque()
 
     def _send_part(self) -> None:
         if self._upload is None:
@@ -114,7 +115,7 @@ class S3Upload:
     def _empty_part(self) -> io.BytesIO:
         """Return the part that was sent first, so that its memory is used again, or a new one."""
         if len(self._full) < _PARTS:
-            return io.BytesIO(bytes(_PART))
+            return _new_part()
         self._sent[-_PARTS].result()
         part = self._full.popleft()
         part.seek(0)
@@ -150,6 +151,11 @@ class S3Upload:
 
     def _begin(self, call: Coroutine[Any, Any, Any]) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(call, self._storage.loop)
+
+
+def _new_part() -> io.BytesIO:
+    """Return a part with all the memory that it will need; one that grows would need more."""
+    return io.BytesIO(bytes(_PART))
 
 
 def _taken(number: int, answer: dict[str, Any]) -> dict[str, Any]:
