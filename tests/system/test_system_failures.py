@@ -11,6 +11,7 @@ import pytest
 from airflow_runs import Runs, bill, jobs_for, orders
 
 from airflow_provider_vidgen.simulator import SimulatorClient
+from dev.object_stores import LocalS3
 
 DAG = "system_failures"
 
@@ -70,6 +71,33 @@ def test_an_unreachable_host_is_named_as_such_and_costs_nothing(
     assert "Nothing was spent. Check the connection's host and the network" in log
     assert "BadCredentials" not in log
     assert orders(simulator, "nowhere") == []
+
+
+def test_a_bucket_that_does_not_exist_is_refused_before_anything_is_paid(
+    runs: Runs, simulator: SimulatorClient, s3: LocalS3
+) -> None:
+    task = runs.task(DAG, "bucket")
+    assert task.ends("failed")["try_number"] == 1
+    log = task.log()
+    assert "there is no bucket 'pangolin-typo'" in log
+    assert "Nothing was spent" in log
+    assert orders(simulator, "in a bucket") == []
+    assert [bucket["Name"] for bucket in s3.client().list_buckets()["Buckets"]] == ["videos"]
+
+
+def test_storage_that_does_not_take_the_video_is_tried_again_with_the_same_one(
+    runs: Runs, simulator: SimulatorClient
+) -> None:
+    task = runs.task(DAG, "storage")
+    assert task.ends("failed")["try_number"] == 2
+    [entry] = jobs_for(simulator, "fits no shelf")
+    for number in (1, 2):
+        log = task.log(number)
+        assert "StorageFailed: " in log
+        assert f"Job: apixo job {entry.task_id}. The video was paid for." in log
+        assert "no new video is made" in log
+    assert len(orders(simulator, "fits no shelf")) == 1
+    assert entry.state == "settled"
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,19 @@ with DAG("system_failures", schedule=None, default_args={"vidgen_conn_id": "vidg
         **{**APIXO, "vidgen_conn_id": "vidgen_unreachable"},
     )
     VideoGenerationOperator(
+        task_id="bucket",
+        prompt="a velvet pangolin in a bucket",
+        output_path="s3://system_s3@pangolin-typo/{task_id}.mp4",
+        **APIXO,
+    )
+    VideoGenerationOperator(
+        task_id="storage",
+        prompt="a velvet pangolin that fits no shelf",
+        output_path="file:///dev/null/pangolin.mp4",
+        retries=1,
+        **APIXO,
+    )
+    VideoGenerationOperator(
         task_id="deadline_deferred",
         prompt="a velvet pangolin that sleeps [sim:stuck]",
         timeout=3,
