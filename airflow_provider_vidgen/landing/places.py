@@ -18,6 +18,7 @@ from airflow_provider_vidgen.redaction import redact
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
+    from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
 
 _log = logging.getLogger(__name__)
 
@@ -54,14 +55,12 @@ def check(output_path: str, *, overwrite: bool) -> None:
     Look at a place as far as it is known before there is a job.
 
     :param output_path: with fields still to be filled in.
-    :raises InvalidRequest: no storage of that kind is installed, its bucket does not exist, or the path is
-        fixed, occupied, and may not be overwritten.
+    :raises InvalidRequest: there is no such storage or bucket, or the path is fixed, occupied, and may not be
+        overwritten.
     :raises StorageUnreachable: it cannot be looked at.
     """
     try:
         problem = _problem_with(output_path, overwrite)
-    except (ValueError, ImportError) as error:
-        problem = f"no storage of this kind is installed ({type(error).__name__})"
     except Exception as error:
         raise StorageUnreachable(
             f"The storage of {redact(output_path)} could not be looked at", words=told(error)
@@ -77,24 +76,28 @@ def told(error: Exception) -> str:
 
 
 def _problem_with(output_path: str, overwrite: bool) -> str:
-    place = place_at(output_path)
+    try:
+        place = place_at(output_path)
+        storage = place.fs
+    except (ValueError, ImportError) as error:
+        return f"must be in storage that is installed and set up ({told(error)})"
     known, field, _ = place.path.partition("{")
     fixed = not field and not output_path.endswith("/")
     if field:
         known = known.rpartition("/")[0]
     if not known:
         return ""
-    if place.fs.exists(known):
+    if storage.exists(known):
         return "must be free: there is already a file" if fixed and not overwrite else ""
     bucket = known.partition("/")[0]
-    if place.protocol in _BUCKET_STORES and not _may_exist(place, bucket):
+    if place.protocol in _BUCKET_STORES and not _may_exist(storage, bucket):
         return f"there is no bucket {bucket!r}"
     return ""
 
 
-def _may_exist(place: ObjectStoragePath, bucket: str) -> bool:
+def _may_exist(storage: AbstractFileSystem, bucket: str) -> bool:
     try:
-        place.fs.info(bucket)
+        storage.info(bucket)
     except FileNotFoundError:
         return False
     except Exception as error:  # not everybody who may write may look at the bucket itself
