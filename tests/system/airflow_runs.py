@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,17 @@ class Task:
         ended = self.wait(try_number=try_number)
         assert ended["state"] == state, f"{self} ended as {ended['state']}\n{self.log()}"
         return ended
+
+    def clear(self) -> None:
+        """Clear it; again if the scheduler ended the run in the same moment, for then nobody starts it."""
+        deadline = time.monotonic() + PATIENCE
+        self.airflow.clear(*self._key)
+        while self.now()["state"] is None:
+            run = self.airflow.run_state(self.dag_id, self.run_id)
+            assert time.monotonic() < deadline, f"{self} was cleared and is not started; its run is {run}"
+            if run in ("success", "failed"):
+                self.airflow.clear(*self._key)
+            time.sleep(0.5)
 
     def xcom(self, key: str = "return_value") -> Any:
         """Return an XCom value, or ``None``."""

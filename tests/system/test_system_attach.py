@@ -33,7 +33,7 @@ def cleared_while_deferred(runs: Runs, simulator: SimulatorClient) -> str:
     task = runs.task(DAG, "deferred")
     task.wait("deferred")
     job = task.record()["task_id"]
-    runs.airflow.clear(DAG, task.run_id, "deferred")
+    task.clear()
     return str(job)
 
 
@@ -42,7 +42,7 @@ def cleared_after_delivery(runs: Runs) -> str:
     task = runs.task(DAG, "delivered")
     task.ends("success")
     job = task.record()["task_id"]
-    runs.airflow.clear(DAG, task.run_id, "delivered")
+    task.clear()
     return str(job)
 
 
@@ -123,7 +123,7 @@ def test_marking_a_deferred_task_failed_says_that_the_job_goes_on_and_a_clear_as
         assert time.monotonic() < deadline, f"the log does not say: {said}"
         time.sleep(0.5)
     assert task.record()["phase"] == "submitted"
-    runs.airflow.clear(DAG, task.run_id, "marked_failed")
+    task.clear()
     task.wait("deferred", try_number=2)
     simulator.end(job)
     assert_asked_about_the_same_job(task, job, simulator)
