@@ -193,11 +193,19 @@ def test_what_is_not_a_whole_video_leaves_what_was_there(
     assert left(tmp_path) == ["v.mp4"]
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt),
+        (RuntimeError(), StorageFailed),
+        (OSError("disk full"), StorageFailed),
+    ],
+)
 def test_a_worker_that_is_stopped_in_the_middle_leaves_nothing(
-    land: Callable[..., Any], tmp_path: Path
+    error: BaseException, told: type[BaseException], land: Callable[..., Any], tmp_path: Path
 ) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        land(Reply(MP4[:100], KeyboardInterrupt()))
+    with pytest.raises(told):
+        land(Reply(MP4[:100], error))
     assert left(tmp_path) == []
 
 
