@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -63,15 +62,10 @@ class Task:
         return ended
 
     def clear(self) -> None:
-        """Clear it; again if the scheduler ended the run in the same moment, for then nobody starts it."""
-        deadline = time.monotonic() + PATIENCE
-        self.airflow.clear(*self._key)
-        while self.now()["state"] is None:
-            run = self.airflow.run_state(self.dag_id, self.run_id)
-            assert time.monotonic() < deadline, f"{self} was cleared and is not started; its run is {run}"
-            if run in ("success", "failed"):
-                self.airflow.clear(*self._key)
-            time.sleep(0.5)
+        """Clear it, and see that it is taken up."""
+        self.airflow.clear(
+            *self._key, map_index=self.map_index if self.map_index >= 0 else None, timeout=PATIENCE
+        )
 
     def xcom(self, key: str = "return_value") -> Any:
         """Return an XCom value, or ``None``."""
