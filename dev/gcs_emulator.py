@@ -2,24 +2,29 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-gcp-storage-emulator, taught to take an upload back: ``python -m dev.gcs_emulator PORT BUCKET``.
+gcp-storage-emulator, with what Google's own store does besides: ``python -m dev.gcs_emulator PORT BUCKET``.
 
-By itself (seen on 2026.7.19) it answers 501 to that, and gcsfs tries again for half a minute.
+By itself (seen on 2026.7.19) it answers 501 when an upload is taken back, and gcsfs tries again for half a
+minute. And it does not look at the condition that a name must be free.
 """
 
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
 
-from gcp_storage_emulator import server  # type: ignore[import-untyped]
+from gcp_storage_emulator.exceptions import NotFound  # type: ignore[import-untyped]
 from gcp_storage_emulator.handlers import objects  # type: ignore[import-untyped]
 
 from dev.airflow_settings import HOST
 
 #: What Google documents as the answer to a cancelled resumable upload.
 _CANCELLED = SimpleNamespace(value=499, phrase="Client Closed Request")
+
+_take_part = objects.upload_partial
 
 
 def cancel_upload(request: Any, response: Any, storage: Any, *_: Any, **__: Any) -> None:
@@ -28,8 +33,23 @@ def cancel_upload(request: Any, response: Any, storage: Any, *_: Any, **__: Any)
     response.status = _CANCELLED
 
 
+def upload_part(request: Any, response: Any, storage: Any, *how: Any, **more: Any) -> None:
+    """Take a part; refuse the last one if the name was to be free and is not any more."""
+    last = not request.get_header("Content-Range", "").endswith("/*")
+    if last and request.query.get("ifGenerationMatch") == ["0"]:
+        upload = storage.get_resumable_file_obj(request.query["upload_id"][0])
+        with suppress(NotFound):
+            storage.get_file_obj(upload["bucket"], upload["name"])
+            response.status = HTTPStatus.PRECONDITION_FAILED
+            return
+    _take_part(request, response, storage, *how, **more)
+
+
 if __name__ == "__main__":
+    objects.upload_partial = upload_part  # before the server puts it into its table
+    from gcp_storage_emulator import server  # type: ignore[import-untyped]
+
     for _, methods in server.HANDLERS:
-        if objects.upload_partial in methods.values():
+        if upload_part in methods.values():
             methods[server.DELETE] = cancel_upload
     server.create_server(HOST, int(sys.argv[1]), in_memory=True, default_bucket=sys.argv[2]).run()

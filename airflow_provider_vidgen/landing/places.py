@@ -10,6 +10,7 @@ another file system than the one attached (seen on Airflow 3.3.2 with universal-
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 #: Of stores that have no folders, and buckets that nobody wants made by a slip of the pen.
 _BUCKET_STORES = frozenset({"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "adl", "az", "oss"})
+_READ = 4 * 1024**2
 
 
 def place_at(path: str) -> ObjectStoragePath:
@@ -42,6 +44,12 @@ def place_at(path: str) -> ObjectStoragePath:
 def exists(place: ObjectStoragePath) -> bool:
     """Whether something is there."""
     return bool(place.fs.exists(place.path))
+
+
+def sha256_of(place: ObjectStoragePath) -> str:
+    """Read what is there, and return its checksum."""
+    with place.fs.open(place.path, "rb", block_size=_READ) as there:
+        return hashlib.file_digest(there, "sha256").hexdigest()
 
 
 def make_folder(place: ObjectStoragePath) -> None:

@@ -193,9 +193,16 @@ class Landing:
             progress(done, total)
 
         place = compared(target) if already_there else whole_or_absent(target, overwrite=self._overwrite)
-        with place as sink, Fetching(self._settings, sink, watch) as fetching:
-            pull_all(work, index, fetching, self._sleep)
-        sha256 = fetching.sha256.hexdigest()
+        try:
+            with place as sink, Fetching(self._settings, sink, watch) as fetching:
+                pull_all(work, index, fetching, self._sleep)
+            sha256 = fetching.sha256.hexdigest()
+        except TargetExists:
+            # Of another job, or the same bytes: this very file, if the storage's answer to it was lost.
+            sha256 = fetching.sha256.hexdigest()
+            if already_there or places.sha256_of(target) != sha256:
+                raise
+            already_there = True
         manifest = self._manifest(
             work, target, bytes=fetching.bytes, sha256=sha256, already_there=already_there
         )

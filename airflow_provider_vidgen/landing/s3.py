@@ -38,6 +38,7 @@ class S3Upload:
 
     :param storage: an ``s3fs.S3FileSystem``.
     :param path: as that takes it.
+    :param overwrite: replace another object of that name.
     """
 
     _upload: dict[str, str] | None
@@ -45,8 +46,9 @@ class S3Upload:
     _sent: list[Future[Any]]
     _full: deque[io.BytesIO]
 
-    def __init__(self, storage: Any, path: str) -> None:
+    def __init__(self, storage: Any, path: str, *, overwrite: bool) -> None:
         self._storage = storage
+        self._overwrite = overwrite
         self._path = path
         bucket, key, _ = storage.split_path(path)
         self._object = {"Bucket": bucket, "Key": key}
@@ -74,17 +76,19 @@ class S3Upload:
         """
         Put the parts together: the object appears.
 
+        :raises FileExistsError: the name is taken, perhaps by this very object: S3 may have put it there and
+            its answer been lost.
         :raises Exception: a part, or all of them, were not taken.
         """
         if self._upload is None:
             self._part.truncate()
-            self._call("put_object", **self._object, Body=self._part.getvalue())
+            self._show("put_object", **self._object, Body=self._part.getvalue())
         else:
             if self._part.tell():
                 self._part.truncate()
                 self._send_part()
             parts = [_taken(number, sent.result()) for number, sent in enumerate(self._sent, start=1)]
-            self._call("complete_multipart_upload", **self._upload, MultipartUpload={"Parts": parts})
+            self._show("complete_multipart_upload", **self._upload, MultipartUpload={"Parts": parts})
             self._upload = None
         self._storage.invalidate_cache(self._path)
 
@@ -131,6 +135,20 @@ class S3Upload:
             )
         )
 
+    def _show(self, method: str, **arguments: Any) -> None:
+        """Have the object appear, where the name may not be taken under that condition."""
+        condition = {} if self._overwrite else {"IfNoneMatch": "*"}
+        try:
+            self._call(method, **condition, **arguments)
+        except OSError as error:
+            code = _code(error)
+            if code == "PreconditionFailed":
+                raise FileExistsError(self._path) from error
+            if code != "NotImplemented" or not condition:
+                raise
+            _log.debug("This S3 knows no conditions: %s", error)
+            self._call(method, **arguments)
+
     def _call(self, method: str, **arguments: Any) -> Any:
         return self._begin(self._storage._call_s3(method, *self._options(), **arguments)).result()
 
@@ -162,3 +180,9 @@ def _taken(number: int, answer: dict[str, Any]) -> dict[str, Any]:
     """Return what S3 wants to hear of a part that it took, when they are put together."""
     known = {name: value for name, value in answer.items() if name == "ETag" or name.startswith("Checksum")}
     return {"PartNumber": number, **known}
+
+
+def _code(error: OSError) -> str:
+    """Return the code that S3 has given its answer."""
+    answer: dict[str, Any] = getattr(error.__cause__, "response", {})
+    return str(answer.get("Error", {}).get("Code", ""))

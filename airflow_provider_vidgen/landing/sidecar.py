@@ -9,7 +9,6 @@ It makes a folder of videos explain itself, and lets a later try know a file aga
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_vidgen.landing.places import exists
+from airflow_provider_vidgen.landing.places import exists, sha256_of
 from airflow_provider_vidgen.landing.storing import whole_or_absent
 from airflow_provider_vidgen.models import VideoJob, VideoRequest
 
@@ -30,7 +29,6 @@ _log = logging.getLogger(__name__)
 _MADE_BY = "airflow-provider-vidgen"
 _VERSION = 1
 _LONGEST = 1024**2
-_READ = 4 * 1024**2
 _TELLING = ("prompt", "image_urls", "extra")
 
 
@@ -156,11 +154,7 @@ def recognise(target: ObjectStoragePath, told: Mapping[str, Any], job: VideoJob,
         return Known.NOTHING
     if (told.get("vendor"), told.get("task_id"), told.get("index")) != (job.vendor, job.task_id, index):
         return Known.OTHER if told.get("task_id") else Known.NOTHING
-    digest = hashlib.sha256()
-    with target.fs.open(target.path, "rb", block_size=_READ) as there:
-        while piece := there.read(_READ):
-            digest.update(piece)
-    return Known.SAME if digest.hexdigest() == file.get("sha256") else Known.NOTHING
+    return Known.SAME if sha256_of(target) == file.get("sha256") else Known.NOTHING
 
 
 def _without_secrets(value: Any) -> Any:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+#: Those whose file systems refuse a name that is taken when the file is opened as "xb".
+_EXCLUSIVE = frozenset({"gs", "gcs", "abfs", "abfss", "adl", "az"})
 #: Handed to the store at once.
 _UPLOAD_PART = 5 * 1024**2
 #: After each so many bytes the disk is told to begin with them.
@@ -53,38 +55,53 @@ def whole_or_absent(target: ObjectStoragePath, *, overwrite: bool) -> Iterator[S
     :raises TargetExists: somebody else has put a file there in the meantime.
     """
     make_folder(target)
-    sink = _place_for(target)
+    sink = _place_for(target, overwrite)
     try:
         yield sink
-        if not overwrite and exists(target):
-            raise TargetExists(f"Another task has put a file at {target} in the meantime")
-        sink.commit()
+        if not overwrite and exists(target):  # for the stores that do not look themselves
+            raise _taken(target)
+        try:
+            sink.commit()
+        except Exception as error:
+            # Whatever the store says of it: Azure misses blocks that the other's commit has swept away.
+            if not overwrite and exists(target):
+                raise _taken(target) from error
+            raise
     finally:
         sink.discard()
 
 
-def _place_for(target: ObjectStoragePath) -> _LocalPart | S3Upload | _Upload:
+def _taken(target: ObjectStoragePath) -> TargetExists:
+    return TargetExists(f"Another task has put a file at {target} in the meantime")
+
+
+def _place_for(target: ObjectStoragePath, overwrite: bool) -> _LocalPart | S3Upload | _Upload:
+    if _is_local(target):
+        return _LocalPart(Path(target.path), overwrite=overwrite)
+    if is_s3(target.fs):
+        return S3Upload(target.fs, target.path, overwrite=overwrite)
+    return _Upload(target, overwrite=overwrite)
+
+
+def _is_local(target: ObjectStoragePath) -> bool:
     from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
-    if isinstance(target.fs, LocalFileSystem):
-        return _LocalPart(Path(target.path))
-    return S3Upload(target.fs, target.path) if is_s3(target.fs) else _Upload(target)
+    return isinstance(target.fs, LocalFileSystem)
 
 
 class _LocalPart:
     """
-    A file beside the final one: in the same folder, so that one rename makes it the final one.
+    A file beside the final one: in the same folder, so that one step makes it the final one.
 
     It is locked while its writer lives. One without a lock was left by a worker that was killed, and the next
     landing of the same file removes it.
     """
 
-    def __init__(self, final: Path) -> None:
+    def __init__(self, final: Path, *, overwrite: bool) -> None:
         self._final = final
-        stem = f".{hashlib.sha256(final.name.encode()).hexdigest()[:16]}"
-        for left in final.parent.glob(f"{stem}.*.part"):
-            _remove_if_abandoned(left)
-        self._path = final.with_name(f"{stem}.{uuid.uuid4().hex}.part")
+        self._overwrite = overwrite
+        _remove_abandoned(final)
+        self._path = final.with_name(f"{_stem(final)}.{uuid.uuid4().hex}.part")
         self._file = self._path.open("xb", buffering=0)
         self._begun = 0
         _lock(self._file)
@@ -106,6 +123,14 @@ class _LocalPart:
     def commit(self) -> None:
         # Else the name could outlive a power cut, and the bytes not.
         os.fsync(self._file.fileno())
+        if not self._overwrite:
+            try:
+                # A link, unlike a rename, is refused where the name is taken.
+                return os.link(self._path, self._final)
+            except FileExistsError:
+                raise
+            except OSError as error:
+                _log.debug("%s has no hard links (%s)", self._final.parent, error)
         self._path.replace(self._final)
 
     def discard(self) -> None:
@@ -134,17 +159,24 @@ def _lock(file: IO[bytes]) -> bool:
     return True
 
 
-def _remove_if_abandoned(part: Path) -> None:
-    with suppress(OSError), part.open("rb") as file:
-        if _lock(file):
-            part.unlink()
+def _stem(final: Path) -> str:
+    return f".{hashlib.sha256(final.name.encode()).hexdigest()[:16]}"
+
+
+def _remove_abandoned(final: Path) -> None:
+    """Remove what workers that were killed have left beside a file."""
+    for left in final.parent.glob(f"{_stem(final)}.*.part"):
+        with suppress(OSError), left.open("rb") as file:
+            if _lock(file):
+                left.unlink()
 
 
 class _Upload:
     """An object in any other store: uploaded as fsspec does it, and shown to nobody until it is committed."""
 
-    def __init__(self, target: ObjectStoragePath) -> None:
+    def __init__(self, target: ObjectStoragePath, *, overwrite: bool) -> None:
         self._target = target
+        self._mode = "wb" if overwrite or target.protocol not in _EXCLUSIVE else "xb"
         self._file: Any = None
         self.restart()
 
@@ -154,7 +186,7 @@ class _Upload:
     def restart(self) -> None:
         self.discard()
         # The file system's own transaction would be shared by all files that land at the same time.
-        self._file = self._target.open("wb", block_size=_UPLOAD_PART, autocommit=False)  # type: ignore[no-untyped-call]
+        self._file = self._target.open(self._mode, block_size=_UPLOAD_PART, autocommit=False)  # type: ignore[no-untyped-call]
         with suppress(ValueError):
             self._target.fs.transaction.files.remove(_raw(self._file))
 
@@ -188,6 +220,8 @@ def compared(target: ObjectStoragePath) -> Iterator[Sink]:
 
     :raises TargetExists: they are other ones.
     """
+    if _is_local(target):
+        _remove_abandoned(Path(target.path))
     with target.fs.open(target.path, "rb") as there:
         sink = _Comparing(target, there)
         yield sink

@@ -1,0 +1,200 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""Two that finish on one path in the same instant: the first has it, and the other is told."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from landing_places import Place
+
+from airflow_provider_vidgen.errors import TargetExists
+from airflow_provider_vidgen.landing import Landing
+from airflow_provider_vidgen.landing.places import exists, place_at
+from airflow_provider_vidgen.landing.storing import whole_or_absent
+from airflow_provider_vidgen.models import VideoJob
+from airflow_provider_vidgen.transport.settings import ConnectionSettings
+from dev.film_server import FilmServer, make_film
+from dev.object_stores import LocalS3
+
+if TYPE_CHECKING:
+    from airflow.sdk import ObjectStoragePath
+
+#: Two parts on S3, and several blocks elsewhere.
+LARGE = 9 * 1024**2
+#: What has an object appear in S3.
+SHOWING = ("put_object", "complete_multipart_upload")
+
+
+@pytest.fixture
+def too_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have both of two landings find the path free; who looks later sees what is there."""
+    looks = [False, False]
+
+    def look(target: ObjectStoragePath) -> bool:
+        return looks.pop() if looks else exists(target)
+
+    monkeypatch.setattr("airflow_provider_vidgen.landing.storing.exists", look)
+    monkeypatch.setattr("airflow_provider_vidgen.landing.places.exists", lambda _: False)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[FilmServer]:
+    (tmp_path / "films").mkdir()
+    with FilmServer(tmp_path / "films").running() as found:
+        yield found
+
+
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def land(server: FilmServer, place: Place, film: str, *, task_id: str = "task_1", **how: Any) -> Any:
+    extra = {"vendor": "apixo", "allow_private_urls": True}
+    settings = ConnectionSettings.read(
+        "instant", host="http://127.0.0.1:9", password="sim-0123456789abcdef", extra=extra
+    )
+    job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id=task_id)
+    landing = Landing(settings, verify=False, sidecar=False, sleep=lambda _: None, **how)
+    return landing.land([f"{server.url}/{film}"], f"{place.output}v.mp4", job=job)[0]
+
+
+@pytest.mark.usefixtures("too_early")
+@pytest.mark.parametrize("more", [b"", bytes(LARGE)], ids=["small", "large"])
+def test_the_first_stays(place: Place, more: bytes) -> None:
+    target = place_at(f"{place.output}v.mp4")
+    refused = pytest.raises(TargetExists, match="in the meantime")
+    with refused, whole_or_absent(target, overwrite=False) as late:
+        late.write(b"late" + more)
+        with whole_or_absent(target, overwrite=False) as early:
+            early.write(b"early" + more)
+    assert place.names() == {"v.mp4": b"early" + more}
+
+
+def test_what_is_to_be_replaced_is(place: Place) -> None:
+    target = place_at(f"{place.output}v.mp4")
+    with whole_or_absent(target, overwrite=True) as late:
+        late.write(b"late")
+        with whole_or_absent(target, overwrite=True) as early:
+            early.write(b"early")
+    assert place.names() == {"v.mp4": b"late"}
+
+
+@pytest.mark.usefixtures("too_early")
+def test_another_jobs_video_stays_and_the_job_is_named(server: FilmServer, place: Place) -> None:
+    digest = make_film(server.folder / "one.mp4", LARGE, 1)
+    make_film(server.folder / "two.mp4", LARGE, 2)
+    assert land(server, place, "one.mp4", task_id="task_1")["sha256"] == digest
+    with pytest.raises(TargetExists, match="apixo job task_2"):
+        land(server, place, "two.mp4", task_id="task_2")
+    assert place.names() == {"v.mp4": (server.folder / "one.mp4").read_bytes()}
+
+
+@pytest.mark.usefixtures("too_early")
+def test_the_same_bytes_are_no_quarrel(server: FilmServer, place: Place) -> None:
+    make_film(server.folder / "one.mp4", LARGE, 1)
+    first, second = (land(server, place, "one.mp4") for _ in range(2))
+    assert second == {**first, "already_there": True}
+    assert list(place.names()) == ["v.mp4"]
+
+
+@pytest.fixture
+def call_s3(s3: LocalS3, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Place]:
+    """Put something between landing and S3, and return a place there."""
+
+    def between(wrap: Callable[..., Any]) -> Place:
+        from s3fs import S3FileSystem
+
+        take = S3FileSystem._call_s3
+
+        async def call(storage: Any, method: str, *how: Any, **more: Any) -> Any:
+            async def go(**changed: Any) -> Any:
+                return await take(storage, method, *how, **{**more, **changed})
+
+            return await (wrap(go, more) if method in SHOWING else go())
+
+        monkeypatch.setattr(S3FileSystem, "_call_s3", call)
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", s3.connection)
+        folder = uuid.uuid4().hex
+        seen = s3.client()
+
+        def names() -> dict[str, bytes]:
+            found = seen.list_objects_v2(Bucket="videos", Prefix=f"{folder}/").get("Contents", ())
+            return {
+                key["Key"].rpartition("/")[2]: seen.get_object(Bucket="videos", Key=key["Key"])["Body"].read()
+                for key in found
+            }
+
+        return Place(f"s3://aws_default@videos/{folder}/", names)
+
+    return between
+
+
+@pytest.mark.parametrize("size", [5000, LARGE], ids=["small", "large"])
+def test_an_answer_of_s3_that_was_lost_is_found_out(
+    server: FilmServer, call_s3: Callable[[Any], Place], size: int
+) -> None:
+    async def twice(go: Callable[..., Any], _: Any) -> Any:
+        await go()
+        return await go()
+
+    place = call_s3(twice)
+    digest = make_film(server.folder / "one.mp4", size)
+    assert land(server, place, "one.mp4")["sha256"] == digest
+    assert place.names() == {"v.mp4": (server.folder / "one.mp4").read_bytes()}
+
+
+@pytest.mark.parametrize("size", [5000, LARGE], ids=["small", "large"])
+def test_a_store_like_s3_that_knows_no_conditions_is_asked_without(
+    server: FilmServer, call_s3: Callable[[Any], Place], size: int
+) -> None:
+    from botocore.exceptions import ClientError
+    from s3fs.errors import translate_boto_error
+
+    async def knows_none(go: Callable[..., Any], asked: Mapping[str, Any]) -> Any:
+        if "IfNoneMatch" in asked:
+            told = {"Error": {"Code": "NotImplemented", "Message": "A header is not implemented"}}
+            raise translate_boto_error(ClientError(told, "PutObject"))
+        return await go()
+
+    place = call_s3(knows_none)
+    digest = make_film(server.folder / "one.mp4", size)
+    assert land(server, place, "one.mp4")["sha256"] == digest
+    assert list(place.names()) == ["v.mp4"]
+
+
+def test_a_disk_without_hard_links_is_written_to_all_the_same(
+    server: FilmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    digest = make_film(server.folder / "one.mp4", 5000)
+    landed = tmp_path / "landed"
+    place = Place(f"file://{landed}/", dict)
+    assert land(server, place, "one.mp4")["sha256"] == digest
+    assert names_in(landed) == ["v.mp4"]
+
+
+def test_what_a_worker_killed_between_the_name_and_the_end_leaves_goes_with_the_next_landing(
+    server: FilmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_film(server.folder / "one.mp4", 5000)
+    landed = tmp_path / "landed"
+    place = Place(f"file://{landed}/", dict)
+    with monkeypatch.context() as killed:
+        killed.setattr("airflow_provider_vidgen.landing.storing._LocalPart.discard", lambda _: None)
+        land(server, place, "one.mp4")
+    assert len(names_in(landed)) == 2
+    gc.collect()  # the dead worker holds no lock
+    assert land(server, place, "one.mp4")["already_there"]
+    assert names_in(landed) == ["v.mp4"]
