@@ -48,6 +48,20 @@ def max_tries(context: Any) -> int:
     return int(context["ti"].max_tries)
 
 
+def given_to_all(context: Any, argument: str) -> Any:
+    """
+    Return what all instances of a mapped task were given for an argument, before rendering.
+
+    ``None`` if the task is not mapped, or if this is what it is mapped over. In a mapped task group it may be
+    an object that stands for a value still to come.
+    """
+    instance = context["ti"]
+    if instance.map_index in (None, -1):
+        return None
+    written = context["dag"].get_task(instance.task_id)
+    return getattr(written, "partial_kwargs", vars(written)).get(argument)
+
+
 async def push_xcom_from_trigger(task_instance: Any, key: str, value: Any) -> None:
     """Set an XCom of a deferred task from its trigger; it goes through the triggerer's supervisor."""
     from airflow.sdk.execution_time.xcom import XCom

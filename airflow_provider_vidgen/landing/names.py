@@ -12,6 +12,33 @@ from airflow_provider_vidgen.models import VideoJob
 
 _FIELDS = ("vendor", "model", "task_id", "index", "ext", "map_index")
 
+#: The words of a template that are the same for all mapped tasks of a run; any other may tell them apart.
+_OF_THE_RUN = frozenset(
+    {"conn", "dag", "dag_run", "data_interval_end", "data_interval_start", "ds", "ds_nodash", "logical_date"}
+    | {"params", "run_id", "ts", "ts_nodash", "ts_nodash_with_tz", "var"}
+)
+_OF_THE_TASK = ("{vendor}", "{model}", "{task_id}", "{map_index}")
+
+
+def same_for_all(written: object, output_path: str) -> bool:
+    """
+    Whether all mapped tasks of a run have one and the same path, as far as can be told.
+
+    :param written: what all of them were given for it, before rendering; ``None`` if each has its own.
+    :param output_path: what this one has made of it.
+    """
+    if not isinstance(written, str) or output_path.endswith("/"):
+        return False
+    if any(field in output_path for field in _OF_THE_TASK):
+        return False
+    from jinja2 import Environment, TemplateSyntaxError, meta
+
+    try:
+        words = meta.find_undeclared_variables(Environment().parse(written))
+    except TemplateSyntaxError:  # in the words of an extension that only the Dag knows
+        return False
+    return words <= _OF_THE_RUN
+
 
 def target_for(
     output_path: str,

@@ -24,13 +24,14 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.landing import places, probing, sidecar
 from airflow_provider_vidgen.landing.fetching import Fetching
-from airflow_provider_vidgen.landing.names import target_for
+from airflow_provider_vidgen.landing.names import same_for_all, target_for
 from airflow_provider_vidgen.landing.places import place_at
 from airflow_provider_vidgen.landing.progress import Progress
 from airflow_provider_vidgen.landing.results import Refresh, Results, pull_all
 from airflow_provider_vidgen.landing.sidecar import About, Known
 from airflow_provider_vidgen.landing.storing import compared, whole_or_absent
 from airflow_provider_vidgen.models import VideoJob
+from airflow_provider_vidgen.redaction import redact
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 if TYPE_CHECKING:
@@ -112,14 +113,19 @@ class Landing:
             return [self._land_one(work, 0, targets[0])]
         return self._land_several(work, targets)
 
-    def check_target(self, output_path: str) -> None:
+    def check_target(self, output_path: str, *, written: object = None) -> None:
         """
         Look at the target before anything is paid.
 
-        :raises InvalidRequest: nothing can land there.
+        :param written: what all mapped tasks of a run were given for it, before rendering.
+        :raises InvalidRequest: nothing can land there, or only the first of the mapped tasks.
         :raises StorageUnreachable: nobody knows.
         """
         self._check_probe()
+        if same_for_all(written, output_path):
+            allowed = "must differ between mapped tasks: end in /, or have {task_id} or {map_index}"
+            problem = Problem(field="output_path", value=redact(output_path), allowed=allowed)
+            raise InvalidRequest("Only one of the videos could be landed", [problem])
         places.check(output_path, overwrite=self._overwrite)
 
     def _pause(self, seconds: float) -> None:

@@ -231,8 +231,11 @@ class VideoGenerationOperator(WaitsForRoom, WaitsForJob, BaseOperator):
         return attached
 
     def _before_paying(self, context: Context, hook: VideoGenHook, place: Place) -> None:
+        from airflow_provider_vidgen.airflow_internals import given_to_all
+
         if self.output_path:
-            self._landing(hook).check_target(self.output_path)
+            written = given_to_all(context, "output_path")
+            self._landing(hook).check_target(self.output_path, written=written)
         self.line_up_first(context, hook, place)
 
     def finish(

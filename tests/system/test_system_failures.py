@@ -85,6 +85,16 @@ def test_a_bucket_that_does_not_exist_is_refused_before_anything_is_paid(
     assert [bucket["Name"] for bucket in s3.client().list_buckets()["Buckets"]] == ["videos"]
 
 
+def test_mapped_tasks_that_would_share_one_path_are_refused_before_anything_is_paid(
+    runs: Runs, simulator: SimulatorClient
+) -> None:
+    for index in (0, 1):
+        task = runs.task(DAG, "one_place", index)
+        assert task.ends("failed")["try_number"] == 1
+        assert "must differ between mapped tasks" in task.log()
+    assert orders(simulator, "pangolin, twice") == []
+
+
 def test_storage_that_does_not_take_the_video_is_tried_again_with_the_same_one(
     runs: Runs, simulator: SimulatorClient
 ) -> None:

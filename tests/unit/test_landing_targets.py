@@ -33,6 +33,46 @@ def test_an_occupied_target_is_refused_with_nothing_spent(tmp_path: Path) -> Non
     Landing(settings(), overwrite=True).check_target(f"file://{tmp_path}/v.mp4")
 
 
+@pytest.mark.parametrize(
+    ("written", "rendered"),
+    [
+        ("file:///v/a.mp4", "file:///v/a.mp4"),
+        ("file:///v/{{ ds }}.mp4", "file:///v/2026-11-21.mp4"),
+        ("{{ params['folder'] }}/{{ run_id | lower }}.{ext}", "file:///v/r.{ext}"),
+        ("file:///v/{% if dag.dag_id %}{index}{% endif %}", "file:///v/{index}"),
+        ("{{ var.value.path }}", "file:///v/a"),
+    ],
+)
+def test_one_path_for_all_mapped_tasks_is_refused_with_nothing_spent(written: str, rendered: str) -> None:
+    for overwrite in (True, False):
+        with pytest.raises(InvalidRequest, match=r"(?s)must differ between mapped tasks.*Nothing was spent"):
+            Landing(settings(), overwrite=overwrite).check_target(rendered, written=written)
+
+
+@pytest.mark.parametrize(
+    ("written", "rendered"),
+    [
+        (None, "v.mp4"),
+        (object(), "v.mp4"),
+        ("{{ ds }}/{task_id}.mp4", "2026/{task_id}.mp4"),
+        ("{model}.mp4", "{model}.mp4"),
+        ("{vendor}.mp4", "{vendor}.mp4"),
+        ("v-{map_index}.mp4", "v-{map_index}.mp4"),
+        ("{{ ti.map_index }}.mp4", "0.mp4"),
+        ("{{ task.prompt | my_filter }}.mp4", "cat.mp4"),
+        ("{{ my_macro() }}.mp4", "cat.mp4"),
+        ("{{ macros.uuid.uuid4() }}.mp4", "cat.mp4"),
+        ("{% my_tag %}.mp4", "cat.mp4"),
+        ("folder/", "folder/"),
+        ("{{ var.value.folder }}", "folder/"),
+    ],
+)
+def test_a_path_that_may_differ_between_mapped_tasks_passes(
+    written: object, rendered: str, tmp_path: Path
+) -> None:
+    Landing(settings()).check_target(f"file://{tmp_path}/{rendered}", written=written)
+
+
 def test_a_local_target_loads_no_other_storage(tmp_path: Path) -> None:
     """For each video it would take a worker as much time as all else that the package does."""
     code = f"""

@@ -48,6 +48,9 @@ with DAG("system_failures", schedule=None, default_args={"vidgen_conn_id": "vidg
         output_path="s3://system_s3@pangolin-typo/{task_id}.mp4",
         **APIXO,
     )
+    VideoGenerationOperator.partial(
+        task_id="one_place", output_path="file:///tmp/{{ run_id }}.mp4", **APIXO
+    ).expand(prompt=["a velvet pangolin, twice", "a velvet pangolin, twice more"])
     VideoGenerationOperator(
         task_id="storage",
         prompt="a velvet pangolin that fits no shelf",

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests_mock
+from airflow.sdk import DAG, task_group
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 from fakes import (
     CREATE,
@@ -53,6 +54,52 @@ def test_an_output_path_of_no_known_storage_is_found_before_anything_is_paid(vid
     with requests_mock.Mocker() as web, pytest.raises(AirflowFailException, match="output_path"):
         operator(output_path="nostorage://bucket/{task_id}.mp4").execute(context())
     assert web.request_history == []
+
+
+def mapped(**fields: Any) -> Any:
+    with DAG("d", schedule=None) as dag:
+        VideoGenerationOperator.partial(task_id="t", **fields.pop("given", {})).expand(**fields)
+    return dag
+
+
+def in_a_mapped_group(path: str) -> Any:
+    @task_group
+    def group(prompt: str) -> None:
+        VideoGenerationOperator(task_id="t", prompt=prompt, output_path=path)
+
+    with DAG("d", schedule=None) as dag:
+        group.expand(prompt=[PROMPT, "b"])
+    return dag
+
+
+@pytest.mark.parametrize("map_index", [0, 3])
+def test_mapped_tasks_with_one_path_are_found_before_anything_is_paid(
+    vidgen: Connect, tmp_path: Path, map_index: int
+) -> None:
+    vidgen("apixo")
+    path = f"file://{tmp_path}/{{{{ ds }}}}.mp4"
+    for dag in (mapped(given={"output_path": path}, prompt=[PROMPT, "b"]), in_a_mapped_group(path)):
+        (name,) = dag.task_dict
+        task = {**context(map_index=map_index, task_id=name), "dag": dag}
+        with requests_mock.Mocker() as web, pytest.raises(AirflowFailException) as failure:
+            operator(output_path=f"file://{tmp_path}/2026-11-21.mp4").execute(task)
+        assert "must differ between mapped tasks: end in /, or have {task_id} or {map_index}" in str(
+            failure.value
+        )
+        assert "Nothing was spent." in str(failure.value)
+        assert web.request_history == []
+
+
+def test_mapped_tasks_with_paths_of_their_own_are_paid(vidgen: Connect, tmp_path: Path) -> None:
+    vidgen("apixo")
+    path = f"file://{tmp_path}/a.mp4"
+    dag = mapped(given={"prompt": PROMPT}, output_path=[path, "b.mp4"])
+    task = {**context(map_index=0, task_id="t"), "dag": dag}
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        with pytest.raises(TaskDeferred):
+            operator(output_path=path, deferrable=True).execute(task)
+    assert posts(web) == 1
 
 
 def test_the_file_lands_in_the_same_task(vidgen: Connect, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 import requests_mock
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 from fakes import CREATE, NOW, PROMPT, STATUS, VENDORS, Clock, context, created, finished, job
 
@@ -143,8 +144,11 @@ def test_a_task_that_has_a_job_already_asks_about_it_and_does_not_line_up(vidgen
 def test_a_line_is_no_place_for_a_target_that_is_taken(vidgen: Connect, tmp_path: Any) -> None:
     vidgen("apixo")
     (tmp_path / "v.mp4").write_bytes(b"x")
+    path = f"file://{tmp_path}/v.mp4"
+    with DAG("d", schedule=None) as dag:
+        VideoGenerationOperator.partial(task_id="t", prompt=PROMPT).expand(output_path=[path] * 41)
     with pytest.raises(AirflowFailException, match="output_path"):
-        _operator(output_path=f"file://{tmp_path}/v.mp4").execute(context(map_index=40))
+        _operator(output_path=path).execute({**context(map_index=40, task_id="t"), "dag": dag})
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
