@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import gc
 import os
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,6 @@ from airflow_provider_vidgen.landing.storing import whole_or_absent
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from dev.film_server import FilmServer, make_film
-from dev.object_stores import LocalS3
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -57,13 +55,13 @@ def names_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-def land(server: FilmServer, place: Place, film: str, *, task_id: str = "task_1", **how: Any) -> Any:
+def land(server: FilmServer, place: Place, film: str, *, task_id: str = "task_1") -> Any:
     extra = {"vendor": "apixo", "allow_private_urls": True}
     settings = ConnectionSettings.read(
         "instant", host="http://127.0.0.1:9", password="sim-0123456789abcdef", extra=extra
     )
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id=task_id)
-    landing = Landing(settings, verify=False, sidecar=False, sleep=lambda _: None, **how)
+    landing = Landing(settings, verify=False, sidecar=False, sleep=lambda _: None)
     return landing.land([f"{server.url}/{film}"], f"{place.output}v.mp4", job=job)[0]
 
 
@@ -106,55 +104,40 @@ def test_the_same_bytes_are_no_quarrel(server: FilmServer, place: Place) -> None
     assert list(place.names()) == ["v.mp4"]
 
 
-@pytest.fixture
-def call_s3(s3: LocalS3, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], Place]:
-    """Put something between landing and S3, and return a place there."""
+def between(monkeypatch: pytest.MonkeyPatch, wrap: Callable[..., Any]) -> None:
+    """Put something between landing and what has an object appear in S3."""
+    from s3fs import S3FileSystem
 
-    def between(wrap: Callable[..., Any]) -> Place:
-        from s3fs import S3FileSystem
+    take = S3FileSystem._call_s3
 
-        take = S3FileSystem._call_s3
+    async def call(storage: Any, method: str, *how: Any, **more: Any) -> Any:
+        async def go() -> Any:
+            return await take(storage, method, *how, **more)
 
-        async def call(storage: Any, method: str, *how: Any, **more: Any) -> Any:
-            async def go(**changed: Any) -> Any:
-                return await take(storage, method, *how, **{**more, **changed})
+        return await (wrap(go, more) if method in SHOWING else go())
 
-            return await (wrap(go, more) if method in SHOWING else go())
-
-        monkeypatch.setattr(S3FileSystem, "_call_s3", call)
-        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", s3.connection)
-        folder = uuid.uuid4().hex
-        seen = s3.client()
-
-        def names() -> dict[str, bytes]:
-            found = seen.list_objects_v2(Bucket="videos", Prefix=f"{folder}/").get("Contents", ())
-            return {
-                key["Key"].rpartition("/")[2]: seen.get_object(Bucket="videos", Key=key["Key"])["Body"].read()
-                for key in found
-            }
-
-        return Place(f"s3://aws_default@videos/{folder}/", names)
-
-    return between
+    monkeypatch.setattr(S3FileSystem, "_call_s3", call)
 
 
+@pytest.mark.parametrize("place", ["s3"], indirect=True)
 @pytest.mark.parametrize("size", [5000, LARGE], ids=["small", "large"])
 def test_an_answer_of_s3_that_was_lost_is_found_out(
-    server: FilmServer, call_s3: Callable[[Any], Place], size: int
+    server: FilmServer, place: Place, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     async def twice(go: Callable[..., Any], _: Any) -> Any:
         await go()
         return await go()
 
-    place = call_s3(twice)
+    between(monkeypatch, twice)
     digest = make_film(server.folder / "one.mp4", size)
     assert land(server, place, "one.mp4")["sha256"] == digest
     assert place.names() == {"v.mp4": (server.folder / "one.mp4").read_bytes()}
 
 
+@pytest.mark.parametrize("place", ["s3"], indirect=True)
 @pytest.mark.parametrize("size", [5000, LARGE], ids=["small", "large"])
 def test_a_store_like_s3_that_knows_no_conditions_is_asked_without(
-    server: FilmServer, call_s3: Callable[[Any], Place], size: int
+    server: FilmServer, place: Place, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     from botocore.exceptions import ClientError
     from s3fs.errors import translate_boto_error
@@ -165,7 +148,7 @@ def test_a_store_like_s3_that_knows_no_conditions_is_asked_without(
             raise translate_boto_error(ClientError(told, "PutObject"))
         return await go()
 
-    place = call_s3(knows_none)
+    between(monkeypatch, knows_none)
     digest = make_film(server.folder / "one.mp4", size)
     assert land(server, place, "one.mp4")["sha256"] == digest
     assert list(place.names()) == ["v.mp4"]
