@@ -421,7 +421,10 @@ class VideoMismatch(LandingError):
 class TargetExists(LandingError):
     """Another file is already at the path."""
 
-    next_step = "Choose another output_path, or set overwrite."
+    next_step = (
+        "Choose another output_path, or set overwrite, and clear the task while the link lives: "
+        "it lands this video, no new one is made."
+    )
 
 
 # --- the ledger -----------------------------------------------------------------------------------------

@@ -135,6 +135,29 @@ def test_a_download_that_fails_leaves_the_job_attached(vidgen: Connect, tmp_path
     assert posts(web) == 1
 
 
+def test_a_path_taken_in_the_meantime_is_changed_and_the_task_cleared(
+    vidgen: Connect, tmp_path: Path
+) -> None:
+    vidgen("apixo", extra={"allow_private_urls": True})
+    task = context()
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        with pytest.raises(TaskDeferred):
+            operator(deferrable=True, output_path=f"file://{tmp_path}/v.mp4").execute(task)
+        (tmp_path / "v.mp4").write_bytes(b"theirs")
+        web.get(STATUS["apixo"], json=finished("apixo"))
+        web.get(LINK, content=MP4)
+        with pytest.raises(AirflowFailException, match="clear the task while the link lives") as failure:
+            operator(deferrable=False, output_path=f"file://{tmp_path}/v.mp4").execute(task)
+        assert "apixo job task_1. The video was paid for." in str(failure.value)
+        cleared = context(max_tries=5)
+        cleared["task_state_store"] = task["task_state_store"]
+        operator(deferrable=False, output_path=f"file://{tmp_path}/w.mp4").execute(cleared)
+    assert (tmp_path / "v.mp4").read_bytes() == b"theirs"
+    assert (tmp_path / "w.mp4").read_bytes() == MP4
+    assert posts(web) == 1
+
+
 def test_the_synchronous_endpoints_dead_link_is_not_refreshed_from_a_job_that_has_no_id(
     vidgen: Connect, tmp_path: Path
 ) -> None:
