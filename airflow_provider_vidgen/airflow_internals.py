@@ -85,6 +85,43 @@ def identity(trigger: Any) -> Any:
     return trigger if trigger.task_instance is None else trigger.task_instance.id
 
 
+def has_state_store_backend() -> bool:
+    """Return whether workers keep the values of the task state store outside of Airflow's database."""
+    from airflow.sdk import conf
+
+    return bool(conf.get("workers", "state_store_backend", fallback=""))
+
+
+def get_state_row(ti_id: Any, key: str) -> Any:
+    """
+    Read a value of the task state store from Airflow's own row, past any backend of the workers.
+
+    :raises AirflowRuntimeError: it cannot be read.
+    """
+    from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import ErrorResponse, GetTaskStateStore, TaskStateStoreResult
+
+    reply = task_runner.SUPERVISOR_COMMS.send(GetTaskStateStore(ti_id=ti_id, key=key))
+    if isinstance(reply, TaskStateStoreResult):
+        return reply.value
+    if isinstance(reply, ErrorResponse) and reply.error != ErrorType.TASK_STORE_NOT_FOUND:
+        raise AirflowRuntimeError(reply)
+    return None
+
+
+def set_state_row(ti_id: Any, key: str, value: Any) -> None:
+    """
+    Write a value that does not expire into Airflow's own row, past any backend of the workers.
+
+    :raises AirflowRuntimeError: it was not written, as for a try that another one has replaced.
+    """
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import SetTaskStateStore
+
+    task_runner.SUPERVISOR_COMMS.send(SetTaskStateStore(ti_id=ti_id, key=key, value=value, expires_at=None))
+
+
 @dataclass(frozen=True)
 class CoreTask:
     """A task instance as seen from core code (a command line, say), and its state store."""

@@ -57,12 +57,13 @@ class VidgenError(Exception):
     :param code: the vendor's own code.
     :param words: the vendor's own words, already redacted.
     :param retry_after: seconds the vendor asked to wait, if it did.
+    :param next_step: what to do next, where the class's own advice does not fit.
     """
 
     #: Another automatic try would fail again, or pay again.
     ends_retries: ClassVar[bool] = True
     money: ClassVar[Money] = Money.NOT_SPENT
-    next_step: ClassVar[str] = ""
+    next_step: str = ""
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class VidgenError(Exception):
         code: str = "",
         words: str = "",
         retry_after: float | None = None,
+        next_step: str | None = None,
     ) -> None:
         super().__init__(what)
         self.what = what
@@ -79,6 +81,8 @@ class VidgenError(Exception):
         self.code = code
         self.words = words
         self.retry_after = retry_after
+        if next_step is not None:
+            self.next_step = next_step
 
     def __str__(self) -> str:
         told = " ".join(part for part in (self.code, self.words) if part)
@@ -95,8 +99,8 @@ class VidgenError(Exception):
 
 
 class _Refused(VidgenError):
-    def __init__(self, what: str, problems: Sequence[Problem]) -> None:
-        super().__init__(what, words="; ".join(map(str, problems)))
+    def __init__(self, what: str, problems: Sequence[Problem], *, job: VideoJob | None = None) -> None:
+        super().__init__(what, job=job, words="; ".join(map(str, problems)))
         self.problems = tuple(problems)
 
     def __str__(self) -> str:
@@ -114,6 +118,17 @@ class InvalidConnection(_Refused):
     """The Airflow connection cannot be used as it is."""
 
     next_step = "Correct the connection."
+
+
+class JobElsewhere(InvalidConnection):
+    """The job was submitted at another vendor or base URL than the connection has now."""
+
+    ends_retries = False
+    money = Money.JOB_GOES_ON
+    next_step = (
+        "Set the connection back, and a retry or a clear asks about the same job. To leave it behind for a "
+        "new, paid one run `airflow vidgen regenerate DAG_ID RUN_ID TASK_ID` and clear the task."
+    )
 
 
 class StorageUnreachable(VidgenError):
@@ -256,7 +271,22 @@ class StatusLimited(StatusUnavailable):
 class StatusRefused(StatusError):
     """The API key may not ask about the job (401 or 403)."""
 
-    next_step = "Correct the API key or its permissions, then clear the task: it asks about the same job."
+    ends_retries = False
+    next_step = (
+        "Correct the API key or its permissions. The job stays attached: a retry, or a clear, asks about the "
+        "same job."
+    )
+
+
+class AccountChanged(StatusError):
+    """The vendor does not know the job when asked with another API key than the one that submitted it."""
+
+    money = Money.MAYBE
+    next_step = (
+        "Give the connection the API key of the account that submitted the job, and clear the task: it asks "
+        "about the same job. To leave it behind for a new, paid one run "
+        "`airflow vidgen regenerate DAG_ID RUN_ID TASK_ID` and clear the task."
+    )
 
 
 class JobNotFound(StatusError):
@@ -270,7 +300,10 @@ class JobLost(StatusError):
     """The vendor has repeatedly not known the job."""
 
     money = Money.MAYBE
-    next_step = "Look for the job in the vendor's console; the next clear submits a new, paid job."
+    next_step = (
+        "Look for the job in the vendor's console. The next clear asks about it once more, and submits a "
+        "new, paid job if the vendor still does not know it."
+    )
 
 
 class ResultMissing(StatusError):
@@ -397,7 +430,10 @@ class NotAVideo(LandingError):
 class ResultExpired(LandingError):
     """The link is dead and the vendor gives no other."""
 
-    next_step = "Ask the vendor for the file, or clear the generating task to make and pay a new one."
+    next_step = (
+        "Ask the vendor for the file. A clear of the generating task asks for a live link once more, and "
+        "submits a new, paid job if there is none."
+    )
 
 
 class StorageFailed(LandingError):

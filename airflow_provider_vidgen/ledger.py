@@ -13,22 +13,31 @@ record says    automatic retry, lost worker   a person's clear                ch
 fresh          submit                         submit                          submit
 submitting     report as unknown (*)          report as unknown (*)           submit, name what is left
 submitted      ask about the same job         ask about the same job          submit, name what is left
-unknown        report again (*)               submit (*)                      submit, name what is left
-delivered      return the same video          submit                          submit
-failed         submit                         submit                          submit
-lost           report again                   submit                          submit, name what is left
+unknown        report again (*)               ask first, then submit (*)      submit, name what is left
+delivered      return the same video          return it while it exists (**)  submit
+failed         submit                         ask first, then submit          submit
+lost           report again                   ask first, then submit          submit, name what is left
+discarded      submit                         submit                          submit
 =============  =============================  ==============================  =============================
 
 (*) A vendor with idempotency keys is sent the same request under the same key instead, while the key is
-younger than the vendor's window. Otherwise ``on_unknown_submit="resubmit"`` accepts the risk of a second bill
-and submits.
+younger than the vendor's window and the connection still has the API key that it was sent with. Otherwise
+``on_unknown_submit="resubmit"`` accepts the risk of a second bill and submits.
 
-A clear is known by Airflow's raised limit of tries. It looks the same whether the cleared task had ended, or
-its worker had died, or lost the store, between *delivered*, *unknown* or *lost* and Airflow's word for it.
+(**) With ``on_clear="regenerate"`` a clear submits. *Discarded* is what ``airflow vidgen regenerate`` writes.
+
+"Ask first" is one free question about the job whose id is known: a job that runs, or has a video that can
+still be fetched, is re-attached instead of paid for again.
+
+A clear is known by Airflow's changed limit of tries. It looks the same whether the cleared task had ended, or
+its worker had died, or lost the store, between *unknown* or *lost* and Airflow's word for it. Where it cannot
+be told from a retry, the row of the retry holds: nothing is paid, and the next clear is recognised.
 
 Two processes of one task at once, as after an outage of Airflow's API: each try has a task instance id of its
 own, and the store gives nothing to an outdated one and refuses its writes. Nothing is submitted before the
 intent is written, so the older process cannot submit any more, and if it had written, the newer one sees it.
+That holds for what Airflow keeps itself, so the record stays there with a ``[workers] state_store_backend``,
+too: such a backend is written to before the refusal. See :class:`.kept_store.KeptStore`.
 """
 
 from __future__ import annotations
@@ -48,6 +57,14 @@ KEY = "vidgen"
 VERSION = 1
 
 OnUnknown = Literal["fail", "resubmit"]
+OnClear = Literal["reuse", "regenerate"]
+
+
+#: Said where the same video is returned, and where nothing else leads to a new one.
+REGENERATE_HINT = (
+    "For a new, paid one run `airflow vidgen regenerate DAG_ID RUN_ID TASK_ID` and clear the task, or set "
+    'on_clear="regenerate".'
+)
 
 
 class Store(Protocol):
@@ -59,7 +76,11 @@ class Store(Protocol):
 
 
 class Phase(StrEnum):
-    """How far a submission got; ``fresh`` is one that the vendor certainly did not take."""
+    """
+    How far a submission got.
+
+    ``fresh`` is one that the vendor certainly did not take, ``discarded`` one that a person wants replaced.
+    """
 
     FRESH = "fresh"
     SUBMITTING = "submitting"
@@ -68,15 +89,18 @@ class Phase(StrEnum):
     DELIVERED = "delivered"
     FAILED = "failed"
     LOST = "lost"
+    DISCARDED = "discarded"
 
 
 class Action(StrEnum):
     """What a new try must do."""
 
     SUBMIT = "submit"
+    CHECK_THEN_SUBMIT = "check_then_submit"
     RESEND = "resend"
     REATTACH = "reattach"
     RETURN = "return"
+    RETURN_OR_SUBMIT = "return_or_submit"
     STOP = "stop"
 
 
@@ -90,8 +114,11 @@ class Record:
     :param key_since: when the key was first sent; a resend keeps it, as the vendor counts from there.
     :param deadline: of the try that submitted; a later one counts from submission with its own timeout.
     :param max_tries: Airflow's limit of tries when this was written; a person's clear raises it.
+    :param key_hash: of the API key it was submitted with, see :func:`.submission.key_hash`.
     :param task_id: the vendor's id, empty before it is known.
+    :param expires_at: when the links die, from the first time they were seen; empty before that.
     :param result_urls: only for a synchronous endpoint, whose result cannot be asked for again.
+    :param files: path, bytes and sha256 of what was landed.
     """
 
     phase: Phase
@@ -104,9 +131,12 @@ class Record:
     submitted_at: str
     deadline: str
     max_tries: int
+    key_hash: str = ""
     task_id: str = ""
     updated_at: str = ""
+    expires_at: str = ""
     result_urls: tuple[str, ...] = ()
+    files: tuple[Mapping[str, Any], ...] = ()
     v: int = VERSION
 
     @property
@@ -116,7 +146,8 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values."""
-        return {**asdict(self), "phase": str(self.phase), "result_urls": list(self.result_urls)}
+        lists = {"result_urls": list(self.result_urls), "files": [dict(file) for file in self.files]}
+        return {**asdict(self), "phase": str(self.phase), **lists}
 
     @classmethod
     def from_json(cls, value: Any) -> Record:
@@ -128,16 +159,24 @@ class Record:
         if not isinstance(value, Mapping) or type(value.get("v")) is not int or value["v"] != VERSION:
             raise ValueError("not a record of this version")
         known = {name: value[name] for name in cls.__dataclass_fields__ if name in value}
-        urls, tries = known.pop("result_urls", []), known.get("max_tries")
-        texts = [field for name, field in known.items() if name not in ("max_tries", "v")]
-        if type(tries) is not int or type(urls) is not list or {type(t) for t in (*texts, *urls)} != {str}:
+        urls, files = known.pop("result_urls", []), known.pop("files", [])
+        tries, texts = (
+            known.get("max_tries"),
+            [known[name] for name in known if name not in ("max_tries", "v")],
+        )
+        if type(tries) is not int or type(urls) is not list or type(files) is not list:
             raise ValueError("fields of another type")
+        if {type(text) for text in (*texts, *urls)} != {str} or not all(map(_is_file, files)):
+            raise ValueError("fields of another type")
+        lists = {"result_urls": tuple(urls), "files": tuple(files)}
         try:
-            record = cls(**{**known, "phase": Phase(known["phase"]), "result_urls": tuple(urls)})
+            record = cls(**{**known, **lists, "phase": Phase(known["phase"])})
         except (KeyError, TypeError) as error:
             raise ValueError("fields are missing") from error
         for moment in (record.key_since, record.submitted_at, record.deadline):
             _moment(moment)
+        if record.expires_at:
+            _moment(record.expires_at)
         if record.phase is Phase.SUBMITTED and not (record.task_id or record.result_urls):
             raise ValueError("a job without a handle")
         return record
@@ -153,7 +192,13 @@ class Decision:
 
 
 def decide(
-    record: Record | None, wanted: str, *, cleared: bool, key_holds: bool, on_unknown: OnUnknown
+    record: Record | None,
+    wanted: str,
+    *,
+    cleared: bool,
+    key_holds: bool,
+    on_unknown: OnUnknown,
+    on_clear: OnClear,
 ) -> Decision:
     """
     Decide what a new try must do: the table above.
@@ -170,6 +215,8 @@ def decide(
         return so(Action.SUBMIT)
     phase = record.phase
     left = f"the job {record.task_id}" if record.task_id else "a job of unknown id"
+    if phase is Phase.DISCARDED:
+        return so(Action.SUBMIT, f"A new video was asked for instead of {left}; a new, paid job is submitted")
     if record.fingerprint != wanted:
         why = "The request has changed since the last try, so a new job is submitted"
         if phase not in (Phase.DELIVERED, Phase.FAILED):
@@ -177,22 +224,42 @@ def decide(
         return so(Action.SUBMIT, why)
     if phase is Phase.SUBMITTED:
         return so(Action.REATTACH, f"An earlier try has submitted {left}; asking about it, not submitting")
-    if phase is Phase.FAILED:
+    if phase is Phase.DELIVERED:
+        return _after_delivery(record, cleared=cleared, on_clear=on_clear)
+    if phase is Phase.FAILED and not cleared:
         return so(Action.SUBMIT, f"An earlier try saw {left} end without a video; a new one may cost again")
     open_ = "The outcome of an earlier submission is unknown"
     if key_holds and phase in (Phase.SUBMITTING, Phase.UNKNOWN):
         return so(Action.RESEND, f"{open_}; the same request is sent again under the same idempotency key")
     if cleared and phase is not Phase.SUBMITTING:
-        had = "delivered" if phase is Phase.DELIVERED else "reported"
-        return so(Action.SUBMIT, f"The task was cleared after {left} had been {had}; a new one is submitted")
-    if phase is Phase.DELIVERED:
-        return so(Action.RETURN, f"An earlier try has already delivered {left}; returning it again")
+        if record.task_id:
+            why = (
+                f"The task was cleared after {left} was {phase}; asking about it before a new one is paid for"
+            )
+            return so(Action.CHECK_THEN_SUBMIT, why)
+        return so(
+            Action.SUBMIT, f"The task was cleared after {left} had been reported; a new one is submitted"
+        )
     if phase is Phase.LOST:
         return so(Action.STOP)
     if on_unknown == "resubmit":
         accepted = "as on_unknown_submit='resubmit' asks, and both may be billed"
         return so(Action.SUBMIT, f"{open_}; a new job is submitted all the same, {accepted}")
     return so(Action.STOP)
+
+
+def _after_delivery(record: Record, *, cleared: bool, on_clear: OnClear) -> Decision:
+    if not cleared:
+        why = f"An earlier try has already delivered {record.job}; returning it again"
+        return Decision(action=Action.RETURN, record=record, why=why)
+    if on_clear == "regenerate":
+        why = f"{record.job} has been delivered; a new, paid job is submitted, as on_clear='regenerate' asks"
+        return Decision(action=Action.SUBMIT, record=record, why=why)
+    why = (
+        f"{record.job} has been delivered; the cleared task returns the same video if it is still there. "
+        f"{REGENERATE_HINT}"
+    )
+    return Decision(action=Action.RETURN_OR_SUBMIT, record=record, why=why)
 
 
 class Ledger:
@@ -230,10 +297,19 @@ class Ledger:
                 f"{what}; look for a job in the vendor's console before deleting it"
             ) from error
 
-    def resolve(self, wanted: str, *, on_unknown: OnUnknown, key_window: timedelta | None) -> Decision:
+    def resolve(
+        self,
+        wanted: str,
+        *,
+        key_hash: str,
+        on_unknown: OnUnknown,
+        on_clear: OnClear,
+        key_window: timedelta | None,
+    ) -> Decision:
         """
         Read what earlier tries left, and :func:`decide`.
 
+        :param key_hash: of the connection's API key as it is now.
         :param key_window: how long the vendor remembers an idempotency key; ``None``: it knows none.
         :raises LedgerUnreadable: nothing may be submitted.
         """
@@ -244,23 +320,36 @@ class Ledger:
             record,
             wanted,
             cleared=self._max_tries != record.max_tries,
-            key_holds=self.key_holds(record, key_window),
+            key_holds=self.key_holds(record, key_window, key_hash=key_hash),
             on_unknown=on_unknown,
+            on_clear=on_clear,
         )
 
-    def key_holds(self, record: Record, key_window: timedelta | None) -> bool:
-        """Return whether the vendor still remembers the key under which the request was sent."""
-        if key_window is None or not record.idempotency_key:
+    def key_holds(self, record: Record, key_window: timedelta | None, *, key_hash: str) -> bool:
+        """
+        Return whether the vendor still takes the request only once under its idempotency key.
+
+        It remembers a key for a while, and for one account: another API key may be another account's.
+        """
+        if key_window is None or not record.idempotency_key or record.key_hash != key_hash:
             return False
         return self._now() - _moment(record.key_since) < key_window
 
     def submitting(
-        self, wanted: str, job: VideoJob, *, deadline: datetime, has_keys: bool, resent: Record | None = None
+        self,
+        wanted: str,
+        job: VideoJob,
+        *,
+        key_hash: str,
+        deadline: datetime,
+        has_keys: bool,
+        resent: Record | None = None,
     ) -> Record:
         """
         Record that the paid call is about to go out.
 
         :param job: the handle, still without an id.
+        :param key_hash: of the connection's API key.
         :param has_keys: the vendor knows idempotency keys.
         :param resent: the earlier submission whose key is used again.
         :raises LedgerUnreadable: it could not be recorded, so nothing may be submitted.
@@ -278,6 +367,7 @@ class Ledger:
             submitted_at=now,
             deadline=deadline.isoformat(),
             max_tries=self._max_tries,
+            key_hash=key_hash,
         )
         try:
             return self._write(record)
@@ -293,6 +383,10 @@ class Ledger:
         record = replace(record, updated_at=self._now().isoformat())
         self._store.set(KEY, record.to_json())
         return record
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, Mapping) and {type(value.get(name)) for name in ("path", "sha256")} == {str}
 
 
 def _moment(text: str) -> datetime:

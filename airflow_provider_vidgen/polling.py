@@ -31,8 +31,8 @@ from airflow_provider_vidgen.models import JobState, JobStatus, VideoJob
 #: A new job may not be known everywhere at the vendor at once.
 _NOT_FOUND_CHECKS = 3
 _NOT_FOUND_FOR = timedelta(minutes=1)
-#: A key that was good a moment ago is asked about once more.
-_REFUSALS = 2
+#: So many refusals in a row, and the key may not ask: one that was good a moment ago is tried once more.
+REFUSED_CHECKS = 2
 #: "Finished" may come before the link does.
 _CHECKS_FOR_A_LINK = 6
 #: So many failed checks in a row, and the vendor is out of reach for this try.
@@ -153,7 +153,7 @@ class Watch:
                 ) from error
         elif isinstance(error, StatusRefused):
             self._refused += 1
-            if self._refused >= _REFUSALS:
+            if self._refused >= REFUSED_CHECKS:
                 raise error
         elif isinstance(error, StatusLimited):
             # The vendor is well, and asked too often; by whom is not known.

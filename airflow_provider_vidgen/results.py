@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from airflow_provider_vidgen.models import JobStatus, VideoJob
 
 
-def build_result(job: VideoJob, status: JobStatus, files: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+def build_result(job: VideoJob, status: JobStatus, files: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """
     Return what a finished generation puts into XCom: JSON values only, times as ISO 8601 in UTC.
 
@@ -31,7 +31,7 @@ def build_result(job: VideoJob, status: JobStatus, files: Sequence[dict[str, Any
         "completed_at": _iso(status.completed_at),
         "expires_at": _iso(status.expires_at),
         "cost": cost and {"amount": cost.amount, "currency": cost.currency, "basis": cost.basis},
-        "files": list(files),
+        "files": [dict(file) for file in files],
     }
 
 

@@ -11,33 +11,46 @@ knows nothing of either.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from airflow_provider_vidgen.clock import from_iso
 from airflow_provider_vidgen.errors import (
+    AccountChanged,
     JobLost,
+    JobNotFound,
     JobNotRecorded,
+    ResultExpired,
+    StatusError,
     SubmitError,
     SubmitOutcomeUnknown,
     SubmitToBeResent,
     SubmitToBeRisked,
 )
-from airflow_provider_vidgen.ledger import Action, Ledger, OnUnknown, Phase, Record
+from airflow_provider_vidgen.ledger import Action, Ledger, OnClear, OnUnknown, Phase, Record
 from airflow_provider_vidgen.models import JobState, JobStatus, Submission, VideoJob, VideoRequest
+from airflow_provider_vidgen.transport.client import check_job
 from airflow_provider_vidgen.transport.policy import WhenFull
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
+
+_log = logging.getLogger(__name__)
 
 #: The store's own client tries for a while, too; together they outlast a restart of the API server.
 _ATTEMPTS_TO_RECORD = 5
 
 
+#: Phases in which a job may exist, which only the host it was submitted at knows.
+_KEPT_BY_THE_VENDOR = frozenset(Phase) - {Phase.FRESH, Phase.FAILED, Phase.DISCARDED}
+
+
 class Submitter(Protocol):
-    """What this needs of a client: the account, and the paid call."""
+    """What this needs of a client: the account, the paid call, and the free question about a job."""
 
     @property
     def settings(self) -> ConnectionSettings: ...
@@ -46,19 +59,24 @@ class Submitter(Protocol):
         self, request: VideoRequest, *, idempotency_key: str | None = None, when_full: WhenFull = "wait"
     ) -> Submission: ...
 
+    def status(self, job: VideoJob) -> JobStatus: ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Attached:
     """
     The job this try is about.
 
-    :param status: its state where that is already known: just submitted, or a recorded result.
+    :param status: its state where that is already known: just submitted, just asked for, or a recorded
+        result.
+    :param files: what an earlier try landed, where the vendor has no link to it any more.
     """
 
     job: VideoJob
     submitted_at: datetime
     deadline: datetime
     status: JobStatus | None
+    files: tuple[Mapping[str, Any], ...] = ()
 
 
 class Attempt:
@@ -69,9 +87,11 @@ class Attempt:
     :param ledger: the record of what earlier tries did.
     :param timeout: seconds from submission to the deadline.
     :param on_unknown: see :mod:`.ledger`.
+    :param on_clear: see :mod:`.ledger`.
     :param now: the clock.
     :param warn: takes a sentence that the log must show.
     :param before_paying: called when a submission is due; raises to prevent it.
+    :param still_there: whether landed files are where they were put.
     :param sleep: waits for so many seconds.
     """
 
@@ -82,18 +102,22 @@ class Attempt:
         *,
         timeout: float,
         on_unknown: OnUnknown,
+        on_clear: OnClear = "reuse",
         now: Callable[[], datetime],
         warn: Callable[[str], None],
         before_paying: Callable[[], None] = lambda: None,
+        still_there: Callable[[Sequence[Mapping[str, Any]]], bool] = lambda files: False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client = client
         self._ledger = ledger
         self._timeout = timedelta(seconds=timeout)
         self._on_unknown = on_unknown
+        self._on_clear = on_clear
         self._now = now
         self._warn = warn
         self._before_paying = before_paying
+        self._still_there = still_there
         self._sleep = sleep
 
     def attach(self, request: VideoRequest) -> Attached:
@@ -104,20 +128,106 @@ class Attempt:
         :raises SubmitError: no job; the subclass says whether one may exist all the same, and ``no_room``
             that another attempt may follow as soon as the vendor has room.
         :raises JobLost: an earlier try found that the vendor does not know the job.
+        :raises StatusError: the vendor had to be asked about an earlier job before another one is paid for,
+            and did not answer.
+        :raises JobElsewhere: the earlier job was submitted at another base URL than the connection's.
         """
         wanted = self._fingerprint(request)
-        decision = self._ledger.resolve(wanted, on_unknown=self._on_unknown, key_window=self._key_window)
+        decision = self._ledger.resolve(
+            wanted,
+            key_hash=self._key_hash(wanted),
+            on_unknown=self._on_unknown,
+            on_clear=self._on_clear,
+            key_window=self._key_window,
+        )
+        record, action = decision.record, decision.action
+        if record is not None and record.fingerprint == wanted and record.phase in _KEPT_BY_THE_VENDOR:
+            check_job(self._client.settings, record.job)
         if decision.why:
             self._warn(decision.why)
-        record = decision.record
-        if decision.action is Action.SUBMIT or record is None:
-            self._before_paying()
-            return self._submit(request, wanted, resent=None)
-        if decision.action is Action.RESEND:
+        if record is None or action is Action.SUBMIT:
+            return self._submit_anew(request, wanted)
+        if action is Action.RESEND:
             return self._submit(request, wanted, resent=record)
-        if decision.action is Action.STOP:
+        if action is Action.STOP:
             raise self._stopped(record)
-        return self._attached(record, _recorded(record))
+        if action is Action.REATTACH:
+            return self._attached(record, _recorded(record))
+        if action is Action.CHECK_THEN_SUBMIT:
+            return self._reattach_if_alive(record) or self._submit_anew(request, wanted)
+        again = self._delivered_again(record)
+        if again is None and action is Action.RETURN:
+            raise ResultExpired(
+                "The video was delivered, and neither its file nor its link exists", job=record.job
+            )
+        return again or self._submit_anew(request, wanted)
+
+    def _submit_anew(self, request: VideoRequest, wanted: str) -> Attached:
+        self._before_paying()
+        return self._submit(request, wanted, resent=None)
+
+    # --- before another job is paid for -----------------------------------------------------------------
+
+    def _reattach_if_alive(self, record: Record) -> Attached | None:
+        """Ask about a job that was reported or failed; ``None``: it brings no video any more."""
+        status = self._ask(record)
+        if status is None or status.failure is not None or self._is_gone(record, status):
+            self._warn(f"{record.job} brings no video any more; a new, paid job is submitted")
+            return None
+        self._warn(f"{record.job} is {status.state} at the vendor: it is used, nothing is paid")
+        return self._attached(self._ledger.moved(record, Phase.SUBMITTED), status)
+
+    def _delivered_again(self, record: Record) -> Attached | None:
+        """Find what was delivered; ``None``: neither its link nor its file exists any more."""
+        status = _recorded(record)
+        try:
+            status = status or self._ask(record)
+        except StatusError as error:
+            if not self._still_there(record.files):
+                raise
+            self._warn(f"{error.what}; the files that were landed are still there")
+        if status is not None and status.has_video and not self._is_gone(record, status):
+            return self._attached(record, status)
+        if self._still_there(record.files):
+            kept = JobStatus(state=JobState.SUCCEEDED, raw_state="landed")
+            return self._attached(record, kept, files=record.files)
+        if status is not None and status.failure is None and not self._is_gone(record, status):
+            return self._attached(record, status)
+        self._warn(f"Neither a link nor a file of {record.job} exists any more")
+        return None
+
+    def _ask(self, record: Record) -> JobStatus | None:
+        """
+        Ask once about a job, which is free.
+
+        :return: ``None`` if the vendor does not know it.
+        :raises StatusError: the vendor does not tell.
+        """
+        try:
+            return self._client.status(record.job)
+        except JobNotFound as error:
+            self.check_account(record, error)
+            return None
+
+    def check_account(self, record: Record, error: StatusError) -> None:
+        """
+        Refuse to believe "no such job" of a vendor that is asked with another API key.
+
+        :raises AccountChanged: the job may belong to another account.
+        """
+        if record.key_hash != self._key_hash(record.fingerprint):
+            what = "The vendor does not know the job, and the API key is not the one it was submitted with"
+            raise AccountChanged(what, job=record.job, code=error.code, words=error.words) from None
+
+    def _is_gone(self, record: Record, status: JobStatus) -> bool:
+        """Whether a finished job's links have outlived their time."""
+        expires = from_iso(record.expires_at) if record.expires_at else status.expires_at
+        return status.state is JobState.SUCCEEDED and expires is not None and self._now() >= expires
+
+    # --- the paid call ----------------------------------------------------------------------------------
+
+    def _key_hash(self, wanted: str) -> str:
+        return key_hash(self._client.settings.api_key, wanted)
 
     @property
     def _key_window(self) -> timedelta | None:
@@ -137,6 +247,7 @@ class Attempt:
         record = self._ledger.submitting(
             wanted,
             nameless,
+            key_hash=self._key_hash(wanted),
             deadline=self._now() + self._timeout,
             has_keys=self._key_window is not None,
             resent=resent,
@@ -165,6 +276,9 @@ class Attempt:
     def _record_job(self, record: Record, submission: Submission) -> Record:
         """Write down a job that is being paid for."""
         job, status = submission.job, submission.status
+        if job.task_id:
+            # Said before it is written down: whoever dies in between leaves the id in the log.
+            _log.info("The vendor accepted %s", job)
         # A synchronous endpoint's failure leaves no id to ask about.
         phase = Phase.FAILED if status.failure and not job.task_id else Phase.SUBMITTED
         try:
@@ -201,7 +315,7 @@ class Attempt:
     def _unknown(self, error: SubmitOutcomeUnknown, record: Record) -> SubmitOutcomeUnknown:
         """Return the error as what it means for the next automatic try, which decides by the same rules."""
         kind = SubmitOutcomeUnknown
-        if self._ledger.key_holds(record, self._key_window):
+        if self._ledger.key_holds(record, self._key_window, key_hash=record.key_hash):
             kind = SubmitToBeResent
         elif self._on_unknown == "resubmit":
             kind = SubmitToBeRisked
@@ -217,16 +331,19 @@ class Attempt:
             return JobLost("An earlier try found that the vendor does not know the job", job=record.job)
         # From now on it counts as reported, so that the next clear submits.
         self._note(record, Phase.UNKNOWN)
-        return SubmitOutcomeUnknown(
-            f"An earlier try sent a paid request at {record.submitted_at} and its outcome is not known",
-            job=record.job if record.task_id else None,
-        )
+        what = f"An earlier try sent a paid request at {record.submitted_at} and its outcome is not known"
+        if record.idempotency_key and record.key_hash != self._key_hash(record.fingerprint):
+            what += "; its idempotency key is worth nothing with the connection's new API key"
+        return SubmitOutcomeUnknown(what, job=record.job if record.task_id else None)
 
-    def _attached(self, record: Record, status: JobStatus | None) -> Attached:
+    def _attached(
+        self, record: Record, status: JobStatus | None, files: tuple[Mapping[str, Any], ...] = ()
+    ) -> Attached:
         submitted_at = from_iso(record.submitted_at)
         # The user's timeout as it is now: a larger one goes on waiting for the same job.
+        deadline = submitted_at + self._timeout
         return Attached(
-            job=record.job, submitted_at=submitted_at, deadline=submitted_at + self._timeout, status=status
+            job=record.job, submitted_at=submitted_at, deadline=deadline, status=status, files=files
         )
 
 
@@ -245,3 +362,12 @@ def fingerprint(body: Mapping[str, Any] | None, *, path: str, conn_id: str) -> s
     """
     canonical = json.dumps([path, conn_id, body], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def key_hash(api_key: str, wanted: str) -> str:
+    """
+    Return what tells that a request was submitted with another API key, and nothing about the key itself.
+
+    :param wanted: the fingerprint of the request.
+    """
+    return hmac.new(api_key.encode(), f"airflow-provider-vidgen {wanted}".encode(), "sha256").hexdigest()[:32]

@@ -44,6 +44,12 @@ def get_commands() -> list[CLICommand]:
                     func=lazy_load_command("airflow_provider_vidgen.cli.jobs.adopt"),
                     args=(ARG_DAG_ID, _RUN_ID, ARG_TASK_ID, ARG_MAP_INDEX, _JOB_ID, ARG_VERBOSE),
                 ),
+                ActionCommand(
+                    name="regenerate",
+                    help="Leave a task's job behind; clearing the task then submits a new, paid one",
+                    func=lazy_load_command("airflow_provider_vidgen.cli.jobs.regenerate"),
+                    args=(ARG_DAG_ID, _RUN_ID, ARG_TASK_ID, ARG_MAP_INDEX, ARG_VERBOSE),
+                ),
             ],
         )
     ]

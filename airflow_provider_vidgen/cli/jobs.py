@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""``airflow vidgen jobs`` and ``airflow vidgen adopt``: look at the ledgers of a run, and mend one."""
+"""``airflow vidgen jobs``, ``adopt`` and ``regenerate``: look at the ledgers of a run, and mend one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.errors import LedgerUnreadable
-from airflow_provider_vidgen.ledger import Ledger, Phase
+from airflow_provider_vidgen.ledger import Ledger, Phase, Record
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
+_AT_WORK = ("running", "deferred", "queued", "scheduled", "restarting")
 _HAS_A_JOB = (Phase.SUBMITTED, Phase.DELIVERED)
 
 
@@ -49,6 +50,30 @@ def list_jobs(args: Namespace) -> None:
 
 def adopt(args: Namespace) -> None:
     """Write the id of a found job into a task's ledger."""
+    name, ledger, record = _submission_of(args)
+    job_id = args.job_id.strip()
+    if record.phase in _HAS_A_JOB and record.task_id != job_id:
+        sys.exit(f"{name} already has the job {record.task_id} ({record.phase}). Nothing was changed.")
+    ledger.moved(record, Phase.SUBMITTED, task_id=job_id, expires_at="", result_urls=(), files=())
+    print(  # noqa: T201
+        f"{name} has adopted the {record.vendor} job {job_id}. Clear the task: it asks about this job "
+        "and does not pay for another."
+    )
+
+
+def regenerate(args: Namespace) -> None:
+    """Have the next try of a task submit a new job, whatever became of the one that it has."""
+    name, ledger, record = _submission_of(args)
+    ledger.moved(record, Phase.DISCARDED)
+    left = f"job {record.task_id}" if record.task_id else "job of unknown id"
+    print(  # noqa: T201
+        f"{name} leaves the {record.vendor} {left} behind ({record.phase}; what it cost stays spent). "
+        "Clear the task: it submits a new, paid job."
+    )
+
+
+def _submission_of(args: Namespace) -> tuple[str, Ledger, Record]:
+    """Find the record of a task that is not at work."""
     tasks = airflow_internals.tasks_of_run(args.dag_id, args.run_id)
     found = [task for task in tasks if (task.task_id, task.map_index) == (args.task_id, args.map_index)]
     name = f"{args.dag_id} {args.run_id} {args.task_id}[{args.map_index}]"
@@ -61,14 +86,10 @@ def adopt(args: Namespace) -> None:
     except LedgerUnreadable as error:
         sys.exit(str(error))
     if record is None:
-        sys.exit(f"{name} has not submitted anything. Use a VideoTaskSensor to wait for the job.")
-    job_id = args.job_id.strip()
-    if record.phase in _HAS_A_JOB and record.task_id != job_id:
-        sys.exit(f"{name} already has the job {record.task_id} ({record.phase}). Nothing was changed.")
-    if task.state in ("running", "deferred", "queued", "scheduled"):
-        sys.exit(f"{name} is {task.state}. Wait until it has ended, then adopt the job and clear the task.")
-    ledger.moved(record, Phase.SUBMITTED, task_id=job_id)
-    print(  # noqa: T201
-        f"{name} has adopted the {record.vendor} job {job_id}. Clear the task: it asks about this job "
-        "and does not pay for another."
-    )
+        sys.exit(
+            f"{name} has not submitted anything. A clear submits; a VideoTaskSensor waits for a job that "
+            "something else submitted."
+        )
+    if task.state in _AT_WORK:
+        sys.exit(f"{name} is {task.state}. Wait until it has ended, or mark it as failed, and try again.")
+    return name, ledger, record

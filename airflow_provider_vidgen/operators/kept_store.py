@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from airflow_provider_vidgen import airflow_internals
+
 
 class KeptStore:
     """
@@ -15,18 +17,29 @@ class KeptStore:
     By default Airflow deletes what is older than ``[state_store] default_retention_days``, and a task that
     comes back after that would pay again. These few hundred bytes live as long as their Dag run.
 
+    With ``[workers] state_store_backend`` Airflow writes a value to that backend before it looks whether the
+    try is outdated, which would let an older try replace the record of a newer one. So the record goes into
+    Airflow's own row, which refuses outdated tries.
+
     :param store: what the task context holds.
+    :param ti_id: the id of this try's task instance.
     """
 
-    def __init__(self, store: Any) -> None:
+    def __init__(self, store: Any, ti_id: Any) -> None:
         self._store = store
+        self._ti_id = ti_id
 
     def get(self, key: str) -> Any:
         """Return a value, or ``None``."""
+        if airflow_internals.has_state_store_backend():
+            return airflow_internals.get_state_row(self._ti_id, key)
         return self._store.get(key)
 
     def set(self, key: str, value: Any) -> None:
         """Write a value that does not expire."""
+        if airflow_internals.has_state_store_backend():
+            airflow_internals.set_state_row(self._ti_id, key, value)
+            return
         from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]
 
         self._store.set(key, value, retention=NEVER_EXPIRE)

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf
@@ -18,11 +19,12 @@ from airflow_provider_vidgen.operators.waiting import WaitsForJob
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_vidgen.errors import JobLost, JobNotFound, Problem
     from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
     from airflow_provider_vidgen.landing import Landing, Verify
-    from airflow_provider_vidgen.ledger import Ledger, OnUnknown, Phase
+    from airflow_provider_vidgen.ledger import Ledger, OnClear, OnUnknown, Phase, Record
     from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
-    from airflow_provider_vidgen.submission import Attached
+    from airflow_provider_vidgen.submission import Attached, Attempt
 
 
 class VideoGenerationOperator(WaitsForRoom, WaitsForJob, BaseOperator):
@@ -64,6 +66,8 @@ class VideoGenerationOperator(WaitsForRoom, WaitsForJob, BaseOperator):
         is not what was asked for, ``"fail"`` fails the task then, with the file in its place.
     :param on_unknown_submit: when the fate of a paid call is not known: ``"fail"`` reports it and never
         submits by itself, ``"resubmit"`` accepts the risk of paying twice.
+    :param on_clear: what a clear does once the video was delivered: ``"reuse"`` returns the same video while
+        its file or its link exists, ``"regenerate"`` submits a new, paid job.
     :param cancel_on_kill: when somebody marks the deferred task as failed or successful, cancel the job where
         its vendor can. None of the four can.
     """
@@ -107,12 +111,15 @@ class VideoGenerationOperator(WaitsForRoom, WaitsForJob, BaseOperator):
         sidecar_prompt: bool = True,
         verify: Verify = True,
         on_unknown_submit: OnUnknown = "fail",
+        on_clear: OnClear = "reuse",
         cancel_on_kill: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if on_unknown_submit not in ("fail", "resubmit"):
             raise ValueError(f"on_unknown_submit={on_unknown_submit!r}: must be 'fail' or 'resubmit'")
+        if on_clear not in ("reuse", "regenerate"):
+            raise ValueError(f"on_clear={on_clear!r}: must be 'reuse' or 'regenerate'")
         if verify not in (True, False, "fail"):
             raise ValueError(f"verify={verify!r}: must be True, False or 'fail'")
         if timeout <= 0:
@@ -139,6 +146,7 @@ class VideoGenerationOperator(WaitsForRoom, WaitsForJob, BaseOperator):
         self.sidecar_prompt = sidecar_prompt
         self.verify = verify
         self.on_unknown_submit = on_unknown_submit
+        self.on_clear = on_clear
         self.cancel_on_kill = cancel_on_kill
 
     def execute(self, context: Context) -> Any:
@@ -168,12 +176,13 @@ class VideoGenerationOperator(WaitsForRoom, WaitsForJob, BaseOperator):
         with airflow_errors(self.prompt):
             hook = self.hook
             request = self._request(hook)
-            for doubt in hook.check(request):
-                self.log.warning("%s", doubt)
+            self._check(context, hook, request)
             attached = self.attach_when_there_is_room(
                 hook, lambda: self._attach(context, hook, request, place), place
             )
             job, status = attached.job, attached.status
+            if attached.files and status is not None:
+                return self._hand_over(context, job, status, attached.files)
             if status is None and self.deferrable:
                 status = self.look(hook, job)
             if status is not None and (status.has_video or status.failure):
@@ -213,71 +222,145 @@ class VideoGenerationOperator(WaitsForRoom, WaitsForJob, BaseOperator):
         )
 
     def _attach(self, context: Context, hook: VideoGenHook, request: VideoRequest, place: Place) -> Attached:
-        from airflow_provider_vidgen.clock import utcnow
-        from airflow_provider_vidgen.submission import Attempt
-
-        attempt = Attempt(
-            hook.client,
-            self._ledger(context),
-            timeout=self.timeout,
-            on_unknown=self.on_unknown_submit,
-            now=utcnow,
-            warn=lambda sentence: self.log.warning("%s", sentence),
-            before_paying=lambda: self._before_paying(context, hook, place),
+        attempt = self._attempt(
+            context, hook, before_paying=lambda: self._before_paying(context, hook, place)
         )
         attached = attempt.attach(request)
         self.log.info("The job is %s", attached.job)
         context["ti"].xcom_push(key="task_id", value=attached.job.task_id)
         return attached
 
+    def _attempt(self, context: Context, hook: VideoGenHook, **options: Any) -> Attempt:
+        from airflow_provider_vidgen.clock import utcnow
+        from airflow_provider_vidgen.submission import Attempt
+
+        return Attempt(
+            hook.client,
+            self._ledger(context),
+            timeout=self.timeout,
+            on_unknown=self.on_unknown_submit,
+            on_clear=self.on_clear,
+            now=utcnow,
+            warn=lambda sentence: self.log.warning("%s", sentence),
+            still_there=lambda files: bool(files) and self._landing(hook).still_there(files),
+            **options,
+        )
+
+    def _check(self, context: Context, hook: VideoGenHook, request: VideoRequest) -> None:
+        """
+        Judge the request, and log what is doubtful about it.
+
+        :raises InvalidRequest: with everything that is wrong, with the place for the files as well.
+        """
+        from airflow_provider_vidgen.errors import InvalidRequest, StorageUnreachable
+
+        try:
+            for doubt in hook.check(request):
+                self.log.warning("%s", doubt)
+        except InvalidRequest as error:
+            problems = list(error.problems)
+            with suppress(StorageUnreachable):
+                problems += self._target_problems(context, hook)
+            raise InvalidRequest(error.what, problems) from None
+
     def _before_paying(self, context: Context, hook: VideoGenHook, place: Place) -> None:
+        from airflow_provider_vidgen.errors import InvalidRequest
+
+        if problems := self._target_problems(context, hook):
+            raise InvalidRequest("The video could not be landed", problems)
+        self.line_up_first(context, hook, place)
+
+    def _target_problems(self, context: Context, hook: VideoGenHook) -> list[Problem]:
         from airflow_provider_vidgen.airflow_internals import given_to_all
 
-        if self.output_path:
-            written = given_to_all(context, "output_path")
-            self._landing(hook).check_target(self.output_path, written=written)
-        self.line_up_first(context, hook, place)
+        if self.output_path is None:
+            return []
+        written = given_to_all(context, "output_path")
+        return self._landing(hook).target_problems(self.output_path, written=written)
 
     def finish(
         self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus
     ) -> dict[str, Any]:
         """Land the files if asked to, and hand on the result."""
-        from airflow_provider_vidgen.errors import ResultExpired
-        from airflow_provider_vidgen.ledger import Phase
-        from airflow_provider_vidgen.results import build_result
-
-        files: list[dict[str, Any]] = []
-        try:
-            if self.output_path:
-                files = self._land(context, hook, job, status)
-        except ResultExpired:
-            # Nobody can fetch this video any more; only a person's clear may pay for another.
-            self._note(context, job, Phase.LOST)
-            raise
-        context["ti"].xcom_push(key="result_urls", value=list(status.result_urls))
-        try:
-            self._note(context, job, Phase.DELIVERED)
-        except Exception as error:
-            # The video is there. Unrecorded, a later clear returns this one instead of paying for another.
-            self.log.warning("The delivery could not be recorded (%s)", type(error).__name__)
-        return build_result(job, status, files)
+        files = self._land(context, hook, job, status) if self.output_path else []
+        return self._hand_over(context, job, status, files)
 
     def _land(
         self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus
     ) -> list[dict[str, Any]]:
+        from airflow_provider_vidgen.errors import LinkNotLive, ResultExpired
         from airflow_provider_vidgen.landing import About
+        from airflow_provider_vidgen.ledger import Phase
         from airflow_provider_vidgen.results import build_result
 
         assert self.output_path is not None
-        return self._landing(hook).land(
-            status.result_urls,
-            self.output_path,
-            job=job,
-            map_index=context["ti"].map_index,
-            about=About(request=self._request(hook), result=build_result(job, status)),
-            # A synchronous endpoint may name no job that could be asked about.
-            refresh=(lambda: hook.get_status(job).result_urls) if job.task_id else None,
-        )
+        record = self._ledger(context).read()
+        expires_at = _links_die_at(record, job, status)
+        try:
+            return self._landing(hook).land(
+                status.result_urls,
+                self.output_path,
+                job=job,
+                map_index=context["ti"].map_index,
+                about=About(
+                    request=self._request(hook),
+                    result=build_result(job, status),
+                    fingerprint=record.fingerprint if record is not None else "",
+                ),
+                # A synchronous endpoint may name no job that could be asked about.
+                refresh=(lambda: hook.get_status(job).result_urls) if job.task_id else None,
+                expires_at=expires_at,
+            )
+        except LinkNotLive:
+            self._note_expiry(context, job, expires_at)
+            raise
+        except ResultExpired:
+            # Nobody can fetch this video any more; only a person's clear may pay for another.
+            self._note(context, job, Phase.LOST)
+            raise
+
+    def no_link(self, context: Context, job: VideoJob, status: JobStatus) -> None:
+        """
+        Record that a finished job has no link, and once the time of its links has passed, that it is lost.
+
+        :raises ResultExpired: the vendor gives no link any more.
+        """
+        from airflow_provider_vidgen.clock import utcnow
+        from airflow_provider_vidgen.errors import ResultExpired
+        from airflow_provider_vidgen.ledger import Phase
+
+        expires_at = _links_die_at(self._ledger(context).read(), job, status)
+        if expires_at is None or utcnow() < expires_at:
+            self._note_expiry(context, job, expires_at)
+            return
+        self._note(context, job, Phase.LOST)
+        raise ResultExpired("The vendor gives no link, and the time of the job's links has passed", job=job)
+
+    def _note_expiry(self, context: Context, job: VideoJob, expires_at: datetime | None) -> None:
+        """Keep when the links die: a vendor that tells no time of its own would move it at each look."""
+        from airflow_provider_vidgen.ledger import Phase
+
+        if expires_at is not None:
+            self._note(context, job, Phase.SUBMITTED, expires_at=expires_at.isoformat())
+
+    def _hand_over(
+        self, context: Context, job: VideoJob, status: JobStatus, files: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """Push the result, and record that the job has been delivered."""
+        from airflow_provider_vidgen.ledger import Phase
+        from airflow_provider_vidgen.results import build_result
+
+        context["ti"].xcom_push(key="result_urls", value=list(status.result_urls))
+        landed = tuple({name: file[name] for name in ("path", "bytes", "sha256")} for file in files)
+        kept: dict[str, Any] = {"files": landed}
+        if status.expires_at is not None:
+            kept["expires_at"] = status.expires_at.isoformat()
+        try:
+            self._note(context, job, Phase.DELIVERED, **kept)
+        except Exception as error:
+            # The video is there. Unrecorded, a later clear asks about this one instead of paying for another.
+            self.log.warning("The delivery could not be recorded (%s)", type(error).__name__)
+        return build_result(job, status, files)
 
     def ended_without_video(self, context: Context, job: VideoJob, status: JobStatus) -> None:
         """Record that the next try may submit afresh."""
@@ -285,11 +368,29 @@ class VideoGenerationOperator(WaitsForRoom, WaitsForJob, BaseOperator):
 
         self._note(context, job, Phase.FAILED)
 
-    def lost(self, context: Context, job: VideoJob) -> None:
+    def lost(self, context: Context, job: VideoJob, error: JobNotFound | JobLost) -> None:
         """Record that only a person's clear may submit afresh."""
         from airflow_provider_vidgen.ledger import Phase
 
+        record = self._ledger(context).read()
+        if record is not None:
+            self._attempt(context, self.hook).check_account(record, error)
         self._note(context, job, Phase.LOST)
+
+    def resume_point(self, context: Context) -> tuple[VideoJob, datetime, datetime]:
+        """
+        Return the job to wait for, from the ledger.
+
+        :raises LedgerUnreadable: it holds no job.
+        """
+        from airflow_provider_vidgen.clock import from_iso
+        from airflow_provider_vidgen.errors import LedgerUnreadable
+
+        record = self._ledger(context).read()
+        if record is None or not record.task_id:
+            raise LedgerUnreadable("The task was woken, and its record has no job to go on with")
+        submitted_at = from_iso(record.submitted_at)
+        return record.job, submitted_at, submitted_at + timedelta(seconds=self.timeout)
 
     def _ledger(self, context: Context) -> Ledger:
         from airflow_provider_vidgen.airflow_internals import max_tries
@@ -297,15 +398,15 @@ class VideoGenerationOperator(WaitsForRoom, WaitsForJob, BaseOperator):
         from airflow_provider_vidgen.ledger import Ledger
         from airflow_provider_vidgen.operators.kept_store import KeptStore
 
-        store = KeptStore(context["task_state_store"])
+        store = KeptStore(context["task_state_store"], context["ti"].id)
         return Ledger(store, max_tries=max_tries(context), now=utcnow)
 
-    def _note(self, context: Context, job: VideoJob, phase: Phase) -> None:
+    def _note(self, context: Context, job: VideoJob, phase: Phase, **changes: Any) -> None:
         ledger = self._ledger(context)
         record = ledger.read()
         # A record that has moved on to another job is not about this one any more.
         if record is not None and record.task_id == job.task_id:
-            ledger.moved(record, phase)
+            ledger.moved(record, phase, **changes)
 
     def _landing(self, hook: VideoGenHook) -> Landing:
         from airflow_provider_vidgen.landing import Landing
@@ -313,3 +414,12 @@ class VideoGenerationOperator(WaitsForRoom, WaitsForJob, BaseOperator):
         return Landing(
             hook.settings, sidecar=self.sidecar, sidecar_prompt=self.sidecar_prompt, verify=self.verify
         )
+
+
+def _links_die_at(record: Record | None, job: VideoJob, status: JobStatus) -> datetime | None:
+    """Return when a job's links die: as it was first recorded, else as the vendor tells now."""
+    from airflow_provider_vidgen.clock import from_iso
+
+    if record is not None and record.task_id == job.task_id and record.expires_at:
+        return from_iso(record.expires_at)
+    return status.expires_at

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_vidgen.errors import StatusError
+    from airflow_provider_vidgen.errors import JobLost, JobNotFound, StatusError
     from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
     from airflow_provider_vidgen.models import JobStatus, VideoJob
     from airflow_provider_vidgen.triggers.events import Reason
@@ -54,8 +54,19 @@ class WaitsForJob:
     def ended_without_video(self, context: Context, job: VideoJob, status: JobStatus) -> None:
         """Take note that the job failed, before the task does."""
 
-    def lost(self, context: Context, job: VideoJob) -> None:
-        """Take note that the vendor does not know the job, before the task fails."""
+    def lost(self, context: Context, job: VideoJob, error: JobNotFound | JobLost) -> None:
+        """
+        Take note that the vendor does not know the job, before the task fails.
+
+        :raises AccountChanged: the vendor was asked with another API key than the job's.
+        """
+
+    def no_link(self, context: Context, job: VideoJob, status: JobStatus) -> None:
+        """Take note that a finished job has no usable link, before the task fails."""
+
+    def resume_point(self, context: Context) -> tuple[VideoJob, datetime, datetime]:
+        """Return the job to wait for, when it was submitted, and the deadline."""
+        raise NotImplementedError
 
     def settle(self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus) -> Any:
         """
@@ -74,14 +85,13 @@ class WaitsForJob:
         """
         Ask once before deferring, for a task must not be deferred on a job that has ended already.
 
-        :return: ``None`` if the vendor cannot tell now; that is left to the trigger.
-        :raises StatusRefused: the key is not accepted.
+        :return: ``None`` if the vendor does not tell now; that is left to the trigger, which asks again.
         """
-        from airflow_provider_vidgen.errors import JobNotFound, StatusUnavailable
+        from airflow_provider_vidgen.errors import JobNotFound, StatusRefused, StatusUnavailable
 
         try:
             return hook.get_status(job)
-        except (JobNotFound, StatusUnavailable) as error:
+        except (JobNotFound, StatusRefused, StatusUnavailable) as error:
             # Without the vendor's words, which may repeat the prompt.
             self.log.warning("%s: %s", job, error.what)
             return None
@@ -119,7 +129,7 @@ class WaitsForJob:
         deadline: datetime,
     ) -> Any:
         """Stay on the worker until the job has ended."""
-        from airflow_provider_vidgen.errors import JobLost
+        from airflow_provider_vidgen.errors import JobLost, ResultMissing
 
         def show(status: JobStatus) -> None:
             context["ti"].xcom_push(
@@ -134,8 +144,15 @@ class WaitsForJob:
                 poll_interval=self.poll_interval,
                 on_news=show,
             )
-        except JobLost:
-            self.lost(context, job)
+        except JobLost as error:
+            self.lost(context, job, error)
+            raise
+        except ResultMissing:
+            found = self.look(hook, job)
+            if found is not None and found.has_video:
+                return self.settle(context, hook, job, found)
+            if found is not None:
+                self.no_link(context, job, found)
             raise
         return self.settle(context, hook, job, status)
 
@@ -152,50 +169,74 @@ class WaitsForJob:
         )
 
     def resume(
-        self, context: Context, event: Any, job: dict[str, str], submitted_at: str, deadline: str
+        self,
+        context: Context,
+        event: Any,
+        job: dict[str, str] | None = None,
+        submitted_at: str = "",
+        deadline: str = "",
     ) -> Any:
         """
         Go on after the trigger's event: ask the vendor, and act on that.
 
         :param event: see :mod:`.triggers.events`.
+        :param job: and the times are what the task left with; ``dag.test()`` hands on nothing but the event.
         """
-        from airflow_provider_vidgen.clock import from_iso, utcnow
-        from airflow_provider_vidgen.errors import JobLost, JobNotFound, StatusUnavailable
+        from airflow_provider_vidgen.clock import from_iso
         from airflow_provider_vidgen.models import VideoJob
+
+        with airflow_errors(self.prompt):
+            if job is None:
+                return self._resume(context, event, *self.resume_point(context))
+            times = from_iso(submitted_at), from_iso(deadline)
+            return self._resume(context, event, VideoJob.from_dict(job), *times)
+
+    def _resume(
+        self, context: Context, event: Any, job: VideoJob, submitted_at: datetime, deadline: datetime
+    ) -> Any:
+        from airflow_provider_vidgen.clock import utcnow
+        from airflow_provider_vidgen.errors import (
+            JobLost,
+            JobNotFound,
+            ResultMissing,
+            StatusRefused,
+            StatusUnavailable,
+        )
         from airflow_provider_vidgen.triggers.events import Reason, read_event
 
-        handle, until = VideoJob.from_dict(job), from_iso(deadline)
-        reason, odd = read_event(event, handle)
+        reason, odd = read_event(event, job)
         if odd:
             self.log.warning("%s; asking the vendor", odd)
-        with airflow_errors(self.prompt):
-            hook = self.hook
-            expired = utcnow() >= until
-            status: JobStatus | None
-            try:
-                status = hook.get_status(handle)
-            except JobNotFound as error:
-                if reason is Reason.LOST:
-                    self.lost(context, handle)
-                    raise JobLost(
-                        "The vendor does not know the job", job=handle, code=error.code, words=error.words
-                    ) from None
-                if expired:
-                    raise
-                status = None
-            except StatusUnavailable:
-                if expired or reason is Reason.UNAVAILABLE:
-                    raise
-                status = None
-            if status is None:
-                self.log.warning("The vendor could not be asked about %s just now; waiting on", handle)
-            elif status.has_video or status.failure is not None:
-                return self.settle(context, hook, handle, status)
-            elif (stop := _stop(handle, status, None if odd else reason, expired=expired)) is not None:
-                raise stop
-            else:
-                self.log.info("%s is still %s; waiting on", handle, status.state)
-            self.wait_deferred(handle, submitted_at=from_iso(submitted_at), deadline=until)
+        hook = self.hook
+        expired = utcnow() >= deadline
+        status: JobStatus | None
+        try:
+            status = hook.get_status(job)
+        except JobNotFound as error:
+            if reason is Reason.LOST:
+                self.lost(context, job, error)
+                raise JobLost(
+                    "The vendor does not know the job", job=job, code=error.code, words=error.words
+                ) from None
+            if expired:
+                raise
+            status = None
+        except (StatusRefused, StatusUnavailable) as error:
+            given_up = Reason.REFUSED if isinstance(error, StatusRefused) else Reason.UNAVAILABLE
+            if expired or reason is given_up:
+                raise
+            status = None
+        if status is None:
+            self.log.warning("The vendor does not tell about %s just now; waiting on", job)
+        elif status.has_video or status.failure is not None:
+            return self.settle(context, hook, job, status)
+        elif (stop := _stop(job, status, None if odd else reason, expired=expired)) is not None:
+            if isinstance(stop, ResultMissing):
+                self.no_link(context, job, status)
+            raise stop
+        else:
+            self.log.info("%s is still %s; waiting on", job, status.state)
+        self.wait_deferred(job, submitted_at=submitted_at, deadline=deadline)
 
 
 def _stop(job: VideoJob, status: JobStatus, reason: Reason | None, *, expired: bool) -> StatusError | None:

@@ -99,6 +99,11 @@ class VideoTaskSensor(WaitsForJob, BaseSensorOperator):
         context["ti"].xcom_push(key="result_urls", value=list(status.result_urls))
         return build_result(job, status)
 
+    def resume_point(self, context: Context) -> tuple[VideoJob, datetime, datetime]:
+        """Return the job to wait for, from the sensor's own arguments."""
+        started = _started(context)
+        return self._job(self.hook), started, started + timedelta(seconds=self.timeout)
+
     def _job(self, hook: VideoGenHook) -> VideoJob:
         from airflow_provider_vidgen.errors import InvalidRequest, Problem
         from airflow_provider_vidgen.models import VideoJob

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.errors import (
-    InvalidConnection,
     InvalidRequest,
+    JobElsewhere,
     Problem,
     StatusLimited,
     StatusUnavailable,
@@ -55,15 +55,18 @@ def check_request(settings: ConnectionSettings, request: VideoRequest) -> list[P
 
 def check_job(settings: ConnectionSettings, job: VideoJob) -> None:
     """
-    Refuse to ask one vendor about another's job.
+    Refuse to ask one host about another's job.
 
-    :raises InvalidConnection: the connection has been changed to another vendor.
+    :raises JobElsewhere: the connection has been changed to another vendor or base URL.
     """
-    if job.vendor != settings.vendor.name:
-        raise InvalidConnection(
-            f"The connection {settings.conn_id!r} cannot be used for {job}",
-            [Problem(field="vendor", value=settings.vendor.name, allowed=f"must be {job.vendor}")],
-        )
+    found = (("vendor", settings.vendor.name, job.vendor), ("host", settings.base_url, job.base_url))
+    problems = [
+        Problem(field=field, value=now, allowed=f"must be {then}, where the job was submitted")
+        for field, now, then in found
+        if now != then
+    ]
+    if problems:
+        raise JobElsewhere(f"The connection {settings.conn_id!r} cannot be used for {job}", problems, job=job)
 
 
 @contextmanager

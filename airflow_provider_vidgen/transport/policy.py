@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from airflow_provider_vidgen.errors import (
     NotSent,
     RateLimited,
+    StatusRefused,
     StatusUnavailable,
     SubmitError,
     SubmitInFlight,
@@ -18,6 +19,7 @@ from airflow_provider_vidgen.errors import (
     VendorUnavailable,
     VidgenError,
 )
+from airflow_provider_vidgen.polling import REFUSED_CHECKS
 
 if TYPE_CHECKING:
     import tenacity
@@ -45,7 +47,7 @@ def submitting(*, has_key: bool, when_full: WhenFull, sleep: Callable[[float], N
 
 def asking(*, sleep: Callable[[float], None]) -> tenacity.Retrying:
     """Return the policy for a single free call outside a waiting loop."""
-    return _retrying((StatusUnavailable,), sleep)
+    return _retrying((StatusUnavailable, StatusRefused), sleep)
 
 
 def waiting_for_room(*, left: Callable[[], float], sleep: Callable[[float], None]) -> tenacity.Retrying:
@@ -72,8 +74,10 @@ def _retrying(errors: tuple[type[VidgenError], ...], sleep: Callable[[float], No
     backoff = tenacity.wait_exponential(max=20) + tenacity.wait_random(0, 1)
 
     def stop(state: tenacity.RetryCallState) -> bool:
+        refused = state.outcome is not None and isinstance(state.outcome.exception(), StatusRefused)
+        attempts = REFUSED_CHECKS if refused else _ATTEMPTS
         # Coming back sooner than the vendor asks would only be refused again.
-        return state.attempt_number >= _ATTEMPTS or _asked(state) > _LONGEST_WAIT
+        return state.attempt_number >= attempts or _asked(state) > _LONGEST_WAIT
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(errors),

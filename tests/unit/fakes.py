@@ -128,6 +128,7 @@ class FakeTi:
 
     def __init__(self, **fields: Any) -> None:
         self.max_tries = 2
+        self.id = "ti-1"
         self.map_index = -1
         self.start_date = NOW
         self.xcom: dict[str, Any] = {}

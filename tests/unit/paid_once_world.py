@@ -50,7 +50,14 @@ LINK = "https://cdn.example.com/{}.mp4"
 #: How long the model of the vendor remembers a key: not a moment longer than its file says.
 KEY_MEMORY = timedelta(hours=1)
 RENDERING = timedelta(seconds=60)
+#: How long the vendors' files say that links live.
+RETENTION = {"apixgo": timedelta(hours=1), "apimart": timedelta(hours=24)}
 TIMEOUT = 120.0
+#: How each vendor says that it does not know a job.
+NO_SUCH_JOB = {
+    "apixgo": HttpReply(status=400, content=b'{"code": "task_not_exist", "message": "task_not_exist"}'),
+    "apimart": HttpReply(status=404, content=b'{"code": 404, "message": "not found"}'),
+}
 #: What a POST may meet: nothing arrives, or the job is taken and the answer gets lost in some way.
 BEFORE = ("not_sent", "429", "402", "400", "timeout_before", "502_before", "409")
 AFTER = ("timeout_after", "500_after", "no_id_after", "html_after")
@@ -138,6 +145,8 @@ class Job:
     told_failed: bool = False
     #: Why it may be paid for once more, if it may.
     excuse: str = ""
+    #: Why it may be paid for once more if its video is gone: a clear has to ask the vendor first.
+    excuse_if_gone: str = ""
 
 
 @dataclass
@@ -148,6 +157,7 @@ class Task:
     deferrable: bool = True
     retries: int = 1
     on_unknown: str = "fail"
+    on_clear: str = "reuse"
     state: str = "scheduled"
     try_number: int = 0
     max_tries: int = 0
@@ -217,6 +227,7 @@ class World:
                 (vendor_room, "asyncio", slow),
                 (vendor_room, "VideoGenHook", Hook),
                 (submission, "Attempt", functools.partial(submission.Attempt, sleep=self.clock.sleep)),
+                (submission, "_log", _Silent()),
                 (VideoTaskTrigger, "log", _Silent()),
                 (VendorRoomTrigger, "log", _Silent()),
                 (VideoGenerationOperator, "log", _Silent()),
@@ -263,14 +274,16 @@ class World:
 
     def clear(self, task: Task) -> None:
         """A person clears the task while no worker holds it."""
-        # Rule 1: after a success or a report a clear is the wish to pay again.
-        if task.state == "success":
-            self.excuse(task, "cleared after success")
+        # Rule 1: after a report, or where it is asked for, a clear is the wish to pay again.
+        if task.phase == "delivered" and task.on_clear == "regenerate":
+            self.excuse(task, "cleared after the delivery, and a new one is wanted")
+        elif task.state == "success":
+            self.excuse(task, "cleared after success", if_gone=True)
         elif task.state in ("failed", "scheduled") and task.reported:
-            self.excuse(task, "cleared after a report")
+            self.excuse(task, "cleared after a report", if_gone=True)
         elif task.died and task.phase in LAST_WORDS:
             # Told in the ledger's docstring: the worker's last word was written, and Airflow's was not.
-            self.excuse(task, "cleared after a death between the last word and Airflow's")
+            self.excuse(task, "cleared after a death between the last word and Airflow's", if_gone=True)
         task.max_tries = task.try_number + task.retries
         self.anew(task, "scheduled")
 
@@ -292,9 +305,17 @@ class World:
             task.state, task.trigger = "failed", None
 
     @staticmethod
-    def excuse(task: Task, why: str) -> None:
+    def excuse(task: Task, why: str, *, if_gone: bool = False) -> None:
+        """
+        Permit another job.
+
+        :param if_gone: of a job whose id is recorded, only if the vendor has no video of it to give.
+        """
         for job in task.jobs:
-            job.excuse = job.excuse or why
+            if if_gone and f'"{job.id}"' in task.store.get(KEY, ""):
+                job.excuse_if_gone = job.excuse_if_gone or why
+            else:
+                job.excuse = job.excuse or why
 
     @contextmanager
     def _as(self, process: Process) -> Iterator[None]:
@@ -317,6 +338,8 @@ class World:
         for earlier in task.jobs:
             if earlier.excuse or earlier.told_failed or earlier.request != request:
                 continue
+            if earlier.excuse_if_gone and self.is_gone(task, earlier):
+                continue
             if task.on_unknown == "resubmit" and (outdated or earlier.id not in task.store.get(KEY, "")):
                 continue  # that risk was accepted
             # Noted and not raised: the code under test might catch it.
@@ -327,6 +350,10 @@ class World:
         if key is not None:
             self.keys[task.vendor, key] = (job, self.clock.now())
         return job
+
+    def is_gone(self, task: Task, job: Job) -> bool:
+        died = job.accepted_at + RENDERING + RETENTION[task.vendor]
+        return job.fate == "forgotten" or (job.fate == "succeeds" and self.clock.now() >= died)
 
     def state_of(self, job: Job) -> str:
         ended = self.clock.now() >= job.accepted_at + RENDERING
@@ -394,6 +421,7 @@ class Process:
             deferrable=task.deferrable,
             timeout=TIMEOUT,
             on_unknown_submit=task.on_unknown,  # type: ignore[arg-type]
+            on_clear=task.on_clear,  # type: ignore[arg-type]
         )
         context: Any = {"ti": self, "task_state_store": self}
         with world._as(self):
@@ -439,6 +467,10 @@ class Process:
     # --- the task instance and its state store ----------------------------------------------------------
 
     map_index = -1
+
+    @property
+    def id(self) -> int:
+        return self.ti_id
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.point()
@@ -499,19 +531,21 @@ class Process:
             return HttpReply(status=int(fault), content=b'{"error": {"message": "no"}}')
         job = next((job for job in self.task.jobs if job.id == call.path.rpartition("/")[2]), None)
         if job is None or job.fate == "forgotten":
-            return HttpReply(status=404, content=b'{"error": {"message": "no such task"}}')
+            return NO_SUCH_JOB[self.task.vendor]
         state = self.world.state_of(job)
         job.told_failed = job.told_failed or state == "fails"
-        link = LINK.format(job.id)
+        link, ended = LINK.format(job.id), int((job.accepted_at + RENDERING).timestamp())
         if self.task.vendor == "apimart":
             word = {"succeeds": "completed", "fails": "failed", "renders": "processing"}[state]
             data = {"id": job.id, "status": word, "result": {"videos": [{"url": [link]}]}}
             data["error"] = {"message": "internal error"} if state == "fails" else None
+            data["completed"] = ended if state == "succeeds" else None
             body = {"code": 200, "data": data}
         else:
             word = {"succeeds": "SUCCESS", "fails": "FAILURE", "renders": "IN_PROGRESS"}[state]
             data = {"task_id": job.id, "status": word, "result_url": link if state == "succeeds" else ""}
             data["fail_reason"] = "internal error" if state == "fails" else ""
+            data["finish_time"] = ended if state == "succeeds" else 0
             body = {"code": "success", "data": data}
         self.point()
         return HttpReply(status=200, content=json.dumps(body).encode())

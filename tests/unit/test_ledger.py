@@ -31,6 +31,7 @@ from airflow_provider_vidgen.submission import fingerprint
 
 NOW = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+ACCOUNT = "hash-of-the-key"
 JOB = VideoJob(vendor="apimart", base_url="https://api.example.com", model="m", task_id="task_1")
 
 #: The table of the module's docstring. Tests below hold both the text and the code to it.
@@ -38,16 +39,19 @@ TABLE = {
     "fresh": ("submit", "submit", "submit"),
     "submitting": ("report as unknown (*)", "report as unknown (*)", "submit, name what is left"),
     "submitted": ("ask about the same job", "ask about the same job", "submit, name what is left"),
-    "unknown": ("report again (*)", "submit (*)", "submit, name what is left"),
-    "delivered": ("return the same video", "submit", "submit"),
-    "failed": ("submit", "submit", "submit"),
-    "lost": ("report again", "submit", "submit, name what is left"),
+    "unknown": ("report again (*)", "ask first, then submit (*)", "submit, name what is left"),
+    "delivered": ("return the same video", "return it while it exists (**)", "submit"),
+    "failed": ("submit", "ask first, then submit", "submit"),
+    "lost": ("report again", "ask first, then submit", "submit, name what is left"),
+    "discarded": ("submit", "submit", "submit"),
 }
 ACTIONS = {
     "submit": Action.SUBMIT,
     "submit, name what is left": Action.SUBMIT,
     "ask about the same job": Action.REATTACH,
+    "ask first, then submit": Action.CHECK_THEN_SUBMIT,
     "return the same video": Action.RETURN,
+    "return it while it exists": Action.RETURN_OR_SUBMIT,
     "report as unknown": Action.STOP,
     "report again": Action.STOP,
 }
@@ -85,6 +89,7 @@ def record(phase: Phase = Phase.SUBMITTED, **fields: Any) -> Record:
         "submitted_at": NOW.isoformat(),
         "deadline": (NOW + HOUR).isoformat(),
         "max_tries": 2,
+        "key_hash": ACCOUNT,
         "task_id": "" if phase in (Phase.FRESH, Phase.SUBMITTING, Phase.UNKNOWN) else "task_1",
     }
     return Record(**{**values, **fields})
@@ -94,11 +99,34 @@ def ledger(value: Any = None, *, max_tries: int = 2, now: datetime = NOW) -> Led
     store = Store()
     if value is not None:
         store.set(KEY, value.to_json() if isinstance(value, Record) else value)
+    return book_of(store, max_tries=max_tries, now=now)
+
+
+def book_of(store: Any, *, max_tries: int = 2, now: datetime = NOW) -> Ledger:
     return Ledger(store, max_tries=max_tries, now=lambda: now)
 
 
-def resolve(value: Any, *, key_window: timedelta | None = None, **options: Any) -> Decision:
-    return ledger(value, **options).resolve("wanted", on_unknown="fail", key_window=key_window)
+def resolve_in(book: Ledger, wanted: str = "wanted", **options: Any) -> Decision:
+    asked: dict[str, Any] = {
+        "key_hash": ACCOUNT,
+        "on_unknown": "fail",
+        "on_clear": "reuse",
+        "key_window": None,
+        **options,
+    }
+    return book.resolve(wanted, **asked)
+
+
+def resolve(
+    value: Any, *, key_window: timedelta | None = None, key_hash: str = ACCOUNT, **options: Any
+) -> Decision:
+    return resolve_in(ledger(value, **options), key_window=key_window, key_hash=key_hash)
+
+
+def intend(book: Ledger, **options: Any) -> Record:
+    wanted = options.pop("wanted", "wanted")
+    given = {"key_hash": ACCOUNT, "deadline": NOW + HOUR, "has_keys": True, **options}
+    return book.submitting(wanted, JOB, **given)
 
 
 # --- the table ------------------------------------------------------------------------------------------
@@ -116,30 +144,46 @@ def test_the_docstring_shows_exactly_this_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("phase", "what", "key_holds", "on_unknown"),
+    ("phase", "what", "key_holds", "on_unknown", "on_clear", "known_id"),
     [
         *itertools.product(
-            Phase, ("retry", "clear", "changed", "clear, changed"), (False, True), ("fail", "resubmit")
+            Phase,
+            ("retry", "clear", "changed", "clear, changed"),
+            (False, True),
+            ("fail", "resubmit"),
+            ("reuse", "regenerate"),
+            (False, True),
         )
     ],
 )
 def test_every_case_is_decided_as_the_table_says(
-    phase: Phase, what: str, key_holds: bool, on_unknown: ledger_module.OnUnknown
+    phase: Phase,
+    what: str,
+    key_holds: bool,
+    on_unknown: ledger_module.OnUnknown,
+    on_clear: ledger_module.OnClear,
+    known_id: bool,
 ) -> None:
     retry, clear, changed = TABLE[phase]
     cell = changed if "changed" in what else clear if what == "clear" else retry
-    expected = ACTIONS[cell.removesuffix(" (*)")]
+    expected = ACTIONS[cell.removesuffix(" (**)").removesuffix(" (*)")]
+    if expected is Action.CHECK_THEN_SUBMIT and not known_id:
+        expected = Action.SUBMIT  # nobody could be asked
     if cell.endswith("(*)"):
+        if expected is Action.STOP and on_unknown == "resubmit":
+            expected = Action.SUBMIT
         expected = Action.RESEND if key_holds else expected
-        expected = Action.SUBMIT if on_unknown == "resubmit" and not key_holds else expected
+    if cell.endswith("(**)") and on_clear == "regenerate":
+        expected = Action.SUBMIT
 
-    earlier = record(phase)
+    earlier = record(phase, task_id="task_1" if known_id else "")
     decision = decide(
         earlier,
         "other" if "changed" in what else "wanted",
         cleared="clear" in what,
         key_holds=key_holds,
         on_unknown=on_unknown,
+        on_clear=on_clear,
     )
 
     assert decision.action is expected
@@ -152,14 +196,14 @@ def test_a_first_try_submits_without_a_word() -> None:
 
 
 def test_each_resubmission_of_an_unknown_one_says_that_both_may_be_billed() -> None:
-    decision = ledger(record(Phase.UNKNOWN)).resolve("wanted", on_unknown="resubmit", key_window=None)
+    decision = resolve_in(ledger(record(Phase.UNKNOWN)), on_unknown="resubmit")
     assert decision.action is Action.SUBMIT
     assert "both may be billed" in decision.why
 
 
 @pytest.mark.parametrize("phase", [Phase.SUBMITTED, Phase.LOST])
 def test_a_changed_request_names_the_job_it_leaves_behind(phase: Phase) -> None:
-    decision = ledger(record(phase)).resolve("other", on_unknown="fail", key_window=None)
+    decision = resolve_in(ledger(record(phase)), "other")
     assert decision.action is Action.SUBMIT
     assert "task_1" in decision.why
 
@@ -187,45 +231,65 @@ def test_a_key_is_only_trusted_while_the_vendor_remembers_it(
 def test_resending_does_not_make_a_key_younger() -> None:
     first = record(Phase.UNKNOWN)
     book = ledger(first, now=NOW + HOUR / 2)
-    again = book.submitting("wanted", JOB, deadline=NOW + HOUR, has_keys=True, resent=first)
+    again = intend(book, resent=first)
     assert (again.idempotency_key, again.key_since) == (first.idempotency_key, first.key_since)
     assert again.submitted_at == (NOW + HOUR / 2).isoformat()
 
 
 def test_a_submission_without_a_key_is_never_taken_for_one_with_a_key() -> None:
     book = ledger()
-    book.submitting("wanted", JOB, deadline=NOW + HOUR, has_keys=False)
-    assert book.resolve("wanted", on_unknown="fail", key_window=HOUR).action is Action.STOP
+    intend(book, has_keys=False)
+    assert resolve_in(book, key_window=HOUR).action is Action.STOP
+
+
+@pytest.mark.parametrize("phase", [Phase.SUBMITTING, Phase.UNKNOWN])
+def test_a_key_is_worth_nothing_at_another_account(phase: Phase) -> None:
+    assert resolve(record(phase), key_window=HOUR).action is Action.RESEND
+    assert resolve(record(phase), key_window=HOUR, key_hash="of-another-key").action is Action.STOP
+    assert resolve(record(phase, key_hash=""), key_window=HOUR).action is Action.STOP
+
+
+def test_a_resent_request_is_recorded_with_the_key_that_sent_it() -> None:
+    book = ledger(record(Phase.UNKNOWN))
+    assert intend(book, resent=record(Phase.UNKNOWN), key_hash="now").key_hash == "now"
 
 
 # --- a clear --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("phase", [Phase.UNKNOWN, Phase.DELIVERED, Phase.LOST])
-def test_a_clear_is_a_changed_limit_of_tries(phase: Phase) -> None:
-    assert resolve(record(phase), max_tries=2).action is not Action.SUBMIT
-    assert resolve(record(phase), max_tries=3).action is Action.SUBMIT
+@pytest.mark.parametrize(
+    ("phase", "retry", "clear"),
+    [
+        (Phase.UNKNOWN, Action.STOP, Action.SUBMIT),
+        (Phase.DELIVERED, Action.RETURN, Action.RETURN_OR_SUBMIT),
+        (Phase.LOST, Action.STOP, Action.CHECK_THEN_SUBMIT),
+        (Phase.FAILED, Action.SUBMIT, Action.CHECK_THEN_SUBMIT),
+    ],
+)
+@pytest.mark.parametrize("limit", [1, 3])
+def test_a_clear_is_a_changed_limit_of_tries(phase: Phase, retry: Action, clear: Action, limit: int) -> None:
+    assert resolve(record(phase), max_tries=2).action is retry
+    assert resolve(record(phase), max_tries=limit).action is clear
 
 
 def test_a_clear_of_a_running_task_is_spent_once_its_job_is_delivered() -> None:
     store = Store()
     store.set(KEY, record(Phase.SUBMITTED, max_tries=2).to_json())
-    cleared = Ledger(store, max_tries=3, now=lambda: NOW)
-    found = cleared.resolve("wanted", on_unknown="fail", key_window=None)
+    cleared = book_of(store, max_tries=3)
+    found = resolve_in(cleared)
     assert found.action is Action.REATTACH
     assert found.record is not None
     cleared.moved(found.record, Phase.DELIVERED)
-    retry = Ledger(store, max_tries=3, now=lambda: NOW)
-    assert retry.resolve("wanted", on_unknown="fail", key_window=None).action is Action.RETURN
-    assert resolve(store.get(KEY), max_tries=4).action is Action.SUBMIT
+    assert resolve_in(book_of(store, max_tries=3)).action is Action.RETURN
+    assert resolve(store.get(KEY), max_tries=4).action is Action.RETURN_OR_SUBMIT
 
 
 def test_a_clear_that_finds_an_open_submission_is_told_and_the_next_one_submits() -> None:
     store = Store()
     store.set(KEY, record(Phase.SUBMITTING, max_tries=2).to_json())
     for max_tries, action in ((3, Action.STOP), (3, Action.STOP), (4, Action.SUBMIT)):
-        book = Ledger(store, max_tries=max_tries, now=lambda: NOW)
-        decision = book.resolve("wanted", on_unknown="fail", key_window=None)
+        book = book_of(store, max_tries=max_tries)
+        decision = resolve_in(book)
         assert decision.action is action
         if action is Action.STOP and decision.record is not None:
             book.moved(decision.record, Phase.UNKNOWN)
@@ -237,7 +301,7 @@ def test_a_clear_that_finds_an_open_submission_is_told_and_the_next_one_submits(
 def test_the_record_is_small_and_holds_neither_prompt_nor_key() -> None:
     store = Store()
     wanted = fingerprint({"prompt": "A SECRET PLACE"}, path="/v1", conn_id="c")
-    Ledger(store, max_tries=2, now=lambda: NOW).submitting(wanted, JOB, deadline=NOW + HOUR, has_keys=True)
+    intend(book_of(store), wanted=wanted)
     assert len(store[KEY]) < 1000
     assert "SECRET" not in store[KEY]
     assert store.get(KEY)["v"] == 1
@@ -247,14 +311,18 @@ def test_the_record_is_small_and_holds_neither_prompt_nor_key() -> None:
 
 @pytest.mark.parametrize("phase", Phase)
 def test_a_record_is_read_back_as_it_was_written(phase: Phase) -> None:
-    written = record(phase, result_urls=("https://cdn.example.com/a.mp4",))
+    written = record(
+        phase,
+        result_urls=("https://cdn.example.com/a.mp4",),
+        expires_at=(NOW + HOUR).isoformat(),
+        files=({"path": "s3://b/a.mp4", "bytes": 7, "sha256": "0f"},),
+    )
     assert ledger(written).read() == written
 
 
 def test_nothing_is_submitted_when_the_intent_cannot_be_written() -> None:
-    book = Ledger(Broken(), max_tries=2, now=lambda: NOW)
     with pytest.raises(LedgerUnreadable):
-        book.submitting("wanted", JOB, deadline=NOW + HOUR, has_keys=False)
+        intend(book_of(Broken()))
 
 
 # --- what is read ---------------------------------------------------------------------------------------
@@ -262,7 +330,7 @@ def test_nothing_is_submitted_when_the_intent_cannot_be_written() -> None:
 
 def test_a_store_out_of_reach_is_not_an_empty_one() -> None:
     with pytest.raises(LedgerUnreadable):
-        Ledger(Broken(), max_tries=2, now=lambda: NOW).resolve("w", on_unknown="resubmit", key_window=HOUR)
+        resolve_in(book_of(Broken()), on_unknown="resubmit", key_window=HOUR)
 
 
 GOOD = record().to_json()
@@ -289,6 +357,12 @@ GOOD = record().to_json()
         {**GOOD, "key_since": None},
         {**GOOD, "result_urls": "https://cdn.example.com/a.mp4"},
         {**GOOD, "result_urls": [1]},
+        {**GOOD, "expires_at": "tomorrow"},
+        {**GOOD, "expires_at": None},
+        {**GOOD, "key_hash": 7},
+        {**GOOD, "files": {"path": "a", "sha256": "b"}},
+        {**GOOD, "files": ["a.mp4"]},
+        {**GOOD, "files": [{"path": "a.mp4"}]},
         "fresh",
         ["v", 1],
         0,
@@ -298,7 +372,7 @@ GOOD = record().to_json()
 )
 def test_a_record_that_is_not_ours_stops_the_try(value: Any) -> None:
     with pytest.raises(LedgerUnreadable):
-        ledger(value).resolve("wanted", on_unknown="resubmit", key_window=HOUR)
+        resolve_in(ledger(value), on_unknown="resubmit", key_window=HOUR)
 
 
 def test_a_later_field_does_no_harm() -> None:
@@ -329,9 +403,7 @@ def test_any_json_in_the_store_gives_a_decision_or_is_unreadable(
 ) -> None:
     book = ledger(value, max_tries=max_tries)
     try:
-        decision = book.resolve(
-            "other" if changed else "wanted", on_unknown="fail", key_window=HOUR if keys else None
-        )
+        decision = resolve_in(book, "other" if changed else "wanted", key_window=HOUR if keys else None)
     except LedgerUnreadable:
         return
     if value is None:

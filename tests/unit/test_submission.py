@@ -6,25 +6,33 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from airflow_provider_vidgen.errors import (
+    AccountChanged,
     ContentRefused,
     InsufficientFunds,
+    JobElsewhere,
     JobLost,
+    JobNotFound,
     JobNotRecorded,
     LedgerUnreadable,
     NotSent,
     RateLimited,
+    ResultExpired,
+    StatusRefused,
+    StatusUnavailable,
     SubmitOutcomeUnknown,
     SubmitToBeResent,
     SubmitToBeRisked,
 )
-from airflow_provider_vidgen.ledger import KEY, Ledger, OnUnknown
+from airflow_provider_vidgen.ledger import KEY, Ledger, OnClear, OnUnknown
 from airflow_provider_vidgen.models import (
     Failure,
     FailureCategory,
@@ -41,6 +49,13 @@ START = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 MODELS = {"apixgo": "grok-image-video", "apimart": "grok-imagine-1.0-video-apimart"}
 QUEUED = JobStatus(state=JobState.QUEUED, raw_state="queued")
 LINK = "https://cdn.example.com/a.mp4"
+RENDERS = JobStatus(state=JobState.RUNNING, raw_state="IN_PROGRESS")
+NO_LINK = JobStatus(state=JobState.SUCCEEDED, raw_state="SUCCESS", expires_at=START + timedelta(hours=1))
+VIDEO = replace(NO_LINK, result_urls=(LINK,))
+FAILED = JobStatus(
+    state=JobState.FAILED, raw_state="FAILURE", failure=Failure(category=FailureCategory.INTERNAL)
+)
+FILES = [{"path": "s3://b/a.mp4", "bytes": 7, "sha256": "0f"}]
 
 
 class Killed(BaseException):
@@ -55,6 +70,7 @@ class Store(dict[str, Any]):
         self.unreadable = False
         self.refuse: list[bool] = []
         self.written: list[str] = []
+        self.before_write: Callable[[str], None] = lambda phase: None
 
     def get(self, key: str, default: Any = None) -> Any:
         if self.unreadable:
@@ -62,6 +78,7 @@ class Store(dict[str, Any]):
         return json.loads(self[key]) if key in self else default
 
     def set(self, key: str, value: Any) -> None:
+        self.before_write(value["phase"])
         if self.refuse and self.refuse.pop(0):
             raise ConnectionError("away")
         self[key] = json.dumps(value)
@@ -76,13 +93,21 @@ class Client:
     """An account that counts what is sent and what is billed."""
 
     def __init__(self, vendor: str) -> None:
-        self.settings = ConnectionSettings.read(
-            "vidgen_default", host=None, password="k3y-of-a-test", extra={"vendor": vendor}
-        )
+        self.vendor = vendor
+        self.connect()
         self.answers: list[Any] = []
         self.keys: list[str | None] = []
         self.billed: list[str] = []
+        #: What the vendor says of jobs it is asked about.
+        self.statuses: dict[str, JobStatus | Exception] = {}
+        self.asked: list[str] = []
         self.before: Callable[[], None] = lambda: None
+
+    def connect(self, *, password: str = "k3y-of-a-test", host: str | None = None) -> None:
+        """Change the connection."""
+        self.settings = ConnectionSettings.read(
+            "vidgen_default", host=host, password=password, extra={"vendor": self.vendor}
+        )
 
     @property
     def posts(self) -> int:
@@ -104,6 +129,13 @@ class Client:
         self.billed.append(answer)
         return Submission(job=_job(self.settings, answer), status=QUEUED)
 
+    def status(self, job: VideoJob) -> JobStatus:
+        self.asked.append(job.task_id)
+        answer = self.statuses.get(job.task_id, JobNotFound("no such job", job=job))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
 
 def _job(settings: ConnectionSettings, task_id: str) -> VideoJob:
     name = settings.vendor.name
@@ -120,6 +152,8 @@ class Case:
         self.said: list[str] = []
         self.slept: list[float] = []
         self.before_paying: Callable[[], None] = lambda: None
+        self.on_clear: OnClear = "reuse"
+        self.there: list[Any] = []
 
     def attempt(self) -> Attached:
         name = self.client.settings.vendor.name
@@ -128,9 +162,11 @@ class Case:
             Ledger(self.store, max_tries=self.max_tries, now=lambda: self.now),
             timeout=self.timeout,
             on_unknown=self.on_unknown,
+            on_clear=self.on_clear,
             now=lambda: self.now,
             warn=self.said.append,
             before_paying=lambda: self.before_paying(),
+            still_there=lambda files: bool(files) and list(files) == self.there,
             sleep=self.slept.append,
         )
         request = VideoRequest(prompt=self.prompt, model=MODELS[name], callback_url=self.callback)
@@ -138,6 +174,10 @@ class Case:
 
     def clear(self) -> None:
         self.max_tries += 1
+
+    def becomes(self, phase: str, **fields: Any) -> None:
+        """Have the record say so."""
+        self.store.set(KEY, {**self.store.get(KEY), "phase": phase, **fields})
 
 
 UNKNOWN = SubmitOutcomeUnknown("no reply came")
@@ -287,7 +327,7 @@ def test_resubmit_retries_by_itself_and_says_so_each_time() -> None:
 def test_a_lost_job_is_reported_again_and_submitted_by_a_clear() -> None:
     case = Case(on_unknown="resubmit")
     case.attempt()
-    case.store.set(KEY, {**case.store.get(KEY), "phase": "lost"})
+    case.becomes("lost")
     with pytest.raises(JobLost, match="task_1"):
         case.attempt()
     case.clear()
@@ -355,7 +395,7 @@ def test_an_old_key_is_not_trusted_and_resending_does_not_make_it_younger() -> N
 def test_a_new_submission_after_a_failure_has_a_key_of_its_own() -> None:
     case = Case("apimart")
     case.attempt()
-    case.store.set(KEY, {**case.store.get(KEY), "phase": "failed"})
+    case.becomes("failed")
     case.attempt()
     assert len(set(case.client.keys)) == 2
 
@@ -462,3 +502,259 @@ def test_an_outdated_process_reads_nothing_and_cannot_submit() -> None:
     with pytest.raises(LedgerUnreadable):
         case.attempt()
     assert case.client.posts == 0
+
+
+# --- a clear asks before it pays ------------------------------------------------------------------------
+
+REPORTED = ["unknown", "lost", "failed"]
+
+
+def reported(phase: str, **fields: Any) -> Case:
+    case = Case()
+    case.attempt()
+    case.becomes(phase, **fields)
+    case.clear()
+    return case
+
+
+@pytest.mark.parametrize("phase", REPORTED)
+@pytest.mark.parametrize("found", [RENDERS, VIDEO, NO_LINK])
+def test_a_cleared_job_that_lives_after_all_is_used_and_not_paid_again(phase: str, found: JobStatus) -> None:
+    case = reported(phase)
+    case.client.statuses["task_1"] = found
+    attached = case.attempt()
+    assert (attached.job.task_id, attached.status) == ("task_1", found)
+    assert (case.client.asked, case.client.posts, case.store.phase) == (["task_1"], 1, "submitted")
+
+
+@pytest.mark.parametrize("phase", REPORTED)
+def test_a_clear_pays_once_the_vendor_has_said_that_there_is_no_video(phase: str) -> None:
+    for answer in (JobNotFound("no such job"), FAILED):
+        case = reported(phase)
+        case.client.statuses["task_1"] = answer
+        assert case.attempt().job.task_id == "task_2"
+        assert (case.client.asked, case.client.posts) == (["task_1"], 2)
+
+
+@pytest.mark.parametrize("phase", REPORTED)
+@pytest.mark.parametrize("dead", [VIDEO, NO_LINK])
+def test_a_clear_pays_once_the_links_have_outlived_their_time(phase: str, dead: JobStatus) -> None:
+    case = reported(phase)
+    case.client.statuses["task_1"] = dead
+    case.now = START + timedelta(minutes=59)
+    assert case.attempt().job.task_id == "task_1"
+    case = reported(phase)
+    case.client.statuses["task_1"] = dead
+    case.now = START + timedelta(hours=1)
+    assert case.attempt().job.task_id == "task_2"
+
+
+def test_the_first_time_that_was_told_for_a_link_counts() -> None:
+    """A vendor that tells no time of its own seems to give its links a new life at each look."""
+    case = reported("lost", expires_at=(START + timedelta(minutes=5)).isoformat())
+    case.client.statuses["task_1"] = VIDEO
+    case.now = START + timedelta(minutes=6)
+    assert case.attempt().job.task_id == "task_2"
+
+
+@pytest.mark.parametrize("phase", [*REPORTED, "delivered"])
+@pytest.mark.parametrize("error", [StatusUnavailable("502"), StatusRefused("401")])
+def test_a_clear_does_not_pay_while_the_vendor_does_not_answer(phase: str, error: Exception) -> None:
+    case = reported(phase)
+    case.client.statuses["task_1"] = error
+    with pytest.raises(type(error)) as raised:
+        case.attempt()
+    assert raised.value is error
+    assert not raised.value.ends_retries  # type: ignore[attr-defined]
+    assert case.client.posts == 1
+
+
+def test_a_retry_after_a_failed_job_submits_without_asking() -> None:
+    case = Case()
+    case.attempt()
+    case.becomes("failed")
+    assert case.attempt().job.task_id == "task_2"
+    assert case.client.asked == []
+
+
+def test_what_is_checked_before_paying_is_checked_when_a_clear_pays() -> None:
+    case = reported("lost")
+    case.client.statuses["task_1"] = FAILED
+
+    def refuse() -> None:
+        raise RuntimeError("the place is taken")
+
+    case.before_paying = refuse
+    with pytest.raises(RuntimeError):
+        case.attempt()
+    assert case.client.posts == 1
+
+
+# --- a delivered video ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_a_delivered_video_is_returned_while_its_link_lives(cleared: bool) -> None:
+    case = reported("delivered", files=FILES) if cleared else Case()
+    if not cleared:
+        case.attempt()
+        case.becomes("delivered")
+    case.client.statuses["task_1"] = VIDEO
+    attached = case.attempt()
+    assert (attached.job.task_id, attached.status, attached.files) == ("task_1", VIDEO, ())
+    assert case.client.posts == 1
+    assert ("airflow vidgen regenerate" in case.said[-1]) == cleared
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+@pytest.mark.parametrize(
+    "answer", [JobNotFound("no such job"), VIDEO, NO_LINK, StatusUnavailable("502"), StatusRefused("401")]
+)
+def test_a_delivered_video_is_returned_while_its_file_exists(cleared: bool, answer: Any) -> None:
+    case = Case()
+    case.attempt()
+    case.becomes("delivered", files=FILES)
+    if cleared:
+        case.clear()
+    case.client.statuses["task_1"] = answer
+    case.there = FILES
+    case.now = START + timedelta(days=3)
+    attached = case.attempt()
+    assert attached.job.task_id == "task_1"
+    assert list(attached.files) == FILES
+    assert attached.status is not None
+    assert (attached.status.state, attached.status.result_urls) == (JobState.SUCCEEDED, ())
+    assert case.client.posts == 1
+
+
+@pytest.mark.parametrize("answer", [JobNotFound("no such job"), VIDEO, NO_LINK, FAILED])
+def test_a_delivered_video_that_is_gone_is_paid_anew_by_a_clear_and_never_by_a_retry(answer: Any) -> None:
+    case = Case()
+    case.attempt()
+    case.becomes("delivered", files=FILES)
+    case.client.statuses["task_1"] = answer
+    case.now = START + timedelta(days=3)
+    with pytest.raises(ResultExpired, match="task_1"):
+        case.attempt()
+    assert case.client.posts == 1
+    case.clear()
+    assert case.attempt().job.task_id == "task_2"
+
+
+@pytest.mark.parametrize("answer", [RENDERS, replace(NO_LINK, expires_at=None)])
+def test_a_delivered_job_that_its_vendor_calls_unfinished_is_waited_for(answer: JobStatus) -> None:
+    case = reported("delivered")
+    case.client.statuses["task_1"] = answer
+    assert case.attempt().status == answer
+    assert case.client.posts == 1
+
+
+def test_regenerate_pays_for_a_new_video_at_each_clear_and_at_no_retry() -> None:
+    case = Case()
+    case.on_clear = "regenerate"
+    case.attempt()
+    case.becomes("delivered")
+    case.client.statuses["task_1"] = VIDEO
+    assert case.attempt().job.task_id == "task_1"
+    case.clear()
+    assert case.attempt().job.task_id == "task_2"
+    assert case.attempt().job.task_id == "task_2"
+    assert case.client.posts == 2
+
+
+@pytest.mark.parametrize("phase", ["submitted", "delivered", "unknown", "lost"])
+def test_a_discarded_job_is_left_for_a_new_one(phase: str) -> None:
+    case = Case()
+    case.attempt()
+    case.becomes("discarded")
+    assert case.attempt().job.task_id == "task_2"
+    assert "task_1" in case.said[-1]
+
+
+# --- another host, another key --------------------------------------------------------------------------
+
+ELSEWHERE = "https://staging.example.com"
+
+
+@pytest.mark.parametrize("phase", ["submitting", "submitted", "unknown", "delivered", "lost"])
+@pytest.mark.parametrize("cleared", [False, True])
+@pytest.mark.parametrize("on_unknown", ["fail", "resubmit"])
+def test_a_connection_that_leads_elsewhere_names_both_hosts_and_pays_nothing(
+    phase: str, cleared: bool, on_unknown: OnUnknown
+) -> None:
+    for vendor in MODELS:
+        case = Case(vendor, on_unknown)
+        case.attempt()
+        first = case.client.settings.base_url
+        case.becomes(phase)
+        if cleared:
+            case.clear()
+        case.client.connect(host=ELSEWHERE)
+        with pytest.raises(JobElsewhere) as error:
+            case.attempt()
+        assert ELSEWHERE in str(error.value)
+        assert first in str(error.value)
+        assert not error.value.ends_retries
+        assert (case.client.posts, case.client.asked, case.store.phase) == (1, [], phase)
+
+
+@pytest.mark.parametrize("phase", ["fresh", "discarded"])
+def test_a_job_that_nobody_has_can_be_submitted_elsewhere(phase: str) -> None:
+    case = Case()
+    case.attempt()
+    case.becomes(phase)
+    case.client.connect(host=ELSEWHERE)
+    assert case.attempt().job.base_url == ELSEWHERE
+
+
+def test_another_key_voids_the_idempotency_key_and_says_so() -> None:
+    case = Case("apimart")
+    case.client.answers = [UNKNOWN]
+    with pytest.raises(SubmitToBeResent):
+        case.attempt()
+    case.client.connect(password="k3y-of-another-account")
+    with pytest.raises(SubmitOutcomeUnknown, match="new API key") as error:
+        case.attempt()
+    assert error.value.ends_retries
+    assert case.client.posts == 1
+    case.client.connect()
+    case.attempt()
+    assert len(set(case.client.keys)) == 1
+
+
+@pytest.mark.parametrize("phase", ["unknown", "lost", "failed", "delivered"])
+def test_no_such_job_is_not_believed_when_asked_with_another_key(phase: str) -> None:
+    case = reported(phase)
+    case.client.connect(password="k3y-of-another-account")
+    with pytest.raises(AccountChanged, match="task_1"):
+        case.attempt()
+    assert case.client.posts == 1
+
+
+def test_the_record_tells_nothing_about_the_key() -> None:
+    case, other = Case(), Case()
+    case.attempt()
+    other.prompt = "another lighthouse"
+    other.attempt()
+    assert "k3y" not in case.store[KEY]
+    hashes = {one.store.get(KEY)["key_hash"] for one in (case, other)}
+    assert {len(told) for told in hashes} == {32}
+    assert len(hashes) == 2  # records cannot even be compared
+
+
+# --- the id ---------------------------------------------------------------------------------------------
+
+
+def test_the_id_is_in_the_log_before_it_is_written_down(caplog: pytest.LogCaptureFixture) -> None:
+    case = Case()
+    caplog.set_level(logging.INFO)
+
+    def die(phase: str) -> None:
+        if phase == "submitted":
+            raise Killed
+
+    case.store.before_write = die
+    with pytest.raises(Killed):
+        case.attempt()
+    assert "The vendor accepted apixgo job task_1" in caplog.text
+    assert case.store.phase == "submitting"

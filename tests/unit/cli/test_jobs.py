@@ -1,11 +1,12 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""``airflow vidgen jobs`` and ``airflow vidgen adopt``."""
+"""``airflow vidgen jobs``, ``adopt`` and ``regenerate``."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -59,6 +60,10 @@ def adopt(map_index: int = -1, job_id: str = "task_9") -> None:
     jobs.adopt(Namespace(dag_id="dag", run_id="run", task_id="make", map_index=map_index, job_id=job_id))
 
 
+def regenerate(map_index: int = -1) -> None:
+    jobs.regenerate(Namespace(dag_id="dag", run_id="run", task_id="make", map_index=map_index))
+
+
 def stored(task: CoreTask) -> Record:
     found = Ledger(task.store, max_tries=1, now=lambda: NOW).read()
     assert found is not None
@@ -71,8 +76,57 @@ def test_a_clear_asks_about_an_adopted_job_instead_of_submitting(run: list[CoreT
     adopt()
     found = stored(run[0])
     assert (found.phase, found.task_id) == (Phase.SUBMITTED, "task_9")
-    next_try = decide(found, "f" * 64, cleared=True, key_holds=False, on_unknown="fail")
+    next_try = decide(found, "f" * 64, cleared=True, key_holds=False, on_unknown="fail", on_clear="reuse")
     assert next_try.action is Action.REATTACH
+
+
+def test_an_adopted_job_takes_over_nothing_of_the_one_before_it(run: list[CoreTask]) -> None:
+    left = replace(
+        record(Phase.LOST, "task_1"),
+        expires_at=NOW.isoformat(),
+        result_urls=("https://cdn.example.com/a.mp4",),
+        files=({"path": "a.mp4", "bytes": 1, "sha256": "0f"},),
+    )
+    run.append(task(left.to_json()))
+    adopt()
+    found = stored(run[0])
+    assert (found.task_id, found.expires_at, found.result_urls, found.files) == ("task_9", "", (), ())
+
+
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("cleared", [False, True])
+def test_after_regenerate_the_next_try_pays_for_a_new_job_and_the_old_one_is_named(
+    run: list[CoreTask], phase: Phase, cleared: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.append(task(record(phase, "task_1").to_json()))
+    regenerate()
+    found = stored(run[0])
+    next_try = decide(found, "f" * 64, cleared=cleared, key_holds=True, on_unknown="fail", on_clear="reuse")
+    assert next_try.action is Action.SUBMIT
+    assert "task_1" in next_try.why
+    said = capsys.readouterr().out
+    assert "apixo job task_1" in said
+    assert "new, paid job" in said
+
+
+@pytest.mark.parametrize(
+    ("existing", "said"),
+    [
+        ([], "There is no task instance dag run make"),
+        ([task()], "has not submitted anything"),
+        ([task(record(Phase.DELIVERED).to_json(), state="running")], "is running. Wait until it has ended"),
+        ([task(record(Phase.SUBMITTED, "task_1").to_json(), state="deferred")], "is deferred"),
+        ([task("nonsense")], "is not this version's"),
+    ],
+)
+def test_what_cannot_regenerate_says_why_and_changes_nothing(
+    run: list[CoreTask], existing: list[CoreTask], said: str
+) -> None:
+    run += existing
+    before = [dict(one.store) for one in run]  # type: ignore[call-overload]
+    with pytest.raises(SystemExit, match=said):
+        regenerate()
+    assert [dict(one.store) for one in run] == before  # type: ignore[call-overload]
 
 
 def test_only_the_named_map_index_adopts(run: list[CoreTask]) -> None:
@@ -122,4 +176,4 @@ def test_jobs_lists_what_was_submitted_and_what_cannot_be_read(
 def test_the_commands_are_those_of_the_documents() -> None:
     (group,) = get_commands()
     assert group.name == "vidgen"
-    assert [command.name for command in group.subcommands] == ["jobs", "adopt"]
+    assert [command.name for command in group.subcommands] == ["jobs", "adopt", "regenerate"]

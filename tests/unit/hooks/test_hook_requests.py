@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import requests_mock
-from fakes import CREATE, KEY, PROMPT, STATUS, VENDORS, MakeHook, created, finished, job, running
+from fakes import BASE, CREATE, KEY, PROMPT, STATUS, VENDORS, MakeHook, created, finished, job, running
 
+from airflow_provider_vidgen.errors import JobElsewhere, StatusRefused
 from airflow_provider_vidgen.models import JobState, VideoRequest
 
 IMAGE = "https://example.com/a.png"
@@ -92,8 +93,34 @@ def test_an_id_with_signs_of_its_own_is_quoted(make_hook: MakeHook) -> None:
 def test_a_base_url_keeps_its_prefix_and_port(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
         web.get(requests_mock.ANY, json=running("apixgo"))
-        make_hook("apixgo", host="gw.example.com/pre", port=8443).get_status(job("apixgo"))
+        through_it = job("apixgo", base_url="https://gw.example.com:8443/pre")
+        make_hook("apixgo", host="gw.example.com/pre", port=8443).get_status(through_it)
     assert web.request_history[0].url == "https://gw.example.com:8443/pre/v1/video/generations/task_1"
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_host_is_not_asked_about_a_job_of_another_one(vendor: str, make_hook: MakeHook) -> None:
+    with requests_mock.Mocker() as web, pytest.raises(JobElsewhere) as error:
+        make_hook(vendor, host="https://staging.example.com").get_status(job(vendor))
+    assert web.request_history == []
+    assert "https://staging.example.com" in str(error.value)
+    assert BASE[vendor] in str(error.value)
+    assert "goes on at the vendor" in str(error.value)
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_one_refused_check_is_tried_again_and_a_second_one_is_reported(
+    code: int, make_hook: MakeHook
+) -> None:
+    refused = {"status_code": code, "json": {"code": code}}
+    with requests_mock.Mocker() as web:
+        web.get(STATUS["apixo"], [refused, {"json": running("apixo")}])
+        assert make_hook("apixo").get_status(job("apixo")).state == "running"
+        web.get(STATUS["apixo"], [refused])
+        with pytest.raises(StatusRefused) as error:
+            make_hook("apixo").get_status(job("apixo"))
+    assert not error.value.ends_retries
+    assert len(web.request_history) == 4
 
 
 def test_both_patiences_go_with_the_request(make_hook: MakeHook) -> None:

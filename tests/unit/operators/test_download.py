@@ -125,7 +125,7 @@ def test_another_file_is_replaced_only_if_asked(download: Callable[..., Any], tm
 
 def test_a_video_of_another_vendor_is_landed_and_not_asked_about(download: Callable[..., Any]) -> None:
     assert download({LINK: [{"content": MP4}]}, video={**VIDEO, "vendor": "apixgo"})
-    with pytest.raises(AirflowFailException, match="must be apixgo"):
+    with pytest.raises(AirflowException, match="must be apixgo"):
         download({LINK: [{"status_code": 403}]}, video={**VIDEO, "vendor": "apixgo", "task_id": "task_2"})
 
 

@@ -223,11 +223,94 @@ def test_a_job_not_found_at_the_deadline_stays_attached(
 
 
 @pytest.mark.parametrize("code", [401, 403])
-def test_a_refused_key_ends_retries_and_keeps_the_job(code: int, deferred: Callable[..., Deferred]) -> None:
+def test_a_refused_key_ends_the_try_once_trigger_and_worker_agree_and_keeps_the_job(
+    code: int, deferred: Callable[..., Deferred]
+) -> None:
     left = deferred()
-    with pytest.raises(AirflowFailException, match=r"StatusRefused.*asks about the same job"):
-        resume(left, {"status_code": code, "json": {"code": code}}, event=event("refused"))
+    refused = {"status_code": code, "json": {"code": code}}
+    with pytest.raises(TaskDeferred):
+        resume(left, refused, event=event())
+    with pytest.raises(AirflowException, match=r"StatusRefused.*asks about the same job") as failure:
+        resume(left, refused, event=event("refused"))
+    assert not isinstance(failure.value, AirflowFailException)
     assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "submitted"
+
+
+def test_a_refused_key_at_the_deadline_ends_the_try(deferred: Callable[..., Deferred], clock: Clock) -> None:
+    left = deferred()
+    clock.sleep(901)
+    with pytest.raises(AirflowException, match="StatusRefused"):
+        resume(left, {"status_code": 401, "json": {"code": 401}}, event=event())
+
+
+@pytest.mark.parametrize("reason", [*list(Reason), "nonsense"])
+def test_a_resume_that_is_handed_nothing_but_the_event_goes_on_with_the_record(
+    reason: str, deferred: Callable[..., Deferred]
+) -> None:
+    """As in ``dag.test()`` and ``airflow dags test``."""
+    task, operator, _ = deferred()
+    assert resume((task, operator, {}), finished("apixo"), event=event(reason))["task_id"] == "task_1"
+
+
+def test_a_resume_that_is_handed_nothing_keeps_the_deadline_from_submission(
+    deferred: Callable[..., Deferred], clock: Clock
+) -> None:
+    task, operator, kwargs = deferred()
+    clock.sleep(100)
+    with pytest.raises(TaskDeferred) as again:
+        resume((task, operator, {}), running("apixo"), event=event())
+    assert again.value.kwargs == kwargs
+    clock.sleep(801)
+    with pytest.raises(AirflowException, match="DeadlineExceeded"):
+        resume((task, operator, {}), running("apixo"), event=event())
+
+
+def test_a_resume_without_a_record_asks_nobody_and_pays_nothing(
+    deferred: Callable[..., Deferred],
+) -> None:
+    task, operator, _ = deferred()
+    task["task_state_store"].clear()
+    with requests_mock.Mocker() as web, pytest.raises(AirflowException, match="LedgerUnreadable"):
+        operator.resume(task, event=event())
+    assert web.request_history == []
+
+
+def test_no_such_job_is_not_believed_when_asked_with_another_key(
+    deferred: Callable[..., Deferred], vidgen: Callable[..., None]
+) -> None:
+    left = deferred("apixgo")
+    vidgen("apixgo", password="k3y-of-another-account")
+    missing = {"status_code": 400, "json": {"code": "task_not_exist"}}
+    with pytest.raises(AirflowFailException, match=r"AccountChanged.*apixgo job task_1"):
+        resume(left, missing, event=event("lost"), vendor="apixgo")
+    assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "submitted"
+
+
+def test_a_connection_that_leads_elsewhere_is_named_and_the_job_stays_attached(
+    deferred: Callable[..., Deferred], vidgen: Callable[..., None]
+) -> None:
+    left = deferred("apixgo")
+    vidgen("apixgo", host="https://staging.example.com")
+    with pytest.raises(AirflowException, match=r"https://staging.*https://img") as end:
+        resume(left, {"status_code": 404, "text": "<html>"}, event=event("trouble"), vendor="apixgo")
+    assert not isinstance(end.value, AirflowFailException)
+    assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "submitted"
+
+
+def test_a_job_without_a_link_is_lost_only_after_the_time_of_its_links(
+    deferred: Callable[..., Deferred], clock: Clock
+) -> None:
+    left = deferred("apixgo", timeout=90_000)
+    no_link = status("apixgo", "SUCCESS", result_url="")
+    for seconds, said, phase in ((0, "ResultMissing", "submitted"), (3500, "ResultMissing", "submitted")):
+        clock.sleep(seconds)
+        with pytest.raises(AirflowFailException, match=said):
+            resume(left, no_link, event=event("result_missing"), vendor="apixgo")
+        assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == phase
+    clock.sleep(200)
+    with pytest.raises(AirflowFailException, match="ResultExpired"):
+        resume(left, no_link, event=event("result_missing"), vendor="apixgo")
+    assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "lost"
 
 
 def test_the_file_is_landed_by_the_worker_that_resumes(
