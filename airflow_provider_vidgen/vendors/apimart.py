@@ -22,6 +22,7 @@ from airflow_provider_vidgen.vendors.base import Vendor
 from airflow_provider_vidgen.vendors.exchange import HttpCall
 from airflow_provider_vidgen.vendors.reading import dig, first, links, number, text
 from airflow_provider_vidgen.vendors.rules import ModelRules, shown
+from airflow_provider_vidgen.vendors.words import job_unknown
 
 
 class ApiMart(Vendor):
@@ -120,6 +121,13 @@ class ApiMart(Vendor):
             fail_code=dig(error, "code"),
             fail_words=error if isinstance(error, str) else dig(error, "message"),
         )
+
+    def says_not_found(self, code: int, body: Any) -> bool:
+        """Recognise a 404 in either form of the vendor's errors, flat or below ``error``."""
+        error = dig(body, "error") if isinstance(dig(body, "error"), Mapping) else body
+        own = dig(error, "code")
+        named = number(own) == 404 or (error is not body and number(own) is None and bool(text(own)))
+        return code == 404 and named and job_unknown(text(dig(error, "message")))
 
 
 def _data(body: Any) -> Any:

@@ -20,8 +20,9 @@ from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.polling import Schedule
 from airflow_provider_vidgen.vendors.base import Vendor
 from airflow_provider_vidgen.vendors.exchange import HttpCall
-from airflow_provider_vidgen.vendors.reading import dig, first, links, nested, text
+from airflow_provider_vidgen.vendors.reading import dig, first, links, nested, number, text
 from airflow_provider_vidgen.vendors.rules import ModelRules
+from airflow_provider_vidgen.vendors.words import job_unknown
 
 _READ = date(2026, 11, 20)
 _GENERATIONS = "/api/v1/video/generations"
@@ -172,6 +173,10 @@ class ApiModels(Vendor):
             fail_code=dig(data, "failCode"),
             fail_words=dig(data, "failMsg"),
         )
+
+    def says_not_found(self, code: int, body: Any) -> bool:
+        """Recognise "404 Not Found -- task ID not found" of the document, in its envelope."""
+        return code == number(dig(body, "code")) == 404 and job_unknown(text(dig(body, "msg")))
 
 
 def _result_links(body: Any, *, named_url: bool = True) -> tuple[str, ...]:

@@ -143,9 +143,9 @@ class Apixgo(Vendor):
             fail_words=first(data, ("fail_reason",), ("result_url",)),
         )
 
-    def says_not_found(self, body: Any) -> bool:
+    def says_not_found(self, code: int, body: Any) -> bool:
         """Recognise the relay's word for a missing job, which comes as HTTP 400."""
-        return vendor_code(body) == "task_not_exist"
+        return code in (200, 400, 404) and vendor_code(body) == "task_not_exist"
 
     def took_nothing(self, body: Any) -> bool:
         """Recognise the relay's 503 for a model that no upstream serves: nothing was started."""

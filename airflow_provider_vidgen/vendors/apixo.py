@@ -20,9 +20,9 @@ from airflow_provider_vidgen.models import FailureCategory, JobState, JobStatus,
 from airflow_provider_vidgen.polling import Schedule
 from airflow_provider_vidgen.vendors.base import Vendor
 from airflow_provider_vidgen.vendors.exchange import HttpCall
-from airflow_provider_vidgen.vendors.reading import dig, links, nested, text
+from airflow_provider_vidgen.vendors.reading import dig, links, nested, number, text
 from airflow_provider_vidgen.vendors.rules import ModelRules, can_be_sent, shown
-from airflow_provider_vidgen.vendors.words import normal
+from airflow_provider_vidgen.vendors.words import job_unknown, normal
 
 _ROUTINGS = ("auto", "value", "official")
 _STYLES = ("normal", "fun", "spicy")
@@ -202,6 +202,10 @@ class Apixo(Vendor):
             fail_code=dig(data, "failCode"),
             fail_words=dig(data, "failMsg"),
         )
+
+    def says_not_found(self, code: int, body: Any) -> bool:
+        """Recognise the 404 of the vendor's newer pages, in the document's form of an error."""
+        return code == number(dig(body, "code")) == 404 and job_unknown(text(dig(body, "message")))
 
 
 def _check_continuation(source: Any) -> list[Problem]:

@@ -226,11 +226,11 @@ class Vendor(ABC):
         :raises StatusUnavailable: this check brought nothing, the next may.
         :raises StatusLimited: of these, the key asks too often.
         :raises StatusRefused: the key may not ask.
-        :raises JobNotFound: the vendor does not know the job, or not yet.
+        :raises JobNotFound: the vendor says that it does not know the job, or not yet.
         """
         body = self._json_or_none(reply)
         code = effective_code(reply, body)
-        good, missing = 200 <= code < 300 or code == 0, code == 404 or self.says_not_found(body)
+        good, missing = 200 <= code < 300 or code == 0, self.says_not_found(code, body)
         # Thousands of good replies a minute are read here; the rest is for messages about the others.
         if good and not missing and (status := self.job_status(body, now)) is not None:
             return status
@@ -242,11 +242,20 @@ class Vendor(ABC):
             raise StatusRefused(where, job=job, **told)
         if good:
             where += ", which names no state"
+        if code in (404, 405) or body is None:
+            where += ", not in its own words: the connection's host or vendor may be wrong"
         kind = StatusLimited if code == 429 else StatusUnavailable
         raise kind(where, job=job, retry_after=retry_after(reply.headers, now), **told)
 
-    def says_not_found(self, body: Any) -> bool:
-        """Whether an error body says that the job does not exist."""
+    def says_not_found(self, code: int, body: Any) -> bool:
+        """
+        Whether the vendor says, in its own form and words, that it does not know the job.
+
+        Any host answers 404 to a path it does not have, and a paid job must not count as lost for that.
+        Recognise too little rather than too much: what is not recognised is asked again.
+
+        :param code: the reply's effective code.
+        """
         return False
 
     @abstractmethod

@@ -89,6 +89,9 @@ _REASONS: tuple[tuple[FailureCategory, tuple[str, ...]], ...] = (
     ),
 )
 
+#: What a vendor has to say is said within so many characters.
+_LONGEST = 1000
+
 
 def normal(words: str) -> str:
     """Return words in lower case without spaces and punctuation, so that all spellings are one."""
@@ -98,6 +101,27 @@ def normal(words: str) -> str:
 def known_state(word: str) -> JobState | None:
     """Return what a vendor's state means, or ``None`` for a word nobody has documented."""
     return _STATES.get(word.lower().replace(" ", "_").replace("-", "_"))
+
+
+_JOB = r"(?:task|job|generation|video|record)"
+#: The ways to say that there is no such job; an id may stand between the two words.
+_NO_JOB = re.compile(
+    rf"\b{_JOB}s?\b(?:\W+\w+){{0,4}}?\W+(?:not (?:be )?found|(?:does not|doesn't|not) exist)"
+    rf"|(?:no such|unknown|(?:not|n't) find)(?: the| this| a)? {_JOB}\b"
+    r"|任务.{0,80}(?:不存在|未找到)|(?:找不到|未找到|不存在).{0,4}任务"
+)
+#: What a 404 is about when it is not about the job.
+_NOT_A_JOB = re.compile(
+    r"/|\b(?:ur[il]|rout|path|endpoint|page|method|model|host|server|service|type|queue|handler)|模型|接口|路径"
+)
+
+
+def job_unknown(words: str) -> bool:
+    """Whether an error of code 404 is about the job, and not about a path, a model or a host."""
+    said = words[:_LONGEST].strip().lower().replace("_", " ")
+    if _NOT_A_JOB.search(said):
+        return False
+    return said.rstrip(".!") in ("not found", "404 not found") or _NO_JOB.search(said) is not None
 
 
 def words_tell(words: str, codes: Mapping[str, FailureCategory]) -> FailureCategory | None:

@@ -125,7 +125,8 @@ def test_single_failed_checks_are_overcome(
     ("fault", "told"),
     [
         ({"kind": "status", "status": 401}, "refused"),
-        ({"kind": "status", "status": 404}, "lost"),
+        ({"kind": "status", "status": 404, "body": {"code": 404, "message": "Task not found"}}, "lost"),
+        ({"kind": "status", "status": 404, "body": "<html>404 Not Found</html>"}, "deadline"),
         ({"kind": "status", "status": 502}, "deadline"),
     ],
 )

@@ -22,7 +22,6 @@ from vendor_case import (
 
 from airflow_provider_vidgen.errors import (
     BadCredentials,
-    JobNotFound,
     Money,
     StatusLimited,
     StatusRefused,
@@ -125,25 +124,6 @@ def test_a_key_that_may_not_ask_is_said_and_the_job_goes_on(vendor: str, code: i
     ):
         error = _error(vendor, status, body)
         assert (type(error), error.ends_retries) == (StatusRefused, True)
-
-
-@_every_vendor
-def test_an_unknown_job_may_not_be_known_yet(vendor: str) -> None:
-    for status, body in (
-        (404, b""),
-        (404, error_body(vendor, 404, "not found")),
-        (200, error_body(vendor, 404, "")),
-    ):
-        error = _error(vendor, status, body)
-        assert (type(error), error.ends_retries) == (JobNotFound, False)
-
-
-def test_apixgo_says_a_job_is_unknown_by_a_400() -> None:
-    body = {"code": "task_not_exist", "message": "task_not_exist", "data": None}
-    error = _error("apixgo", 400, body)
-    assert (type(error), error.code) == (JobNotFound, "task_not_exist")
-    for vendor in ("apimodels", "apixo", "apimart"):
-        assert type(_error(vendor, 400, body)) is StatusUnavailable
 
 
 # --- states ---------------------------------------------------------------------------------------------
