@@ -11,22 +11,30 @@ from email.utils import parsedate_to_datetime
 
 from airflow_provider_vidgen.vendors.reading import number
 
+#: A vendor that asks for more is asked again after so many seconds.
+LONGEST = 600.0
+
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """
-    Return the seconds to wait, or ``None`` if the vendor does not say.
+    Return the seconds to wait, at most :data:`LONGEST`, or ``None`` if the vendor does not say.
 
     :param headers: names in lower case; ``retry-after-ms``, and ``retry-after`` in seconds or as a date.
     """
+    seconds = _seconds(headers, now)
+    return None if seconds is None else min(max(0.0, seconds), LONGEST)
+
+
+def _seconds(headers: Mapping[str, str], now: datetime) -> float | None:
     milliseconds = number(headers.get("retry-after-ms"))
     if milliseconds is not None:
-        return max(0.0, milliseconds / 1000)
+        return milliseconds / 1000
     value = headers.get("retry-after")
     seconds = number(value)
     if seconds is not None:
-        return max(0.0, seconds)
+        return seconds
     try:
         moment = parsedate_to_datetime(value or "")
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
-    return max(0.0, ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds())
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds()

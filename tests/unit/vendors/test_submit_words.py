@@ -159,34 +159,3 @@ def test_the_vendors_words_are_told_without_prompt_links_and_keys(vendor: str) -
         assert hidden not in repr(error)
     assert "Cannot use" in str(error)
     assert "https://s3.example.com/***" in error.words
-
-
-# --- Retry-After ----------------------------------------------------------------------------------------
-
-
-@_every_vendor
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({}, None),
-        ({"retry_after": "7"}, 7.0),
-        ({"retry_after": "1.5"}, 1.5),
-        ({"retry_after": "-3"}, 0.0),
-        ({"retry_after": "Fri, 20 Nov 2026 12:01:30 GMT"}, 90.0),
-        ({"retry_after": "Fri, 20 Nov 2026 13:01:30 +0100"}, 90.0),
-        ({"retry_after": "Fri, 20 Nov 2026 12:01:30 -0000"}, 90.0),
-        ({"retry_after": "Fri, 20 Nov 2026 11:00:00 GMT"}, 0.0),
-        ({"retry_after_ms": "1500"}, 1.5),
-        ({"retry_after_ms": "1500", "retry_after": "60"}, 1.5),
-        ({"retry_after_ms": "soon", "retry_after": "60"}, 60.0),
-        ({"retry_after": "soon"}, None),
-        ({"retry_after": ""}, None),
-        ({"retry_after": "nan"}, None),
-        ({"retry_after": "inf"}, None),
-        ({"retry_after": "Fri, 99 Nov 99999999999 12:01:30 GMT"}, None),
-    ],
-)
-def test_how_long_the_vendor_asks_to_wait(
-    vendor: str, headers: dict[str, str], seconds: float | None
-) -> None:
-    assert _error(vendor, 429, b"", **headers).retry_after == seconds

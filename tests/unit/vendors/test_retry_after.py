@@ -1,0 +1,101 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""How long a vendor asks to wait, in each form of the header, and never for more than ten minutes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from vendor_case import NOW, VENDORS, job_of, looked, reply, submitted
+
+from airflow_provider_vidgen.errors import VidgenError
+from airflow_provider_vidgen.polling import Schedule, Watch
+from airflow_provider_vidgen.vendors.exchange import HttpReply
+from airflow_provider_vidgen.vendors.retry_after import retry_after
+
+_TEN_MINUTES = 600.0
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry_after": "7"}, 7.0),
+        ({"retry_after": "1.5"}, 1.5),
+        ({"retry_after": "-3"}, 0.0),
+        ({"retry_after": "Fri, 20 Nov 2026 12:01:30 GMT"}, 90.0),
+        ({"retry_after": "Fri, 20 Nov 2026 13:01:30 +0100"}, 90.0),
+        ({"retry_after": "Fri, 20 Nov 2026 12:01:30 -0000"}, 90.0),
+        ({"retry_after": "Fri, 20 Nov 2026 11:00:00 GMT"}, 0.0),
+        ({"retry_after_ms": "1500"}, 1.5),
+        ({"retry_after_ms": "1500", "retry_after": "60"}, 1.5),
+        ({"retry_after_ms": "soon", "retry_after": "60"}, 60.0),
+        ({"retry_after": "soon"}, None),
+        ({"retry_after": ""}, None),
+        ({"retry_after": "nan"}, None),
+        ({"retry_after": "inf"}, None),
+        ({"retry_after": "Fri, 99 Nov 99999999999 12:01:30 GMT"}, None),
+        ({"retry_after": "600"}, 600.0),
+        ({"retry_after": "600.5"}, _TEN_MINUTES),
+        ({"retry_after": "7200"}, _TEN_MINUTES),
+        ({"retry_after": "1e300"}, _TEN_MINUTES),
+        ({"retry_after_ms": "7200000"}, _TEN_MINUTES),
+        ({"retry_after": "Sun, 01 Nov 2099 12:00:00 GMT"}, _TEN_MINUTES),
+        ({"retry_after": "Fri, 31 Dec 9999 23:59:59 -1200"}, _TEN_MINUTES),
+    ],
+)
+def test_how_long_the_vendor_asks_to_wait(
+    vendor: str, headers: dict[str, str], seconds: float | None
+) -> None:
+    for status in (429, 503):
+        seen = looked(vendor, reply(status, b"", **headers))
+        assert isinstance(seen, VidgenError)
+        assert seen.retry_after == seconds
+    refused = submitted(vendor, reply(429, b"", **headers))
+    assert isinstance(refused, VidgenError)
+    assert refused.retry_after == seconds
+
+
+_ZONES = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+_NUMBERS = st.integers(-(10**30), 10**400) | st.floats()
+_VALUES = (
+    _NUMBERS.map(str)
+    | st.datetimes(timezones=_ZONES | st.just(UTC)).map(format_datetime)
+    | st.sampled_from(["", "nan", "-inf", "Infinity", "1e999", "9" * 5000, "+7", " 7 ", "0x7", "7,8", "٧"])
+    | st.text(max_size=30)
+)
+
+
+@given(headers=st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms"]), _VALUES))
+@example(headers={"retry-after": "Mon, 01 Jan 0001 00:00:00 +2359"})
+@example(headers={"retry-after": "Fri, 31 Dec 9999 23:59:59 -2359"})
+def test_no_form_of_the_header_asks_for_more_than_ten_minutes(headers: dict[str, str]) -> None:
+    seconds = retry_after(headers, NOW)
+    assert seconds is None or 0 <= seconds <= _TEN_MINUTES
+
+
+@given(when=st.datetimes(datetime(1970, 1, 1), timezones=_ZONES))  # years of two digits mean ours
+def test_a_date_is_waited_for_up_to_ten_minutes(when: datetime) -> None:
+    told = (when.replace(microsecond=0) - NOW).total_seconds()
+    assert retry_after({"retry-after": format_datetime(when)}, NOW) == min(max(told, 0), _TEN_MINUTES)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("asked", ["7200", "Sun, 01 Nov 2099 12:00:00 GMT"])
+def test_a_check_that_is_put_off_for_long_is_made_again_after_ten_minutes(status: int, asked: str) -> None:
+    watch = Watch(
+        job_of("apixo"),
+        Schedule(first=30, interval=5, longest=15),
+        submitted_at=NOW,
+        deadline=NOW + timedelta(days=1),
+        jitter=lambda: 0.5,
+    )
+    error = looked("apixo", HttpReply(status=status, headers={"retry-after": asked}))
+    assert isinstance(error, VidgenError)
+    assert watch.after_error(error, NOW) == _TEN_MINUTES
