@@ -30,10 +30,10 @@ def seconds_before_waking() -> float:
 
 #: What Airflow imports when a trigger first asks for a connection or sets an XCom, in the event loop.
 IMPORTED_BY_TRIGGERS = (
-    "airflow.providers.common.compat.connection",
     "airflow.sdk.definitions.connection",
     "airflow.sdk.execution_time.cache",
     "airflow.sdk.execution_time.xcom",
+    "airflow.sdk.log",
     "asgiref.sync",
 )
 
@@ -60,6 +60,25 @@ def given_to_all(context: Any, argument: str) -> Any:
         return None
     written = context["dag"].get_task(instance.task_id)
     return getattr(written, "partial_kwargs", vars(written)).get(argument)
+
+
+async def connection_extra(connection: Any) -> dict[str, Any]:
+    """
+    Return a connection's extra in a trigger, its secrets masked as ``Connection.extra_dejson`` masks them.
+
+    That one waits for the supervisor, which a trigger must not do in the event loop; its asynchronous
+    counterpart came with Airflow 3.3.2.
+    """
+    from airflow.sdk.log import amask_secret
+
+    try:
+        extra = json.loads(connection.extra or "{}")
+    except ValueError:
+        return {}
+    if not isinstance(extra, dict):
+        return {}
+    await amask_secret(extra)
+    return extra
 
 
 async def push_xcom_from_trigger(task_instance: Any, key: str, value: Any) -> None:

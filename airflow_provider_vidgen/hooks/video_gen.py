@@ -177,10 +177,10 @@ class VideoGenHook(BaseHook):
                 raise
 
     async def _look_up(self) -> ConnectionSettings:
-        from airflow.providers.common.compat.connection import get_async_connection, get_async_extra_dejson
+        from airflow_provider_vidgen.airflow_internals import connection_extra
 
-        conn = await get_async_connection(self.vidgen_conn_id)
-        extra = await get_async_extra_dejson(conn)
+        conn = await self.aget_connection(self.vidgen_conn_id)
+        extra = await connection_extra(conn)
         # In a thread, because the vendor's file may have to be found and imported.
         return await asyncio.to_thread(self._read, conn, extra)
 

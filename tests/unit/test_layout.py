@@ -93,6 +93,12 @@ def test_the_transport_knows_no_airflow() -> None:
         assert "airflow" not in {module.split(".")[0] for module in imports(path)}, path
 
 
+def test_the_package_needs_no_other_provider() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        used = {module for module in imports(path) if module.startswith("airflow.providers")}
+        assert not used, f"{path} imports {used}"
+
+
 def test_nothing_leans_on_the_simulator() -> None:
     for path in PACKAGE.rglob("*.py"):
         if "simulator" not in path.relative_to(PACKAGE).parts:
