@@ -9,7 +9,10 @@ Seen on: apache-airflow 3.3.2 with task SDK 1.3.2.
 
 from __future__ import annotations
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,18 +84,38 @@ async def connection_extra(connection: Any) -> dict[str, Any]:
     return extra
 
 
-async def push_xcom_from_trigger(task_instance: Any, key: str, value: Any) -> None:
-    """Set an XCom of a deferred task from its trigger; it goes through the triggerer's supervisor."""
-    from airflow.sdk.execution_time.xcom import XCom
+#: A backend may store what it is given elsewhere, and hang: its thread is none of the loop's own.
+_serialising = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vidgen-xcom")
 
-    await XCom.aset(
-        key=key,
-        value=value,
-        dag_id=task_instance.dag_id,
-        task_id=task_instance.task_id,
-        run_id=task_instance.run_id,
-        map_index=task_instance.map_index,
-    )
+
+async def push_xcom_from_trigger(task_instance: Any, key: str, value: Any) -> None:
+    """
+    Set an XCom of a deferred task from its trigger; it goes through the triggerer's supervisor.
+
+    ``XCom.aset`` has the backend serialise in the event loop. Here that is done in a thread, one at a time.
+    """
+    where = {
+        "key": key,
+        "dag_id": task_instance.dag_id,
+        "task_id": task_instance.task_id,
+        "run_id": task_instance.run_id,
+        "map_index": task_instance.map_index,
+    }
+
+    def serialise() -> Any:
+        from airflow.sdk.execution_time.xcom import XCom
+
+        stored = XCom.serialize_value(value, **where)
+
+        class Serialised(XCom):  # type: ignore[misc]
+            @staticmethod
+            def serialize_value(value: Any, **_: Any) -> Any:
+                return stored
+
+        return Serialised
+
+    backend = await asyncio.get_running_loop().run_in_executor(_serialising, copy_context().run, serialise)
+    await backend.aset(value=None, **where)
 
 
 def identity(trigger: Any) -> Any:

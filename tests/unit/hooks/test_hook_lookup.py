@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A trigger's look at its connection: with Airflow's own means, once, in the event loop and never blocking it."""
+"""A trigger looks up its connection with Airflow's own means, once, and never blocks the event loop."""
 
 from __future__ import annotations
 
