@@ -16,6 +16,7 @@ no credit. Words in a prompt choose what happens to a job:
 ``[sim:progress=null]``     its progress is ``null``, ``empty`` text or ``absent``
 ``[sim:backwards]``         its progress falls back at every other look
 ``[sim:nourl=3]``           three looks find it successful but without a link
+``[sim:latelink=60]``       its link answers 404 for 60 virtual seconds after its end
 ``[sim:null=2]``            two looks find ``"data": null``
 ``[sim:errorurl]``          it fails, with the error text where the link would be (Apixgo)
 =========================== ====================================================================

@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         "--speed", type=float, default=1.0, help="virtual seconds for each real one; 0 stands still"
     )
     parser.add_argument("--start", type=float, help="virtual time at the beginning, in seconds since 1970")
-    parser.add_argument("--seed", type=int, default=0, help="where chance comes from")
+    parser.add_argument("--seed", type=int, help="gives the same ids at each start")
     parser.add_argument("--job-seconds", type=float, help="life of a job in virtual seconds")
     parser.add_argument("--key", action="append", help="a good API key, may be repeated; else any sim-...")
     parser.add_argument(

@@ -18,6 +18,7 @@ from airflow_provider_vidgen.simulator.world import World
 
 _RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
 _GONE: Final = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code></Error>'
+_NOT_YET: Final = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>NoSuchKey</Code></Error>'
 _GONE_HTML: Final = b"<!DOCTYPE html><html><body>This link has expired.</body></html>"
 
 
@@ -68,6 +69,8 @@ class Cdn:
             if dead == "html200":
                 return Answer(_GONE_HTML, content_type="text/html")
             return Answer(_GONE, status=int(dead), content_type="application/xml")
+        if self._world.clock.now() < job.finishes + job.script.link_late:
+            return Answer(_NOT_YET, status=404, content_type="application/xml")
         whole = await self._whole(task_id)
         return _ranged(request, whole)
 

@@ -28,6 +28,7 @@ class Script:
     :param backwards: the progress falls back at every other look.
     :param polls_without_url: how many looks find it successful but without a link.
     :param polls_without_data: how many looks find ``"data": null``.
+    :param link_late: virtual seconds after its end for which its link answers 404: a store that lags.
     :param error_in_url: a failure puts its text where the link would be (Apixgo).
     """
 
@@ -41,6 +42,7 @@ class Script:
     backwards: bool = False
     polls_without_url: int = 0
     polls_without_data: int = 0
+    link_late: float = 0.0
     error_in_url: bool = False
 
     def changed(self, changes: Mapping[str, Any]) -> Script:
@@ -105,6 +107,8 @@ def from_prompt(prompt: str) -> Script:
                 script = replace(script, backwards=True)
             case "nourl":
                 script = replace(script, polls_without_url=int(_number(value, 3)))
+            case "latelink":
+                script = replace(script, link_late=_number(value, 60.0))
             case "null":
                 script = replace(script, polls_without_data=int(_number(value, 1)))
             case "errorurl":

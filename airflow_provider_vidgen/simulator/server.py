@@ -31,7 +31,7 @@ async def serve(
     port: int = 0,
     speed: float = 1.0,
     start: float | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     rendering: bool | None = None,
     options: Mapping[str, Any] | None = None,
     public_url: str | None = None,
@@ -44,7 +44,7 @@ async def serve(
     :param port: port to listen on; 0 takes a free one.
     :param speed: virtual seconds for each real second; 0 stands still until advanced.
     :param start: virtual time at the beginning; the real time when left out.
-    :param seed: where chance comes from.
+    :param seed: gives the same ids of jobs at each start; without one, no id is ever given again.
     :param rendering: make real videos; None does if the extra ``simulator`` is installed.
     :param options: settings that differ from the usual ones, see :class:`~.options.Options`.
     :param public_url: how clients reach this place, if not at host and port; result links begin with it.
@@ -72,7 +72,7 @@ class Simulator(SimulatorClient):
     :param render: make real videos; None does if the extra ``simulator`` is installed.
     :param speed: virtual seconds for each real second; 0 stands still until :meth:`advance`.
     :param start: virtual time at the beginning; the real time when left out.
-    :param seed: where chance comes from.
+    :param seed: gives the same ids of jobs at each start; without one, no id is ever given again.
     :param port: port to listen on; 0 takes a free one.
     :param options: settings that differ from the usual ones, see :class:`~.options.Options`.
     """
@@ -83,7 +83,7 @@ class Simulator(SimulatorClient):
         render: bool | None = None,
         speed: float = 1.0,
         start: float | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         port: int = 0,
         options: Mapping[str, Any] | None = None,
     ) -> None:

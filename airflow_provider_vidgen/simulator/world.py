@@ -41,17 +41,17 @@ class World:
     :param clock: where time comes from.
     :param options: the settings to begin with and to go back to.
     :param films: where videos come from.
-    :param seed: where chance comes from.
+    :param seed: where chance comes from; with None, no id is ever given again.
     """
 
-    def __init__(self, clock: VirtualClock, options: Options, films: FilmStore, seed: int) -> None:
+    def __init__(self, clock: VirtualClock, options: Options, films: FilmStore, seed: int | None) -> None:
         self.clock = clock
         self.films = films
         self.url = ""
         self.on_callback: Callable[[Job], None] = lambda job: None
         self._first_options = options
         self._seed = seed
-        self._secret = f"links-{seed}".encode()
+        self._secret = Random(seed).randbytes(16)
         self.reset()
 
     def reset(self) -> None:

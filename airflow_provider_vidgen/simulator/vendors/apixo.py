@@ -37,7 +37,8 @@ class Apixo(Vendor):
     schedule = Schedule(retries=(30, 120, 600), timeout=30, only_200=True)
 
     def new_id(self, random: Random) -> str:
-        return "task_" + checks.letters(random, string.digits, 8)
+        # The eight digits that the document shows are too few for ids that never come again.
+        return "task_" + checks.letters(random, string.digits, 18)
 
     def models(self) -> tuple[str, ...]:
         return (_MODEL,)

@@ -100,12 +100,6 @@ def test_other_vendors_bill_the_same_key_twice(sim: Simulator) -> None:
     assert len(sim.ledger().entries) == 2
 
 
-def test_the_same_seed_gives_the_same_ids(sim: Simulator) -> None:
-    first = [created(sim, vendor) for vendor in CREATE]
-    sim.reset()
-    assert [created(sim, vendor) for vendor in CREATE] == first
-
-
 def test_reset_forgets_everything_but_the_time(sim: Simulator) -> None:
     task_id = created(sim, "apimart")
     sim.options(apimart_create="list")

@@ -91,6 +91,15 @@ def test_a_dead_link_can_look_alive(sim: Simulator) -> None:
     assert (reply.status_code, reply.headers["Content-Type"]) == (200, "text/html")
 
 
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_link_can_come_alive_late(sim: Simulator, vendor: str) -> None:
+    url = finished_link(sim, vendor, order(vendor, "a cat [sim:latelink=60]"))
+    sim.advance(59)
+    assert fetch(url).status_code == 404
+    sim.advance(1)
+    assert fetch(url).status_code == 200
+
+
 def test_a_link_that_was_tampered_with_is_refused(sim: Simulator) -> None:
     url = finished_link(sim, "apimart")
     assert fetch(url.replace("exp=1", "exp=9")).status_code == 403

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import time
 import av
 import pytest
 import requests
-from simulator_calls import TIMEOUT, created, finished_link, order, word
+from simulator_calls import TIMEOUT, VENDORS, created, finished_link, order, word
 
 from airflow_provider_vidgen.simulator import Simulator, SimulatorClient
 
@@ -74,6 +75,42 @@ def test_two_simulators_do_not_know_each_other() -> None:
     with Simulator(render=False) as one, Simulator(render=False) as other:
         created(one, "apimart")
         assert other.jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("vendor", "form"),
+    [
+        ("apimodels", "cl[0-9a-z]{23}"),
+        ("apixo", "task_[0-9]{18}"),
+        ("apixgo", "task_[0-9a-zA-Z]{32}"),
+        ("apimart", "task_01JN[0-9A-HJKMNP-TV-Z]{18}"),
+    ],
+)
+def test_each_vendor_has_its_own_form_of_ids(sim: Simulator, vendor: str, form: str) -> None:
+    assert re.fullmatch(form, created(sim, vendor))
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_simulator_never_gives_an_id_that_an_earlier_one_gave(vendor: str) -> None:
+    """A file of an earlier start would be taken for the new job's."""
+    given: list[str] = []
+    for _ in range(2):
+        with Simulator(render=False, options={"concurrent_jobs": {"apixo": None}}) as sim:
+            given += [created(sim, vendor) for _ in range(20)]
+            sim.reset()
+            sim.options(concurrent_jobs={"apixo": None})
+            given += [created(sim, vendor) for _ in range(20)]
+    assert len(set(given)) == 80
+
+
+def test_a_seed_brings_the_same_ids_again() -> None:
+    given = []
+    for _ in range(2):
+        with Simulator(render=False, seed=7) as sim:
+            given.append([created(sim, vendor) for vendor in VENDORS])
+            sim.reset()
+            given.append([created(sim, vendor) for vendor in VENDORS])
+    assert given == [given[0]] * 4
 
 
 def test_a_port_in_use_is_told() -> None:
