@@ -19,7 +19,7 @@ from typing import Any
 
 def seconds_before_waking() -> float:
     """
-    Return how long a task has to stay deferred.
+    Return how long a task has to stay deferred, or rescheduled.
 
     One that wakes sooner is marked failed by the scheduler although it is healthy: the executor's report of
     its first leg is read after its second one was queued. A supervisor that misses the end of its task's
@@ -118,13 +118,22 @@ async def push_xcom_from_trigger(task_instance: Any, key: str, value: Any) -> No
     await backend.aset(value=None, **where)
 
 
-def identity(trigger: Any) -> Any:
-    """
-    Return what stays the same over all deferrals of one try of a task.
+#: A task in one of these states holds no job any more, as far as Airflow can tell.
+_ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
-    Outside a triggerer, as in ``dag.test()``, a trigger knows no task and is only like itself.
+
+def unfinished_before(task_instance: Any) -> int:
     """
-    return trigger if trigger.task_instance is None else trigger.task_instance.id
+    Return how many instances of a mapped task come before this one, by map index, and have not ended.
+
+    One that waits for its retry has not ended: its job may go on at the vendor.
+    """
+    name, run_id = task_instance.task_id, task_instance.run_id
+    states = task_instance.get_task_states(
+        dag_id=task_instance.dag_id, task_ids=[name], run_ids=[run_id]
+    ).get(run_id, {})
+    before = (f"{name}_{index}" for index in range(task_instance.map_index))
+    return sum(instance in states and states[instance] not in _ENDED for instance in before)
 
 
 def has_state_store_backend() -> bool:

@@ -144,7 +144,7 @@ class StorageUnreachable(VidgenError):
 class SubmitError(VidgenError):
     """A submission that brought no job handle."""
 
-    #: The vendor had no room just now, and the same request may go out again once it has.
+    #: The vendor had no capacity just now, and the same request may go out again once it has.
     no_room = False
 
 
@@ -156,13 +156,13 @@ class NotSent(SubmitError):
 
 
 class RateLimited(SubmitError):
-    """The vendor had no room (429)."""
+    """The vendor had no capacity (429)."""
 
     ends_retries = False
     no_room = True
     next_step = (
-        "A retry submits. With a larger timeout the task waits longer for room; a pool, or max_concurrent in "
-        "the connection, keeps fewer jobs under way."
+        "A retry submits. With a larger timeout the task waits longer for capacity; "
+        "max_active_tis_per_dagrun, or a pool that counts deferred tasks, keeps fewer jobs under way."
     )
 
 

@@ -35,7 +35,7 @@ def get_provider_info() -> dict[str, Any]:
         "operators": _modules("operators", "video_generation", "video_download"),
         "sensors": _modules("sensors", "video_task"),
         "cli": [f"{_ROOT}.cli.definition.get_commands"],
-        "triggers": _modules("triggers", "video_task", "vendor_room"),
+        "triggers": _modules("triggers", "video_task"),
         "connection-types": [
             {
                 "connection-type": "vidgen",
@@ -76,7 +76,7 @@ def get_provider_info() -> dict[str, Any]:
                     ),
                     "max_concurrent": _field(
                         "Jobs at a time",
-                        "The account's own limit; further tasks wait in line, deferred. Empty: the vendor's.",
+                        "The account's own limit; further tasks wait, rescheduled. Empty: the vendor's.",
                         type=["integer", "null"],
                         minimum=1,
                     ),

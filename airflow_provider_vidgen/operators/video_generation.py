@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf
 
 from airflow_provider_vidgen.operators.failing import airflow_errors
-from airflow_provider_vidgen.operators.room import Place, WaitsForRoom
 from airflow_provider_vidgen.operators.waiting import WaitsForJob
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from airflow.sdk import Context
 
     from airflow_provider_vidgen.errors import JobLost, JobNotFound, Problem
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
     from airflow_provider_vidgen.landing import Landing, Verify
     from airflow_provider_vidgen.ledger import Ledger, OnClear, OnUnknown, Phase, Record
     from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
+    from airflow_provider_vidgen.operators.capacity import Capacity
     from airflow_provider_vidgen.submission import Attached, Attempt
 
 
-class VideoGenerationOperator(WaitsForRoom, WaitsForJob, BaseOperator):
+class VideoGenerationOperator(WaitsForJob, BaseOperator):
     """
     Make one video.
 
@@ -52,8 +54,8 @@ class VideoGenerationOperator(WaitsForRoom, WaitsForJob, BaseOperator):
     :param deferrable: wait on the triggerer instead of holding a worker; default from
         ``[operators] default_deferrable``.
     :param poll_interval: seconds between checks; ``None`` follows the vendor's advice.
-    :param timeout: seconds from submission until this try stops waiting; the job stays attached. As long does
-        it wait, before that, for a vendor that has no room for another job.
+    :param timeout: seconds from submission until this try stops waiting; the job stays attached. Before that
+        the try waits up to the same time for capacity at the vendor, rescheduled.
     :param use_callback: have the vendor POST to the connection's ``callback_base_url`` at the end of the job.
         Checks go on all the same, so a lost callback costs nothing.
     :param output_path: land the files here, as :class:`airflow.sdk.ObjectStoragePath` takes it; ``{vendor}``,
@@ -157,29 +159,20 @@ class VideoGenerationOperator(WaitsForRoom, WaitsForJob, BaseOperator):
             automatic try would fail again, or pay again.
         :raises AirflowException: another try may help; it asks about the same job where there is one.
         """
-        from airflow_provider_vidgen.clock import utcnow
+        from airflow_provider_vidgen.errors import SubmitError
+        from airflow_provider_vidgen.operators.capacity import Capacity
 
-        now = utcnow()
-        return self._generate(context, Place(since=now, until=now + timedelta(seconds=self.timeout)))
-
-    def resume_in_line(self, context: Context, event: Any, since: str, until: str) -> Any:
-        """
-        Go on after having waited for room: submit, or wait on if the vendor has none after all.
-
-        :param event: is not believed; the vendor says whether there is room.
-        """
-        from airflow_provider_vidgen.clock import from_iso
-
-        return self._generate(context, Place(since=from_iso(since), until=from_iso(until), called=True))
-
-    def _generate(self, context: Context, place: Place) -> Any:
         with airflow_errors(self.prompt):
             hook = self.hook
             request = self._request(hook)
             self._check(context, hook, request)
-            attached = self.attach_when_there_is_room(
-                hook, lambda: self._attach(context, hook, request, place), place
-            )
+            limit = hook.settings.jobs_at_a_time
+            capacity = Capacity(context, limit=limit, timeout=self.timeout, log=self.log)
+            try:
+                attached = self._attach(context, hook, request, capacity)
+            except SubmitError as error:
+                capacity.after_refusal(error)
+                raise
             job, status = attached.job, attached.status
             if attached.files and status is not None:
                 return self._hand_over(context, job, status, attached.files)
@@ -221,9 +214,11 @@ class VideoGenerationOperator(WaitsForRoom, WaitsForJob, BaseOperator):
             extra=self.extra,
         )
 
-    def _attach(self, context: Context, hook: VideoGenHook, request: VideoRequest, place: Place) -> Attached:
+    def _attach(
+        self, context: Context, hook: VideoGenHook, request: VideoRequest, capacity: Capacity
+    ) -> Attached:
         attempt = self._attempt(
-            context, hook, before_paying=lambda: self._before_paying(context, hook, place)
+            context, hook, before_paying=lambda: self._before_paying(context, hook, capacity)
         )
         attached = attempt.attach(request)
         self.log.info("The job is %s", attached.job)
@@ -263,12 +258,12 @@ class VideoGenerationOperator(WaitsForRoom, WaitsForJob, BaseOperator):
                 problems += self._target_problems(context, hook)
             raise InvalidRequest(error.what, problems) from None
 
-    def _before_paying(self, context: Context, hook: VideoGenHook, place: Place) -> None:
+    def _before_paying(self, context: Context, hook: VideoGenHook, capacity: Capacity) -> None:
         from airflow_provider_vidgen.errors import InvalidRequest
 
         if problems := self._target_problems(context, hook):
             raise InvalidRequest("The video could not be landed", problems)
-        self.line_up_first(context, hook, place)
+        capacity.before_submit()
 
     def _target_problems(self, context: Context, hook: VideoGenHook) -> list[Problem]:
         from airflow_provider_vidgen.airflow_internals import given_to_all

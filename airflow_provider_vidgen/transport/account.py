@@ -2,7 +2,7 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-One API key within one event loop: its pace, and the room for its jobs.
+How fast one API key may ask, within one event loop.
 
 A triggerer runs all its triggers in one loop. Several triggerers know nothing of each other; where they share
 a key, the vendor's refusals tell each of them.
@@ -11,13 +11,11 @@ a key, the vendor's refusals tell each of them.
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from heapq import heappop, heappush
 from itertools import count
 
-from airflow_provider_vidgen.transport.admission import Admission
 from airflow_provider_vidgen.transport.pacer import Pacer
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
@@ -33,16 +31,10 @@ class Account:
         self._pacer = Pacer(None, _now())
         self._turns: list[tuple[float, int, asyncio.Future[None]]] = []
         self._next_turn: asyncio.TimerHandle | None = None
-        self._admission = Admission(None, _now())
-        self._rooms: dict[Hashable, asyncio.Future[None]] = {}
-        self._next_room: asyncio.TimerHandle | None = None
 
     def limit(self, settings: ConnectionSettings) -> None:
-        """Take over the limits, as the connection has them now."""
+        """Take over the limit, as the connection has it now."""
         self._pacer.limit(settings.pace)
-        self._admission.limit(settings.jobs_at_a_time)
-
-    # --- requests ---------------------------------------------------------------------------------------
 
     async def turn(self, since: float, *, patience: float) -> float:
         """
@@ -80,17 +72,14 @@ class Account:
                 turn.set_result(None)
             heappop(self._turns)
 
-    # --- jobs -------------------------------------------------------------------------------------------
-
     @contextmanager
-    def watching(self, who: Hashable, *, just_submitted: bool) -> Iterator[None]:
+    def watching(self, *, just_submitted: bool) -> Iterator[None]:
         """
-        Count a job while it is watched, and the requests its task sends before and after that.
+        Count the requests that a job's task sends from workers, before it is watched and after that.
 
         :param just_submitted: a worker has submitted it within the last minute.
         """
-        paced = self._admission.watch(who)
-        if just_submitted and not paced:
+        if just_submitted:
             self._count_worker_request()
         wakes_a_worker = True
         try:
@@ -101,50 +90,10 @@ class Account:
         finally:
             if wakes_a_worker:
                 self._count_worker_request()
-            self._admission.unwatch(who)
-            self._let_in()
-
-    async def room(
-        self, who: Hashable, *, since: float, patience: float, refused: bool, retry_after: float | None
-    ) -> None:
-        """
-        Wait until there is room for one more job, and for the request that submits it.
-
-        :param since: the time when the task first asked for room, by which the line is ordered.
-        :param patience: seconds to wait at most.
-        :param refused: the vendor has just refused its job.
-        :param retry_after: seconds the vendor asked to wait.
-        :raises TimeoutError: there was no room by then.
-        """
-        if refused:
-            self._admission.refused(_now(), retry_after=_bounded(retry_after))
-            self.refused(sent_at=_now(), retry_after=retry_after)
-        self._admission.line_up(who, since)
-        room = self._rooms[who] = asyncio.get_running_loop().create_future()
-        self._let_in()
-        try:
-            async with asyncio.timeout(patience):
-                await room
-                # Before any check: the room is there now.
-                await self.turn(-math.inf, patience=math.inf)
-        finally:
-            self._admission.leave(who)
-            self._rooms.pop(who, None)
 
     def _count_worker_request(self) -> None:
         """Count a request that cannot wait for a turn, as a worker sends it."""
         self._pacer.take(_now())
-
-    def _let_in(self) -> None:
-        if self._next_room is not None:
-            self._next_room.cancel()
-            self._next_room = None
-        while (who := self._admission.next(_now())) is not None:
-            if not self._rooms[who].done():
-                self._rooms[who].set_result(None)
-        delay = self._admission.delay(_now())
-        if self._admission.waiting and delay < math.inf:
-            self._next_room = asyncio.get_running_loop().call_later(delay, self._let_in)
 
 
 def _now() -> float:

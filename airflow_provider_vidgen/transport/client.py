@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.errors import (
@@ -35,8 +35,6 @@ from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 if TYPE_CHECKING:
     from airflow_provider_vidgen.transport.aio import FreeCall
     from airflow_provider_vidgen.transport.shared import Shared
-
-T = TypeVar("T")
 
 
 def check_request(settings: ConnectionSettings, request: VideoRequest) -> list[Problem]:
@@ -108,7 +106,7 @@ class WorkerClient:
         Send the paid call; again only where the vendor cannot have taken it.
 
         :param idempotency_key: one for the logical request, the same for each time it is sent.
-        :param when_full: ``"wait"`` tries a few times within a minute or so if the vendor has no room,
+        :param when_full: ``"wait"`` tries a few times within a minute or so if the vendor has no capacity,
             ``"raise"`` leaves that to the caller.
         :raises SubmitError: see the subclass for what is known of the job.
         """
@@ -151,17 +149,6 @@ class WorkerClient:
         except Exception as error:
             what = f"{vendor.label} answered HTTP {reply.status}, which could not be read"
             raise SubmitOutcomeUnknown(f"{what} ({type(error).__name__})") from error
-
-    def when_there_is_room(self, submit: Callable[[], T], *, until: datetime) -> T:
-        """
-        Call something that submits, again and again while the vendor has no room.
-
-        :param until: when to give up.
-        :raises SubmitError: it is another error, or there was no room by then.
-        """
-        return policy.waiting_for_room(left=lambda: (until - self._now()).total_seconds(), sleep=self._sleep)(
-            submit
-        )
 
     def status(self, job: VideoJob) -> JobStatus:
         """

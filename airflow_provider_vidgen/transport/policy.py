@@ -13,7 +13,6 @@ from airflow_provider_vidgen.errors import (
     RateLimited,
     StatusRefused,
     StatusUnavailable,
-    SubmitError,
     SubmitInFlight,
     SubmitOutcomeUnknown,
     VendorUnavailable,
@@ -29,7 +28,7 @@ SAFE_TO_SUBMIT_AGAIN = (NotSent, RateLimited, VendorUnavailable)
 #: With an idempotency key the vendor itself sees to it that the same request counts once.
 SAFE_UNDER_A_KEY = (*SAFE_TO_SUBMIT_AGAIN, SubmitOutcomeUnknown, SubmitInFlight)
 
-#: What to do about a vendor that has no room for another job just now.
+#: What to do about a vendor that has no capacity for another job just now.
 WhenFull = Literal["wait", "raise"]
 
 _ATTEMPTS = 4
@@ -48,24 +47,6 @@ def submitting(*, has_key: bool, when_full: WhenFull, sleep: Callable[[float], N
 def asking(*, sleep: Callable[[float], None]) -> tenacity.Retrying:
     """Return the policy for a single free call outside a waiting loop."""
     return _retrying((StatusUnavailable, StatusRefused), sleep)
-
-
-def waiting_for_room(*, left: Callable[[], float], sleep: Callable[[float], None]) -> tenacity.Retrying:
-    """
-    Return the policy of a worker that waits while the vendor has no room for another job.
-
-    :param left: tells the seconds it may still wait.
-    """
-    import tenacity
-
-    backoff = tenacity.wait_exponential(multiplier=5, max=_LONGEST_WAIT) + tenacity.wait_random(0, 5)
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(lambda error: isinstance(error, SubmitError) and error.no_room),
-        wait=lambda state: max(backoff(state), _asked(state)),
-        stop=lambda state: state.upcoming_sleep >= left(),
-        sleep=sleep,
-        reraise=True,
-    )
 
 
 def _retrying(errors: tuple[type[VidgenError], ...], sleep: Callable[[float], None]) -> tenacity.Retrying:

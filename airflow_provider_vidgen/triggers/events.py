@@ -23,8 +23,6 @@ class Reason(StrEnum):
     REFUSED = "refused"
     UNAVAILABLE = "unavailable"
     TROUBLE = "trouble"
-    ROOM = "room"
-    NO_ROOM = "no_room"
 
 
 _MESSAGES = {
@@ -35,15 +33,12 @@ _MESSAGES = {
     Reason.REFUSED: "The vendor refuses to tell about the job",
     Reason.UNAVAILABLE: "The vendor cannot be asked",
     Reason.TROUBLE: "The job cannot be watched",
-    Reason.ROOM: "The vendor has room for another job",
-    Reason.NO_ROOM: "The vendor has had no room for as long as the task waits",
 }
 
 
-def make_event(reason: Reason, job: VideoJob | None = None) -> dict[str, Any]:
-    """Return the payload; there is no job yet where a task waits for room."""
-    task_id = job.task_id if job else ""
-    return {"v": VERSION, "reason": str(reason), "task_id": task_id, "message": _MESSAGES[reason]}
+def make_event(reason: Reason, job: VideoJob) -> dict[str, Any]:
+    """Return the payload."""
+    return {"v": VERSION, "reason": str(reason), "task_id": job.task_id, "message": _MESSAGES[reason]}
 
 
 def read_event(event: Any, job: VideoJob) -> tuple[Reason, str]:

@@ -151,8 +151,7 @@ class VideoTaskTrigger(BaseTrigger):
                 submitted_at=submitted_at,
                 deadline=from_iso(self.deadline),
             )
-            who = airflow_internals.identity(self)
-            with client.account.watching(who, just_submitted=utcnow() - submitted_at < _JUST_SUBMITTED):
+            with client.account.watching(just_submitted=utcnow() - submitted_at < _JUST_SUBMITTED):
                 await self._follow(watch, client)
 
     async def _follow(self, watch: Watch, client: TriggererClient) -> None:

@@ -95,8 +95,9 @@ STARTED = (
     "system_p_video",
     "system_downloads",
     "system_slots",
-    "system_room",
+    "system_capacity",
     "system_pool",
+    "system_queue",
 )
 
 
@@ -156,6 +157,7 @@ def runs(airflow: LocalAirflow, simulator_process: LocalSimulator, videos_folder
 
     airflow.api("POST", "/pools", json={"name": "vidgen_one", "slots": 1, "include_deferred": False})
     airflow.api("POST", "/pools", json={"name": "vidgen_two_jobs", "slots": 2, "include_deferred": True})
+    airflow.api("POST", "/pools", json={"name": "vidgen_queue", "slots": 9, "include_deferred": True})
     stored = {
         "connection_id": "vidgen_stored",
         "conn_type": "vidgen",

@@ -32,7 +32,15 @@ def connections(simulator: LocalSimulator, s3: LocalS3) -> dict[str, str]:
         "AIRFLOW_CONN_VIDGEN_NO_FUNDS": apixo("sim-nofunds"),
         "AIRFLOW_CONN_VIDGEN_BAD_KEY": apixo(BAD_KEY),
         "AIRFLOW_CONN_VIDGEN_UNREACHABLE": apixo(GOOD_KEY, f"http://127.0.0.1:{free_port()}"),
-        "AIRFLOW_CONN_VIDGEN_ROOM_UNKNOWN": apixo(SMALL_KEYS[0]),
-        "AIRFLOW_CONN_VIDGEN_ROOM_KNOWN": apixo(SMALL_KEYS[1], max_concurrent=3),
+        "AIRFLOW_CONN_VIDGEN_CAPACITY_UNKNOWN": apixo(SMALL_KEYS[0]),
+        "AIRFLOW_CONN_VIDGEN_CAPACITY_KNOWN": apixo(SMALL_KEYS[1], max_concurrent=3),
+        "AIRFLOW_CONN_VIDGEN_CAPACITY_ONE": json.dumps(
+            {
+                "conn_type": "vidgen",
+                "host": f"{simulator.url}/apixgo",
+                "password": GOOD_KEY,
+                "extra": {"vendor": "apixgo", "allow_private_urls": True, "max_concurrent": 1},
+            }
+        ),
         "AIRFLOW_CONN_SYSTEM_S3": s3.connection,
     }

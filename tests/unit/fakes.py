@@ -127,6 +127,8 @@ class FakeTi:
     """What the operators use of a task instance."""
 
     def __init__(self, **fields: Any) -> None:
+        self.dag_id, self.task_id, self.run_id = "d", "t", "r"
+        self.try_number = 1
         self.max_tries = 2
         self.id = "ti-1"
         self.map_index = -1

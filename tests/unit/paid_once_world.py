@@ -23,7 +23,12 @@ from typing import Any
 from unittest import mock
 
 from airflow.sdk.bases.operator import ExecutorSafeguard
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRescheduleException,
+    TaskDeferred,
+)
 
 from airflow_provider_vidgen import clock as clock_module
 from airflow_provider_vidgen import submission
@@ -40,8 +45,7 @@ from airflow_provider_vidgen.operators.video_generation import VideoGenerationOp
 from airflow_provider_vidgen.transport import client as client_module
 from airflow_provider_vidgen.transport.client import WorkerClient
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
-from airflow_provider_vidgen.triggers import vendor_room, video_task
-from airflow_provider_vidgen.triggers.vendor_room import VendorRoomTrigger
+from airflow_provider_vidgen.triggers import video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 
@@ -98,15 +102,12 @@ class Clock:
         self.sleep(seconds)
 
 
-class RoomAtOnce:
-    """An account where nobody waits: how long that takes is another test's matter."""
+class Unlimited:
+    """An account whose checks need not wait for their turn: that is another test's matter."""
 
     @contextmanager
-    def watching(self, who: object, *, just_submitted: bool) -> Iterator[None]:
+    def watching(self, *, just_submitted: bool) -> Iterator[None]:
         yield
-
-    async def room(self, who: object, **_: object) -> None:
-        """There is room."""
 
 
 @dataclass
@@ -213,7 +214,7 @@ class World:
                 async def status(job: Any, *, patience: float) -> Any:
                     return client._status_once(job)
 
-                yield types.SimpleNamespace(settings=self.settings, status=status, account=RoomAtOnce())
+                yield types.SimpleNamespace(settings=self.settings, status=status, account=Unlimited())
 
         slow = types.SimpleNamespace(**{**vars(asyncio), "sleep": self.clock.asleep})
         with ExitStack() as stack:
@@ -223,13 +224,9 @@ class World:
                 (video_task, "utcnow", self.clock.now),
                 (video_task, "asyncio", slow),
                 (video_task, "VideoGenHook", Hook),
-                (vendor_room, "utcnow", self.clock.now),
-                (vendor_room, "asyncio", slow),
-                (vendor_room, "VideoGenHook", Hook),
                 (submission, "Attempt", functools.partial(submission.Attempt, sleep=self.clock.sleep)),
                 (submission, "_log", _Silent()),
                 (VideoTaskTrigger, "log", _Silent()),
-                (VendorRoomTrigger, "log", _Silent()),
                 (VideoGenerationOperator, "log", _Silent()),
                 (VideoGenHook, "log", _Silent()),
                 (VideoGenerationOperator, "hook", property(lambda op: Hook(op.vidgen_conn_id))),
@@ -241,10 +238,10 @@ class World:
 
     def run(self, task: Task, plan: Plan) -> None:
         """A worker takes the task up."""
-        if task.state not in ("scheduled", "woken"):
+        if task.state not in ("scheduled", "up_for_reschedule", "woken"):
             return
         resuming = task.state == "woken"
-        if not resuming:
+        if task.state == "scheduled":
             task.try_number += 1
             # A try that ends before it could look leaves what was reported, or what a death left.
             task.reported = task.reported and task.phase in LAST_WORDS
@@ -258,9 +255,8 @@ class World:
             return None
         process = Process(self, task, Plan(gets=gets))
         with self._as(process):
-            kind = {"VideoTaskTrigger": VideoTaskTrigger, "VendorRoomTrigger": VendorRoomTrigger}
-            path, kwargs = json.loads(json.dumps(task.trigger))
-            events = kind[path.rpartition(".")[2]](**kwargs).run()
+            _, kwargs = json.loads(json.dumps(task.trigger))
+            events = VideoTaskTrigger(**kwargs).run()
             try:
                 anext(events).__await__().send(None)
             except StopIteration as stop:
@@ -379,6 +375,7 @@ class Process:
         self.world, self.task, self.plan = world, task, plan
         self.ti_id = task.ti_id
         self.max_tries = task.max_tries
+        self.try_number = task.try_number
         self.settings = SETTINGS[task.vendor]
         self._points = 0
         self._posts, self._gets = iter(plan.posts), iter(plan.gets)
@@ -440,6 +437,9 @@ class Process:
                     world.ended(task, None, final=False)
             except TaskDeferred as deferral:
                 self._defer(deferral)
+            except AirflowRescheduleException:
+                if self.holds:
+                    task.state = "up_for_reschedule"
             except (AirflowException, AirflowFailException) as error:
                 if self.holds:
                     world.ended(task, error, final=isinstance(error, AirflowFailException))

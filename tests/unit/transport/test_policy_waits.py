@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 
 import pytest
 from fakes import Clock
@@ -117,36 +116,11 @@ def test_a_wait_of_a_minute_is_kept() -> None:
 
 
 @pytest.mark.parametrize("has_key", [False, True])
-def test_a_caller_that_waits_for_room_by_itself_is_told_at_once(has_key: bool) -> None:
+def test_a_caller_that_waits_for_capacity_by_itself_is_told_at_once(has_key: bool) -> None:
     clock, send = Clock(), Failing(RateLimited("x", retry_after=3.0))
     with pytest.raises(RateLimited):
         policy.submitting(has_key=has_key, when_full="raise", sleep=clock.sleep)(send)
     assert (clock.slept, send.calls) == ([], 1)
-
-
-def test_a_worker_waits_for_room_as_long_as_it_may_and_never_beyond() -> None:
-    clock, submit = Clock(), Failing(*(RateLimited("x") for _ in range(99)))
-    end = clock.now() + timedelta(minutes=10)
-    waiting = policy.waiting_for_room(left=lambda: (end - clock.now()).total_seconds(), sleep=clock.sleep)
-    with pytest.raises(RateLimited):
-        waiting(submit)
-    assert end - timedelta(seconds=65) < clock.now() < end
-    assert 10 <= submit.calls <= 15
-
-
-def test_a_vendor_that_asks_for_more_than_is_left_is_not_waited_for() -> None:
-    clock, submit = Clock(), Failing(RateLimited("x", retry_after=61.0))
-    with pytest.raises(RateLimited):
-        policy.waiting_for_room(left=lambda: 60.0, sleep=clock.sleep)(submit)
-    assert clock.slept == []
-
-
-@pytest.mark.parametrize("error", [NotSent, SubmitRefused, SubmitOutcomeUnknown])
-def test_only_room_is_waited_for(error: type[VidgenError]) -> None:
-    clock, submit = Clock(), Failing(error("x"))
-    with pytest.raises(error):
-        policy.waiting_for_room(left=lambda: 60.0, sleep=clock.sleep)(submit)
-    assert submit.calls == 1
 
 
 def test_a_single_check_is_repeated_only_if_the_vendor_did_not_answer() -> None:

@@ -122,87 +122,15 @@ def test_patience_has_an_end_and_the_turn_goes_to_the_next() -> None:
     assert _run(main()) == ["first gave up", "second"]
 
 
-# --- room -----------------------------------------------------------------------------------------------
-
-
-async def _task(account: Account, who: int, world: dict[str, Any], *, seconds: float = 20) -> None:
-    """A mapped task: in line, on a worker for two seconds, then watched until its job has ended."""
-    await account.room(who, since=who, patience=FOREVER, refused=False, retry_after=None)
-    await asyncio.sleep(2)
-    world["under_way"] += 1
-    world["most"] = max(world["most"], world["under_way"])
-    world["order"].append(who)
-    with account.watching(who, just_submitted=True):
-        await asyncio.sleep(seconds)
-        world["under_way"] -= 1
-        await account.turn(0, patience=FOREVER)
-
-
-def test_fifty_tasks_and_room_for_ten_never_ten_and_one_and_in_their_order() -> None:
-    world: dict[str, Any] = {"under_way": 0, "most": 0, "order": []}
-
-    async def main() -> float:
-        account = _account()
-        await asyncio.gather(*(_task(account, who, world) for who in reversed(range(50))))
-        return _now()
-
-    took = _run(main())
-    assert world["most"] == 10
-    assert world["order"] == sorted(world["order"])
-    # Ten submissions a time, each of which needs a token, a check and a worker's check after it.
-    assert took < 4 * 50 * 60 / 55
-
-
-def test_who_gives_up_or_is_cancelled_leaves_the_line() -> None:
-    async def main() -> list[str]:
-        account, told = _account(max_concurrent=1), []
-
-        async def wait(name: str, since: float, patience: float) -> None:
-            try:
-                await account.room(name, since=since, patience=patience, refused=False, retry_after=None)
-                told.append(name)
-            except TimeoutError:
-                told.append(f"{name} gave up")
-
-        with account.watching("job", just_submitted=False):
-            gone = asyncio.create_task(wait("cancelled", 0, FOREVER))
-            impatient = asyncio.create_task(wait("impatient", 1, 5))
-            last = asyncio.create_task(wait("last", 2, FOREVER))
-            await asyncio.sleep(10)
-            gone.cancel()
-            await asyncio.sleep(10)
-        await asyncio.gather(impatient, last)
-        return told
-
-    assert _run(main()) == ["impatient gave up", "last"]
-
-
-def test_a_job_that_was_refused_waits_as_long_as_the_vendor_asks() -> None:
-    async def main() -> float:
-        account = _account()
-        await account.room("a", since=0, patience=FOREVER, refused=True, retry_after=33)
-        return _now()
-
-    assert 33 <= _run(main()) < 60
-
-
-def test_no_room_in_time_is_no_room_also_where_only_the_pace_is_wanting() -> None:
-    async def main() -> float:
-        account = _account()
-        account.refused(sent_at=_now(), retry_after=500)
-        with pytest.raises(TimeoutError):
-            await account.room("a", since=0, patience=60, refused=False, retry_after=None)
-        return _now()
-
-    assert _run(main()) == pytest.approx(60)
+# --- what the workers send ------------------------------------------------------------------------------
 
 
 def test_what_the_workers_send_counts_for_the_pace() -> None:
     async def main() -> float:
         account = _account()
         await asyncio.sleep(60)
-        for who in range(5):
-            with account.watching(who, just_submitted=True):
+        for _ in range(5):
+            with account.watching(just_submitted=True):
                 """Five submissions, and five last looks by the workers."""
         begin = _now()
         await account.turn(0, patience=FOREVER)
@@ -215,8 +143,8 @@ def test_a_trigger_that_only_moves_wakes_no_worker() -> None:
     async def main() -> float:
         account = _account()
         await asyncio.sleep(60)
-        for who in range(5):
-            with pytest.raises(asyncio.CancelledError), account.watching(who, just_submitted=False):
+        for _ in range(5):
+            with pytest.raises(asyncio.CancelledError), account.watching(just_submitted=False):
                 raise asyncio.CancelledError
         begin = _now()
         await account.turn(0, patience=FOREVER)

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What a vendor's words say about a refused submission: money, content, room, and how long to wait."""
+"""What a vendor's words say about a refused submission: money, content, capacity, and how long to wait."""
 
 from __future__ import annotations
 

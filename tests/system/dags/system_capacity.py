@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""More videos than their vendor takes at a time, known beforehand and not; and a pool that caps spending."""
+"""More videos than their vendor takes at a time, known beforehand and not; who waits; a pool that caps."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from airflow_provider_vidgen.operators.video_generation import VideoGenerationOp
 
 VIDEOS = 6
 CAPPED = 4
+QUEUED = 3
 
-with DAG("system_room", schedule=None):
+with DAG("system_capacity", schedule=None):
     for name in ("known", "unknown"):
         VideoGenerationOperator.partial(
             task_id=name,
-            vidgen_conn_id=f"vidgen_room_{name}",
+            vidgen_conn_id=f"vidgen_capacity_{name}",
             model="grok-video",
             duration=6,
             resolution="480p",
@@ -35,3 +36,27 @@ with DAG("system_pool", schedule=None):
         deferrable=True,
         pool="vidgen_two_jobs",
     ).expand(prompt=[f"thrifty capybara number {number} [sim:stuck]" for number in range(CAPPED)])
+
+with DAG("system_queue", schedule=None):
+    VideoGenerationOperator.partial(
+        task_id="generate",
+        vidgen_conn_id="vidgen_capacity_one",
+        model="grok-image-video",
+        duration=4,
+        resolution="480p",
+        poll_interval=2,
+        deferrable=True,
+        pool="vidgen_queue",
+    ).expand(prompt=[f"patient heron number {number} [sim:stuck]" for number in range(QUEUED)])
+
+# Not started: for `airflow dags test`.
+with DAG("system_capacity_test", schedule=None):
+    VideoGenerationOperator.partial(
+        task_id="generate",
+        vidgen_conn_id="vidgen_capacity_one",
+        model="grok-image-video",
+        duration=4,
+        resolution="480p",
+        poll_interval=1,
+        deferrable=False,
+    ).expand(prompt=[f"rehearsing heron number {number}" for number in range(CAPPED)])

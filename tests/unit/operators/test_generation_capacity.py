@@ -1,0 +1,455 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""A vendor without capacity is not an error: the task is rescheduled, submits nothing twice, loses no try."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import requests
+import requests_mock
+from airflow.sdk import DAG
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRescheduleException,
+    TaskDeferred,
+)
+from fakes import CREATE, NOW, PROMPT, STATUS, VENDORS, Clock, context, created, finished
+
+from airflow_provider_vidgen import airflow_internals
+from airflow_provider_vidgen.operators import capacity
+from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
+
+Connect = Callable[..., None]
+FULL = {"status_code": 429, "json": {"code": 429, "message": "too many"}}
+MODES = [True, False]
+
+
+def _operator(**fields: Any) -> VideoGenerationOperator:
+    return VideoGenerationOperator(**{"task_id": "t", "prompt": PROMPT, "deferrable": True, **fields})
+
+
+def _siblings(**states: str | None) -> Callable[..., dict[str, Any]]:
+    """A run's task instances, ``t_0="success"`` and so on."""
+
+    def get_task_states(*, dag_id: str, task_ids: list[str], run_ids: list[str]) -> dict[str, Any]:
+        assert (dag_id, task_ids, run_ids) == ("d", ["t"], ["r"])
+        return {"r": states}
+
+    return get_task_states
+
+
+def _mapped(index: int, before: dict[int, str | None] | None = None, **ti: Any) -> dict[str, Any]:
+    """The context of an instance whose siblings are at work, except some."""
+    states = {f"t_{number}": (before or {}).get(number, "deferred") for number in range(60)}
+    return context(map_index=index, get_task_states=_siblings(**states), **ti)
+
+
+def _pause(run: Callable[[], Any], clock: Clock) -> float:
+    with pytest.raises(AirflowRescheduleException) as left:
+        run()
+    pause = (left.value.reschedule_date - clock.now()).total_seconds()
+    assert isinstance(pause, float)
+    return pause
+
+
+def _ticket(task: dict[str, Any]) -> dict[str, Any] | None:
+    return task["task_state_store"].get(capacity.KEY)
+
+
+def _posts(web: requests_mock.Mocker) -> int:
+    return sum(sent.method == "POST" for sent in web.request_history)
+
+
+# --- refused --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deferrable", MODES)
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_full_vendor_frees_the_worker_at_once(
+    vendor: str, deferrable: bool, vidgen: Connect, clock: Clock
+) -> None:
+    vidgen(vendor)
+    task = context()
+    with requests_mock.Mocker() as web:
+        web.post(CREATE[vendor], [{**FULL, "headers": {"Retry-After": "40"}}])
+        pause = _pause(lambda: _operator(timeout=900, deferrable=deferrable).execute(task), clock)
+    assert 40 <= pause <= 48
+    assert len(web.request_history) == 1
+    assert clock.slept == []
+    # Whatever happens to the task while it waits, the record says that nothing was taken.
+    assert task["task_state_store"].get("vidgen")["phase"] == "fresh"
+    assert _ticket(task) == {
+        "queued_at": NOW.isoformat(),
+        "expires_at": (NOW + timedelta(seconds=900)).isoformat(),
+        "try_number": 1,
+        "refusals": 1,
+    }
+
+
+@pytest.mark.parametrize("deferrable", MODES)
+def test_half_an_hour_of_refusals_costs_few_requests(deferrable: bool, vidgen: Connect, clock: Clock) -> None:
+    """Each look doubles the pause; after the timeout the last refusal is the task's error."""
+    vidgen("apixgo")
+    task, pauses = context(), []
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixgo"], [FULL])
+        while clock.now() < NOW + timedelta(seconds=1800):
+            pauses.append(_pause(lambda: _operator(deferrable=deferrable).execute(task), clock))
+            clock.sleep(pauses[-1])
+        with pytest.raises(AirflowException, match=r"RateLimited: .*Nothing was spent") as caught:
+            _operator(deferrable=deferrable).execute(task)
+    assert not isinstance(caught.value, AirflowFailException | AirflowRescheduleException)
+    assert _posts(web) == len(pauses) + 1 <= 9
+    for expected, pause in zip((20, 40, 80, 160, 320), pauses, strict=False):
+        assert expected <= pause <= 1.2 * expected
+    # The last look is at the end of the wait, not after it.
+    assert clock.now() - NOW <= timedelta(seconds=1801)
+
+
+def test_a_retry_waits_anew(vidgen: Connect, clock: Clock) -> None:
+    vidgen("apixgo")
+    task = context()
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixgo"], [FULL])
+        for _ in range(4):
+            clock.sleep(_pause(lambda: _operator().execute(task), clock))
+        task["ti"].try_number = 2
+        assert _pause(lambda: _operator().execute(task), clock) <= 24
+    ticket = _ticket(task)
+    assert ticket is not None
+    assert (ticket["try_number"], ticket["refusals"]) == (2, 1)
+    assert ticket["queued_at"] == clock.now().isoformat()
+
+
+def test_a_task_that_gets_its_capacity_submits_once(vidgen: Connect, clock: Clock) -> None:
+    vidgen("apixo")
+    task = context()
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], [FULL, FULL, {"json": created("apixo")}])
+        web.get(STATUS["apixo"], json=finished("apixo"))
+        for _ in range(2):
+            clock.sleep(_pause(lambda: _operator().execute(task), clock))
+        for _ in range(2):
+            assert _operator(deferrable=False).execute(task)["task_id"] == "task_1"
+    assert _posts(web) == 3
+
+
+@pytest.mark.parametrize("asked", [3, 599, 7200, 10**9])
+def test_a_vendor_that_asks_for_more_than_ten_minutes_is_asked_again_after_ten(
+    asked: int, vidgen: Connect, clock: Clock
+) -> None:
+    vidgen("apixgo")
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixgo"], [{**FULL, "headers": {"Retry-After": str(asked)}}])
+        pause = _pause(lambda: _operator().execute(context()), clock)
+    assert min(asked, 600) <= pause <= 600
+    assert pause >= 20
+
+
+def test_no_look_comes_so_soon_that_airflow_fails_the_task(
+    vidgen: Connect, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(airflow_internals, "seconds_before_waking", lambda: 33.0)
+    vidgen("apixgo")
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixgo"], [FULL])
+        assert _pause(lambda: _operator(timeout=5).execute(context()), clock) == 33
+
+
+@pytest.mark.parametrize(("status", "kind"), [(402, AirflowFailException), (503, AirflowException)])
+def test_another_error_is_not_waited_for(
+    status: int, kind: type[Exception], vidgen: Connect, clock: Clock
+) -> None:
+    vidgen("apixgo")
+    task = context()
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixgo"], status_code=status, json={"error": {"message": "no"}})
+        with pytest.raises(kind) as caught:
+            _operator().execute(task)
+    assert not isinstance(caught.value, AirflowRescheduleException)
+    assert capacity.KEY not in task["task_state_store"]
+
+
+def test_an_open_submission_waits_too_and_goes_out_again_under_its_key(vidgen: Connect, clock: Clock) -> None:
+    """The vendor may have taken the first one: only the same key keeps the second from being billed."""
+    vidgen("apimart")
+    task = context()
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apimart"], [{"exc": requests.ReadTimeout}, FULL, {"json": created("apimart")}])
+        web.get(STATUS["apimart"], json=finished("apimart"))
+        pause = _pause(lambda: _operator().execute(task), clock)
+        assert task["task_state_store"].get("vidgen")["phase"] == "unknown"
+        clock.sleep(pause)
+        assert _operator(deferrable=False).execute(task)["task_id"] == "task_1"
+    keys = [sent.headers["Idempotency-Key"] for sent in web.request_history if sent.method == "POST"]
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+
+
+def test_an_open_submission_whose_key_is_forgotten_by_then_is_reported(vidgen: Connect, clock: Clock) -> None:
+    vidgen("apimart")
+    task = context()
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apimart"], [{"exc": requests.ReadTimeout}, FULL])
+        _pause(lambda: _operator(timeout=9000).execute(task), clock)
+        clock.sleep(3601)
+        with pytest.raises(AirflowFailException, match=r"SubmitOutcomeUnknown: .*Money may have been spent"):
+            _operator().execute(task)
+    assert _posts(web) == 2
+
+
+def test_neither_prompt_nor_key_is_in_what_is_kept_or_logged(
+    vidgen: Connect, clock: Clock, logged: Callable[[], str]
+) -> None:
+    vidgen("apixo")
+    task = context()
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], [{"status_code": 429, "json": {"code": 429, "message": f"no: {PROMPT}"}}])
+        _pause(lambda: _operator().execute(task), clock)
+    shown = json.dumps(_ticket(task)) + logged()
+    assert PROMPT not in shown
+    assert "sk-" not in shown
+
+
+# --- trouble while waiting ------------------------------------------------------------------------------
+
+
+def test_a_connection_that_cannot_be_read_ends_the_wait_with_one_post(vidgen: Connect, clock: Clock) -> None:
+    vidgen("apixo")
+    task = context()
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], [FULL])
+        clock.sleep(_pause(lambda: _operator().execute(task), clock))
+        for _ in range(30):
+            with pytest.raises(AirflowException) as caught:
+                _operator(vidgen_conn_id="gone").execute(task)
+            assert not isinstance(caught.value, AirflowRescheduleException)
+    assert _posts(web) == 1
+
+
+class _Down(dict[str, Any]):
+    """A task state store that fails for the ticket only."""
+
+    def __init__(self, *, reads: bool) -> None:
+        super().__init__()
+        self.reads = reads
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if key == capacity.KEY and self.reads:
+            raise ConnectionError("the API server is away")
+        return json.loads(self[key]) if key in self else default
+
+    def set(self, key: str, value: Any, *, retention: Any = None) -> None:
+        if key == capacity.KEY:
+            raise ConnectionError("the API server is away")
+        self[key] = json.dumps(value)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+@pytest.mark.parametrize("index", [-1, 40])
+def test_a_ticket_that_cannot_be_kept_fails_the_try_and_submits_nothing_more(
+    reads: bool, index: int, vidgen: Connect, clock: Clock
+) -> None:
+    vidgen("apixo")
+    task = _mapped(index) | {"task_state_store": _Down(reads=reads)}
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], [FULL])
+        with pytest.raises((AirflowException, ConnectionError)) as caught:
+            _operator().execute(task)
+    assert not isinstance(caught.value, AirflowRescheduleException | AirflowFailException)
+    assert _posts(web) == (1 if index < 0 else 0)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "text",
+        {},
+        {"queued_at": "x"},
+        {"queued_at": "x", "expires_at": "never", "try_number": 1},
+        {"queued_at": "x", "expires_at": 3, "try_number": 1},
+        {"queued_at": NOW.isoformat(), "expires_at": NOW.isoformat(), "try_number": 1, "refusals": "many"},
+        {"queued_at": NOW.isoformat(), "expires_at": NOW.isoformat(), "try_number": 1, "v": 2},
+        {"queued_at": NOW.isoformat(), "expires_at": NOW.isoformat(), "try_number": 7},
+    ],
+)
+def test_what_is_no_ticket_of_this_try_is_replaced(stored: Any, vidgen: Connect, clock: Clock) -> None:
+    vidgen("apixo")
+    task = context()
+    task["task_state_store"].set(capacity.KEY, stored)
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], [FULL])
+        _pause(lambda: _operator().execute(task), clock)
+    ticket = _ticket(task)
+    assert ticket is not None
+    assert (ticket["queued_at"], ticket["refusals"]) == (NOW.isoformat(), 1)
+
+
+# --- the gate -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deferrable", MODES)
+@pytest.mark.parametrize(
+    ("vendor", "extra", "index", "waits"),
+    [
+        ("apixo", {}, 9, False),
+        ("apixo", {}, 10, True),
+        ("apixo", {}, -1, False),
+        ("apixo", {}, None, False),
+        ("apixo", {"max_concurrent": 30}, 10, False),
+        ("apixo", {"max_concurrent": 2}, 2, True),
+        ("apixgo", {}, 50, False),
+        ("apixgo", {"max_concurrent": 3}, 3, True),
+    ],
+)
+def test_of_a_mapped_task_only_as_many_submit_as_the_account_may_have_jobs(
+    vendor: str,
+    extra: dict[str, Any],
+    index: int,
+    waits: bool,
+    deferrable: bool,
+    vidgen: Connect,
+    clock: Clock,
+) -> None:
+    vidgen(vendor, extra=extra)
+    task = _mapped(index)
+    with requests_mock.Mocker() as web:
+        web.post(CREATE[vendor], json=created(vendor))
+        web.get(STATUS[vendor], json=finished(vendor))
+        if waits:
+            assert _pause(lambda: _operator(deferrable=deferrable).execute(task), clock) >= 15
+        else:
+            with suppress(TaskDeferred):
+                _operator(deferrable=deferrable).execute(task)
+    assert _posts(web) == (0 if waits else 1)
+    assert (_ticket(task) is not None) is waits
+    assert ("vidgen" in task["task_state_store"]) is not waits
+
+
+@pytest.mark.parametrize(
+    ("state", "turn"),
+    [
+        ("success", True),
+        ("failed", True),
+        ("skipped", True),
+        ("upstream_failed", True),
+        ("removed", True),
+        ("up_for_retry", False),
+        ("up_for_reschedule", False),
+        ("deferred", False),
+        ("running", False),
+        (None, False),
+    ],
+)
+def test_an_instance_waits_for_those_before_it_that_have_not_ended(
+    state: str | None, turn: bool, vidgen: Connect, clock: Clock
+) -> None:
+    vidgen("apixo")
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        web.get(STATUS["apixo"], json=finished("apixo"))
+        if turn:
+            _operator(deferrable=False).execute(_mapped(10, {4: state}))
+        else:
+            _pause(lambda: _operator().execute(_mapped(10, {4: state})), clock)
+    assert _posts(web) == turn
+
+
+def test_those_behind_that_ended_early_let_nobody_in(vidgen: Connect, clock: Clock) -> None:
+    """A bad prompt fails before it has a job; were it counted, one job too many would be under way."""
+    vidgen("apixo")
+    with requests_mock.Mocker():
+        _pause(lambda: _operator().execute(_mapped(10, dict.fromkeys(range(11, 60), "failed"))), clock)
+
+
+def test_one_who_was_queued_behind_others_says_so(
+    vidgen: Connect, clock: Clock, logged: Callable[[], str]
+) -> None:
+    vidgen("apixo")
+    logged()
+    with requests_mock.Mocker():
+        pause = _pause(lambda: _operator().execute(_mapped(40)), clock)
+    line = "40 instances of this task come first and the account takes 10 jobs at a time"
+    assert f"{line}; waiting without a worker, looking again in {pause:.0f} s" in logged()
+
+
+def test_if_airflow_does_not_tell_the_vendor_decides(
+    vidgen: Connect, clock: Clock, logged: Callable[[], str]
+) -> None:
+    def broken(**_: Any) -> None:
+        raise RuntimeError("404")
+
+    vidgen("apixo")
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], [FULL])
+        _pause(lambda: _operator().execute(context(map_index=40, get_task_states=broken)), clock)
+    assert _posts(web) == 1
+    assert "is not known (RuntimeError)" in logged()
+
+
+def test_after_the_timeout_the_vendor_decides(vidgen: Connect, clock: Clock) -> None:
+    vidgen("apixo")
+    task = _mapped(40)
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], [FULL])
+        while clock.now() < NOW + timedelta(seconds=900):
+            clock.sleep(_pause(lambda: _operator(timeout=900).execute(task), clock))
+            assert _posts(web) == 0
+        with pytest.raises(AirflowException, match="RateLimited"):
+            _operator(timeout=900).execute(task)
+    assert _posts(web) == 1
+    assert clock.now() - NOW < timedelta(seconds=911)
+
+
+def test_a_task_that_has_a_job_already_asks_about_it_and_does_not_wait(vidgen: Connect, clock: Clock) -> None:
+    vidgen("apixo")
+    task = _mapped(40, dict.fromkeys(range(40), "success"))
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        web.get(STATUS["apixo"], json={"code": 200, "data": {"taskId": "task_1", "state": "processing"}})
+        with pytest.raises(TaskDeferred):
+            _operator().execute(task)
+        task["ti"].get_task_states = _siblings(**{f"t_{index}": "deferred" for index in range(60)})
+        with pytest.raises(TaskDeferred):
+            _operator().execute(task)
+    assert _posts(web) == 1
+
+
+def test_a_queue_is_no_place_for_a_target_that_is_taken(vidgen: Connect, tmp_path: Any) -> None:
+    vidgen("apixo")
+    (tmp_path / "v.mp4").write_bytes(b"x")
+    path = f"file://{tmp_path}/v.mp4"
+    with DAG("d", schedule=None) as dag:
+        VideoGenerationOperator.partial(task_id="t", prompt=PROMPT).expand(output_path=[path] * 41)
+    with pytest.raises(AirflowFailException, match="output_path"):
+        _operator(output_path=path).execute({**_mapped(40), "dag": dag})
+
+
+# --- how long -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ahead", "limit", "least"),
+    [(1, 10, 15), (5, 10, 15), (10, 10, 30), (40, 10, 120), (190, 10, 570), (2000, 5, 600), (1, 1, 30)],
+)
+def test_the_pause_grows_with_the_place(ahead: int, limit: int, least: float) -> None:
+    for _ in range(50):
+        assert least <= capacity.pause_in_line(ahead, limit) <= min(1.2 * least, 600)
+
+
+@pytest.mark.parametrize(
+    ("refusals", "least"), [(1, 20), (2, 40), (5, 320), (6, 600), (7, 600), (10**6, 600)]
+)
+def test_the_pause_doubles_with_each_refusal(refusals: int, least: float) -> None:
+    pauses = {capacity.pause_after_refusal(refusals, None) for _ in range(50)}
+    assert all(least <= pause <= min(1.2 * least, 600) for pause in pauses)
+    # A batch that was refused together does not come back together.
+    assert len(pauses) == (50 if least < 600 else 1)
