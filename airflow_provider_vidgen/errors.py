@@ -224,6 +224,14 @@ class SubmitRefused(SubmitError):
     next_step = "Correct the request; a retry as it is would be refused again."
 
 
+class WrongEndpoint(SubmitRefused):
+    """What answered has no such path, or does not speak as the connection's vendor does."""
+
+    next_step = (
+        "Check the connection's host (with its path, if it has one) and its vendor, then clear the task."
+    )
+
+
 class BadCredentials(SubmitRefused):
     """The vendor does not accept the API key (401)."""
 

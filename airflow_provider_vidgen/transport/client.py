@@ -211,8 +211,8 @@ class WorkerClient:
         except StatusUnavailable as error:
             return False, f"{where} cannot be reached: {error.what}."
         code = vendor.reply_code(reply)
-        if code is None:
-            return False, f"{where} answers, but not as {vendor.label} does: HTTP {reply.status}, no JSON."
+        if code is None or vendor.is_elsewhere(reply):
+            return False, f"{where} answers, but not as {vendor.label} does: HTTP {reply.status}."
         if code in (401, 403):
             return False, f"{where} was reached, and {vendor.label} refuses the API key ({code})."
         if code == 429 or code >= 500:

@@ -147,7 +147,12 @@ class Apixgo(Vendor):
         """Recognise the relay's word for a missing job, which comes as HTTP 400."""
         return code in (200, 400, 404) and vendor_code(body) == "task_not_exist"
 
+    def lacks_model(self, code: int, body: Any) -> bool:
+        """Recognise the relay's word for a model that none of its channels has, which comes as HTTP 503."""
+        unknown = "modelnotfound" in normal(f"{vendor_code(body)} {vendor_words(body)}")
+        return (code in (403, 503) and unknown) or super().lacks_model(code, body)
+
     def took_nothing(self, body: Any) -> bool:
-        """Recognise the relay's 503 for a model that no upstream serves: nothing was started."""
+        """Recognise the relay's 503 for a model that no channel serves just now: nothing was started."""
         said = normal(f"{vendor_code(body)} {vendor_words(body)}")
-        return any(word in said for word in ("modelnotfound", "noavailablechannel", "无可用渠道"))
+        return any(word in said for word in ("noavailablechannel", "无可用渠道"))

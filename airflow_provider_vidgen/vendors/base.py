@@ -31,6 +31,7 @@ from airflow_provider_vidgen.errors import (
     SubmitRefused,
     VendorUnavailable,
     VidgenError,
+    WrongEndpoint,
 )
 from airflow_provider_vidgen.models import (
     Cost,
@@ -55,6 +56,7 @@ from airflow_provider_vidgen.vendors.exchange import (
 from airflow_provider_vidgen.vendors.reading import (
     UnreadableReply,
     dig,
+    first,
     moment,
     number,
     parse_json,
@@ -63,7 +65,14 @@ from airflow_provider_vidgen.vendors.reading import (
 )
 from airflow_provider_vidgen.vendors.retry_after import retry_after
 from airflow_provider_vidgen.vendors.rules import ModelRules, check_model_rules, check_request, shown
-from airflow_provider_vidgen.vendors.words import known_state, words_tell
+from airflow_provider_vidgen.vendors.words import (
+    about_a_path,
+    known_state,
+    model_unknown,
+    normal,
+    only_not_found,
+    words_tell,
+)
 
 
 class _Told(TypedDict):
@@ -190,19 +199,50 @@ class Vendor(ABC):
             raise RateLimited(where, retry_after=retry_after(reply.headers, now), **told)
         if code == 409 and self.idempotency_window is not None:
             raise SubmitInFlight(where, **told)
+        if self.lacks_model(code, body):
+            asked = shown(request.model)
+            raise SubmitRefused(
+                f"{where}: it does not know the model {asked}",
+                next_step=f"Correct the model {asked}: list_models() of the hook gives the names there are. "
+                "If it is one of them, nobody serves it just now; clear the task later.",
+                **told,
+            )
         if code == 503 and self.took_nothing(body):
             raise VendorUnavailable(where, **told)
         if code in _REFUSALS:
-            raise self._refusal(code, body)(where, **told)
+            raise self._refusal(code, reply, body)(where, **told)
         raise SubmitOutcomeUnknown(where, **told)
 
-    def _refusal(self, code: int, body: Any) -> type[SubmitRefused]:
+    def _refusal(self, code: int, reply: HttpReply, body: Any) -> type[SubmitRefused]:
         category = words_tell(f"{vendor_code(body)} {vendor_words(body)}", self.fail_codes)
         if category is FailureCategory.INSUFFICIENT_FUNDS:
             return InsufficientFunds
         if category is FailureCategory.CONTENT_POLICY and code not in (401, 402):
             return ContentRefused
-        return _REFUSALS[code]
+        # A submission has no job yet that could be the one not found.
+        elsewhere = self.is_elsewhere(reply) or (code == 404 and only_not_found(vendor_words(body)))
+        # A page about a body that is too large is about the body.
+        page = code != 413 and body is None and reply.content.lstrip().startswith(b"<")
+        kind = _REFUSALS[code]
+        return WrongEndpoint if kind is SubmitRefused and (elsewhere or page) else kind
+
+    def is_elsewhere(self, reply: HttpReply) -> bool:
+        """Whether a 404 or 405 is about the path, or not in any form that vendors' errors have."""
+        if reply.status not in (404, 405):
+            return False
+        body = self._json_or_none(reply)
+        error = body if dig(body, "error") is None else dig(body, "error")
+        has_form = first(error, ("code",), ("type",)) is not None and bool(vendor_words(body))
+        return not has_form or about_a_path(vendor_words(body))
+
+    def lacks_model(self, code: int, body: Any) -> bool:
+        """
+        Whether the vendor refuses because it does not know the model.
+
+        :param code: the reply's effective code.
+        """
+        named = normal(vendor_code(body)) == "modelnotfound" or model_unknown(vendor_words(body))
+        return code in (400, 404, 422) and named
 
     def took_nothing(self, body: Any) -> bool:
         """Whether a 503 says in a form known to us that no job was made."""

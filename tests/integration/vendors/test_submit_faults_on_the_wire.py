@@ -20,6 +20,7 @@ from airflow_provider_vidgen.errors import (
     SubmitRefused,
     VendorUnavailable,
     VidgenError,
+    WrongEndpoint,
 )
 from airflow_provider_vidgen.simulator import Simulator
 
@@ -152,7 +153,7 @@ def test_a_vendor_that_stays_full_bills_nothing(vendors: Simulator, account: Mak
     assert billed(vendors) == 0
 
 
-@pytest.mark.parametrize("code", ["model_not_found", "no_available_channel"])
+@pytest.mark.parametrize("code", ["", "no_available_channel"])
 def test_a_503_that_says_it_took_nothing_is_sent_again(
     code: str, vendors: Simulator, account: MakeAccount
 ) -> None:
@@ -164,10 +165,32 @@ def test_a_503_that_says_it_took_nothing_is_sent_again(
 
 
 def test_a_503_that_keeps_saying_so_costs_nothing(vendors: Simulator, account: MakeAccount) -> None:
-    body = {"error": {"code": "model_not_found", "message": "x"}}
+    body = {"error": {"code": "", "message": "当前分组 default 下对于模型 x 无可用渠道"}}
     vendors.fault("status", status=503, body=body, vendor="apixgo", route="create", times=None)
     with pytest.raises(VendorUnavailable, match="Nothing was spent"):
         submit(account("apixgo"))
+
+
+def test_a_model_that_the_vendor_does_not_know_is_one_request_and_no_bill(
+    vendors: Simulator, account: MakeAccount
+) -> None:
+    body = {"error": {"code": "model_not_found", "message": "No available channel for model"}}
+    vendors.fault("status", status=503, body=body, vendor="apixgo", route="create", times=None)
+    with pytest.raises(SubmitRefused, match="Correct the model 'grok-image-video'"):
+        submit(account("apixgo"))
+    assert posts(vendors) == 1
+    assert billed(vendors) == 0
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_host_that_is_another_is_one_request_and_no_bill(
+    vendor: str, vendors: Simulator, account: MakeAccount
+) -> None:
+    vendors.fault("status", status=404, body="<html>nginx</html>", vendor=vendor, route="create", times=None)
+    with pytest.raises(WrongEndpoint, match="host"):
+        submit(account(vendor))
+    assert posts(vendors) == 1
+    assert billed(vendors) == 0
 
 
 @pytest.mark.parametrize("vendor", VENDORS)

@@ -92,3 +92,16 @@ def test_everything_wrong_with_the_connection_is_said(make_hook: MakeHook) -> No
     assert not good
     assert "password" in words
     assert "timeout" in words
+
+
+@pytest.mark.parametrize(
+    "json",
+    [{"detail": "Not Found"}, {"message": "no Route matched with those values"}, {"error": "Not Found"}],
+)
+def test_a_host_that_answers_in_json_of_its_own_is_not_the_vendor(
+    json: dict[str, Any], make_hook: MakeHook
+) -> None:
+    for vendor in VENDORS:
+        good, words = pressed(make_hook, vendor, {"status_code": 404, "json": json})
+        assert not good
+        assert "but not as" in words

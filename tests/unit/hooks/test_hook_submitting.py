@@ -160,7 +160,7 @@ def test_a_vendor_that_stays_full_is_given_up_and_a_retry_may_help(make_hook: Ma
 
 
 def test_a_503_that_says_it_took_nothing_is_tried_again(make_hook: MakeHook) -> None:
-    body = {"error": {"code": "model_not_found", "message": "no available channel"}}
+    body = {"error": {"code": "", "message": "No available channel for model x"}}
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixgo"], status_code=503, json=body)
         with pytest.raises(VendorUnavailable):

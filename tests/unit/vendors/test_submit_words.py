@@ -103,10 +103,9 @@ def test_a_bad_key_stays_a_bad_key_whatever_the_words() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        {"error": {"code": "model_not_found", "message": "x", "type": "new_api_error"}},
         {"error": {"code": "", "message": "No available channel for model x under group default"}},
         {"error": {"code": "", "message": "当前分组 default 下对于模型 x 无可用渠道"}},
-        {"code": "model_not_found", "message": "", "data": None},
+        {"error": {"code": "no_available_channel", "message": ""}},
     ],
 )
 def test_apixgos_503_without_a_channel_took_nothing(body: Any) -> None:
