@@ -17,6 +17,9 @@ from typing import ClassVar
 
 from airflow_provider_vidgen.models import Failure, FailureCategory, VideoJob
 
+#: How a task is told of a job that it does not know, or has given up; see :mod:`.cli`.
+_ADOPT = "airflow vidgen adopt DAG_ID RUN_ID TASK_ID [--map-index N] --job-id ID"
+
 
 class Money(StrEnum):
     """What an error means for the bill."""
@@ -99,8 +102,15 @@ class VidgenError(Exception):
 
 
 class _Refused(VidgenError):
-    def __init__(self, what: str, problems: Sequence[Problem], *, job: VideoJob | None = None) -> None:
-        super().__init__(what, job=job, words="; ".join(map(str, problems)))
+    def __init__(
+        self,
+        what: str,
+        problems: Sequence[Problem],
+        *,
+        job: VideoJob | None = None,
+        next_step: str | None = None,
+    ) -> None:
+        super().__init__(what, job=job, words="; ".join(map(str, problems)), next_step=next_step)
         self.problems = tuple(problems)
 
     def __str__(self) -> str:
@@ -178,8 +188,8 @@ class SubmitOutcomeUnknown(SubmitError):
 
     money = Money.MAYBE
     next_step = (
-        "Look for the job in the vendor's console before clearing this task: "
-        "the next clear submits a new, paid job."
+        f"If the job is in the vendor's console, give its id to the task with `{_ADOPT}` and clear the task; "
+        "if it is not, clear the task: that submits a new, paid job."
     )
 
 
@@ -189,7 +199,8 @@ class SubmitToBeResent(SubmitOutcomeUnknown):
     ends_retries = False
     next_step = (
         "A retry or a clear soon sends the same request under the same key, which is not billed twice. "
-        "Once the vendor has forgotten the key, a clear submits a new, paid job: look in its console first."
+        "Once the vendor has forgotten the key, a clear submits a new, paid job: look in its console first, "
+        f"and give a job that is there to the task with `{_ADOPT}`."
     )
 
 
@@ -205,8 +216,8 @@ class JobNotRecorded(SubmitError):
 
     money = Money.JOB_GOES_ON
     next_step = (
-        "Keep this job id: a VideoTaskSensor can wait for it. "
-        "Airflow does not know it, so a clear of this task reports an unknown submission first."
+        f"Give this job id to the task with `{_ADOPT}` and clear the task: it asks about this job. "
+        "Without that a clear reports an unknown submission, and the next one submits a new, paid job."
     )
 
 
@@ -309,8 +320,8 @@ class JobLost(StatusError):
 
     money = Money.MAYBE
     next_step = (
-        "Look for the job in the vendor's console. The next clear asks about it once more, and submits a "
-        "new, paid job if the vendor still does not know it."
+        "The next clear asks the vendor once more, and submits a new, paid job if it still does not know this "
+        f"one. If the vendor's console has the job under another id, `{_ADOPT}` first."
     )
 
 
@@ -352,12 +363,15 @@ class GenerationFailed(VidgenError):
     money = Money.PER_VENDOR
     next_step = "A retry submits a new job, which may cost again."
 
-    def __init__(self, failure: Failure, *, job: VideoJob | None = None) -> None:
+    def __init__(
+        self, failure: Failure, *, job: VideoJob | None = None, next_step: str | None = None
+    ) -> None:
         super().__init__(
             f"The vendor ended the job without a video ({failure.category})",
             job=job,
             code=failure.code,
             words=failure.message,
+            next_step=next_step,
         )
         self.failure = failure
 

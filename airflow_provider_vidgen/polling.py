@@ -29,8 +29,8 @@ from airflow_provider_vidgen.errors import (
 from airflow_provider_vidgen.models import JobState, JobStatus, VideoJob
 
 #: A new job may not be known everywhere at the vendor at once.
-_NOT_FOUND_CHECKS = 3
-_NOT_FOUND_FOR = timedelta(minutes=1)
+NOT_FOUND_CHECKS = 3
+NOT_FOUND_FOR = timedelta(minutes=1)
 #: So many refusals in a row, and the key may not ask: one that was good a moment ago is tried once more.
 REFUSED_CHECKS = 2
 #: "Finished" may come before the link does.
@@ -147,10 +147,10 @@ class Watch:
         wait = 0.0
         if isinstance(error, JobNotFound):
             self._not_found += 1
-            if self._not_found >= _NOT_FOUND_CHECKS and now >= self.submitted_at + _NOT_FOUND_FOR:
+            if self._not_found >= NOT_FOUND_CHECKS and now >= self.submitted_at + NOT_FOUND_FOR:
                 raise JobLost(
                     "The vendor does not know the job", job=self.job, code=error.code, words=error.words
-                ) from error
+                ) from None
         elif isinstance(error, StatusRefused):
             self._refused += 1
             if self._refused >= REFUSED_CHECKS:

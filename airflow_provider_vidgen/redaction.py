@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import groupby
 
 #: Also right after a Chinese character (so no ``\b``), with JSON's escaped slashes, and percent-encoded.
 _LINK = re.compile(
@@ -21,6 +22,8 @@ _KEY = re.compile(r"(?<![a-z\d_])sk-[\w-]{8,}", re.IGNORECASE | re.ASCII)
 _LONGEST = 500
 #: Shorter secrets would blank out parts of ordinary words.
 _SHORTEST_SECRET = 6
+#: So many letters and digits in a row, and it is the prompt that is quoted.
+_TELLING = 10
 #: Nothing beyond can show, and the patterns need not read it.
 _LONGEST_READ = 20_000
 
@@ -44,3 +47,29 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     text = _BEARER.sub(r"\1 ***", text)
     text = _KEY.sub("sk-***", text)
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+
+
+def without_prompt(text: str, prompt: str) -> str:
+    """
+    Return the text with each stretch of the prompt as ``***``.
+
+    Vendors cut prompts off, quote the part that they object to, and change case, spaces and punctuation.
+    """
+    asked = [letter for _, letter in _letters(prompt)]
+    telling = min(_TELLING, len(asked))
+    if telling < _SHORTEST_SECRET:
+        return text
+    known = {tuple(asked[at : at + telling]) for at in range(len(asked) - telling + 1)}
+    said = list(_letters(text))
+    hidden: set[int] = set()
+    for at in range(len(said) - telling + 1):
+        stretch = said[at : at + telling]
+        if tuple(letter for _, letter in stretch) in known:
+            hidden.update(range(stretch[0][0], stretch[-1][0] + 1))
+    parts = groupby(enumerate(text), key=lambda place: place[0] in hidden)
+    return "".join("***" if hide else "".join(letter for _, letter in run) for hide, run in parts)
+
+
+def _letters(text: str) -> Iterable[tuple[int, str]]:
+    """Return letters and digits as they are compared, each with its place."""
+    return ((at, letter.casefold()) for at, letter in enumerate(text) if letter.isalnum())

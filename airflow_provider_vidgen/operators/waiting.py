@@ -13,6 +13,7 @@ from airflow_provider_vidgen.operators.failing import airflow_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from airflow.sdk import Context
 
@@ -46,6 +47,10 @@ class WaitsForJob:
         from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 
         return VideoGenHook(self.vidgen_conn_id)
+
+    def airflow_errors(self) -> AbstractContextManager[None]:
+        """Turn errors into Airflow's, in the words of this task."""
+        return airflow_errors(self.prompt)
 
     def finish(self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus) -> Any:
         """Hand on a finished video."""
@@ -185,7 +190,7 @@ class WaitsForJob:
         from airflow_provider_vidgen.clock import from_iso
         from airflow_provider_vidgen.models import VideoJob
 
-        with airflow_errors(self.prompt):
+        with self.airflow_errors():
             if job is None:
                 return self._resume(context, event, *self.resume_point(context))
             times = from_iso(submitted_at), from_iso(deadline)
@@ -219,11 +224,13 @@ class WaitsForJob:
                     "The vendor does not know the job", job=job, code=error.code, words=error.words
                 ) from None
             if expired:
-                raise
+                raise _too_late(job, error) from None
             status = None
         except (StatusRefused, StatusUnavailable) as error:
             given_up = Reason.REFUSED if isinstance(error, StatusRefused) else Reason.UNAVAILABLE
-            if expired or reason is given_up:
+            if expired:
+                raise _too_late(job, error) from None
+            if reason is given_up:
                 raise
             status = None
         if status is None:
@@ -237,6 +244,12 @@ class WaitsForJob:
         else:
             self.log.info("%s is still %s; waiting on", job, status.state)
         self.wait_deferred(job, submitted_at=submitted_at, deadline=deadline)
+
+
+def _too_late(job: VideoJob, error: StatusError) -> StatusError:
+    from airflow_provider_vidgen.errors import DeadlineExceeded
+
+    return DeadlineExceeded(f"The vendor could not be asked at the deadline ({error.what})", job=job)
 
 
 def _stop(job: VideoJob, status: JobStatus, reason: Reason | None, *, expired: bool) -> StatusError | None:

@@ -148,7 +148,8 @@ class WorkerClient:
             raise
         except Exception as error:
             what = f"{vendor.label} answered HTTP {reply.status}, which could not be read"
-            raise SubmitOutcomeUnknown(f"{what} ({type(error).__name__})") from error
+            # From nothing: the error's text may quote the reply, and the reply the prompt.
+            raise SubmitOutcomeUnknown(f"{what} ({type(error).__name__})") from None
 
     def status(self, job: VideoJob) -> JobStatus:
         """

@@ -122,6 +122,9 @@ class Store(dict[str, Any]):
     def set(self, key: str, value: Any, *, retention: Any = None) -> None:
         self[key] = json.dumps(value)
 
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
+
 
 class FakeTi:
     """What the operators use of a task instance."""

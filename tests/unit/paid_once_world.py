@@ -290,11 +290,11 @@ class World:
 
     def ended(self, task: Task, error: BaseException | None, *, final: bool) -> None:
         """A try ended badly: one more, or failed."""
-        cause = error.__cause__ if error is not None else None
+        cause = error.__context__ if error is not None else None
         reported = isinstance(cause, SubmitOutcomeUnknown | JobLost | JobNotRecorded)
         task.reported = task.reported or reported
         # A last word whose answer got lost ends a worker as well.
-        task.died = task.died or error is None or isinstance(error, ConnectionError)
+        task.died = task.died or error is None or isinstance(cause, ConnectionError)
         if not final and task.retries and task.try_number <= task.max_tries:
             self.anew(task, "scheduled")
         else:

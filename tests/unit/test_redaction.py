@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_vidgen.redaction import redact
+from airflow_provider_vidgen.redaction import redact, without_prompt
 
 
 @pytest.mark.parametrize(
@@ -103,3 +103,35 @@ def test_no_text_takes_long(text: str) -> None:
 )
 def test_the_rest_of_a_link_never_shows(before: str, rest: str, after: str) -> None:
     assert f"SECRET{rest}" not in redact(f"{before}https://a.example/?sig=SECRET{rest} {after}")
+
+
+PROMPT = "Two red pandas, dancing in the rain; neon lights everywhere!"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (f"'{PROMPT}' is not allowed", "'***!' is not allowed"),
+        ("two red pandas dancing in the rain is not allowed", "*** is not allowed"),
+        (PROMPT.upper()[:20] + "… was rejected", "***… was rejected"),
+        ("The words “neon lights” are not allowed", "The words “***” are not allowed"),
+        ("“DANCING  in the\train” was refused", "“***” was refused"),
+        ("The red carpet is not allowed", "The red carpet is not allowed"),
+        ("", ""),
+    ],
+)
+def test_a_quoted_prompt_is_taken_out_however_it_is_quoted(said: str, shown: str) -> None:
+    assert without_prompt(said, PROMPT) == shown
+
+
+def test_a_prompt_without_spaces_is_taken_out_too() -> None:
+    assert without_prompt("不允许：两只小熊猫在雨中跳舞。", "两只小熊猫在雨中跳舞") == "不允许：***。"
+    assert without_prompt("the cat is not allowed", "cat") == "the cat is not allowed"
+    assert without_prompt("anything", "") == "anything"
+
+
+@given(st.text(min_size=30, max_size=60), st.text(max_size=30), st.text(max_size=30))
+def test_a_prompt_never_shows_as_it_was_given(prompt: str, before: str, after: str) -> None:
+    letters = [letter for letter in prompt if letter.isalnum()]
+    shown = without_prompt(f"{before}{prompt}{after}", prompt)
+    assert len(letters) < 6 or prompt.strip() not in shown
