@@ -320,8 +320,8 @@ class JobLost(StatusError):
 
     money = Money.MAYBE
     next_step = (
-        "The next clear asks the vendor once more, and submits a new, paid job if it still does not know this "
-        f"one. If the vendor's console has the job under another id, `{_ADOPT}` first."
+        "The next clear asks the vendor once more, and submits a new, paid job if it still does not know "
+        f"this one. If the vendor's console has the job under another id, `{_ADOPT}` first."
     )
 
 
@@ -449,8 +449,21 @@ class NotAVideo(LandingError):
     next_step = "A retry asks the vendor for a fresh link and downloads again; no new video is made."
 
 
+class FileTooLarge(NotAVideo):
+    """The link gives more bytes than any video has."""
+
+    next_step = "A retry downloads again; no new video is made."
+
+
+class LinkNotLive(LandingError):
+    """The link is dead (401, 403, 404, 410), though its time has not passed as far as is known."""
+
+    ends_retries = False
+    next_step = "A retry asks the vendor for the link again and downloads; no new video is made."
+
+
 class ResultExpired(LandingError):
-    """The link is dead and the vendor gives no other."""
+    """The link's time has passed, it is dead, and the vendor gives no other."""
 
     next_step = (
         "Ask the vendor for the file. A clear of the generating task asks for a live link once more, and "

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo, VidgenError
+from airflow_provider_vidgen.errors import DownloadFailed, FileTooLarge, NotAVideo, VidgenError
 from airflow_provider_vidgen.landing.beside import Beside
 from airflow_provider_vidgen.landing.container import Mp4Check
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
@@ -62,6 +62,8 @@ class Fetching:
         Fetch what is missing over one connection.
 
         :raises DownloadFailed: some is still missing.
+        :raises LinkNotLive: the link is dead.
+        :raises NotAVideo: the link gives something else.
         """
         from airflow_provider_vidgen.transport.download import open_link, read_body
 
@@ -139,5 +141,5 @@ class Fetching:
         self._total = 0
 
 
-def _too_large() -> NotAVideo:
-    return NotAVideo(f"The file is larger than {_LARGEST} bytes")
+def _too_large() -> FileTooLarge:
+    return FileTooLarge(f"The file is larger than {_LARGEST} bytes")

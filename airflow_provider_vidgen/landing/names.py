@@ -10,7 +10,7 @@ import re
 
 from airflow_provider_vidgen.models import VideoJob
 
-_FIELDS = ("vendor", "model", "task_id", "index", "ext", "map_index")
+FIELDS = ("vendor", "model", "task_id", "index", "ext", "map_index")
 
 #: The words of a template that are the same for all mapped tasks of a run; any other may tell them apart.
 _OF_THE_RUN = frozenset(
@@ -74,7 +74,7 @@ def target_for(
         "map_index": str(map_index),
     }
     return re.sub(
-        r"\{(" + "|".join(_FIELDS) + r")\}",
+        r"\{(" + "|".join(FIELDS) + r")\}",
         lambda field: re.sub(r"[^\w.-]+", "_", values[field[1]]).lstrip("."),
         output_path,
     )

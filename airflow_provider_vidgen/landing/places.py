@@ -11,20 +11,19 @@ another file system than the one attached (seen on Airflow 3.3.2 with universal-
 from __future__ import annotations
 
 import hashlib
-import logging
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_vidgen.errors import InvalidRequest, Problem, StorageUnreachable
+from airflow_provider_vidgen.errors import StorageUnreachable
 from airflow_provider_vidgen.redaction import redact
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
     from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
 
-_log = logging.getLogger(__name__)
-
 #: Of stores that have no folders, and buckets that nobody wants made by a slip of the pen.
-_BUCKET_STORES = frozenset({"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "adl", "az", "oss"})
+BUCKET_STORES = frozenset({"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "adl", "az", "oss"})
 _READ = 4 * 1024**2
 
 
@@ -34,6 +33,9 @@ def place_at(path: str) -> ObjectStoragePath:
     from airflow.sdk.io import attach
     from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
+    if path.startswith("~/"):
+        # Only some of the ways to a local file know this shorthand.
+        path = str(Path(path).expanduser())
     place = ObjectStoragePath(path)
     if place.protocol in ("", "file"):
         # Airflow would import the storage of every installed provider, a quarter of a second for S3.
@@ -54,60 +56,44 @@ def sha256_of(place: ObjectStoragePath) -> str:
 
 def make_folder(place: ObjectStoragePath) -> None:
     """Make the folder that a file is to be put into, where the storage has folders."""
-    if place.protocol not in _BUCKET_STORES:
+    if place.protocol not in BUCKET_STORES:
         place.fs.makedirs(place.parent.path, exist_ok=True)
 
 
-def check(output_path: str, *, overwrite: bool) -> None:
-    """
-    Look at a place as far as it is known before there is a job.
+def is_local(storage: AbstractFileSystem) -> bool:
+    """Whether this is a disk of the worker."""
+    from fsspec.implementations.local import LocalFileSystem
 
-    :param output_path: with fields still to be filled in.
-    :raises InvalidRequest: there is no such storage or bucket, or the path is fixed, occupied, and may not be
-        overwritten.
-    :raises StorageUnreachable: it cannot be looked at.
+    return isinstance(storage, LocalFileSystem)
+
+
+def hold(files: Sequence[Mapping[str, Any]]) -> bool:
     """
+    Whether each of some files is at its path with its size and checksum; reads all of them.
+
+    :param files: with ``path``, ``bytes`` and ``sha256``.
+    :raises StorageUnreachable: a storage cannot be asked.
+    """
+    return bool(files) and all(_holds(file.get("path"), file) for file in files)
+
+
+def _holds(path: Any, told_of_it: Mapping[str, Any]) -> bool:
+    if not isinstance(path, str) or not path:
+        return False
     try:
-        problem = _problem_with(output_path, overwrite)
+        place = place_at(path)
+        same_size = place.fs.size(place.path) == told_of_it.get("bytes")
+        return same_size and sha256_of(place) == told_of_it.get("sha256")
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return False
     except Exception as error:
         raise StorageUnreachable(
-            f"The storage of {redact(output_path)} could not be looked at", words=told(error)
+            f"Whether {redact(path)} is still there could not be found out",
+            words=told(error),
+            next_step="Check the storage and its connection; a retry looks again.",
         ) from error
-    if problem:
-        refused = Problem(field="output_path", value=redact(output_path), allowed=problem)
-        raise InvalidRequest("The video could not be landed", [refused])
 
 
 def told(error: Exception) -> str:
     """Return what a storage says of its trouble."""
     return redact(f"{type(error).__name__}: {error}")
-
-
-def _problem_with(output_path: str, overwrite: bool) -> str:
-    try:
-        place = place_at(output_path)
-        storage = place.fs
-    except (ValueError, ImportError) as error:
-        return f"must be in storage that is installed and set up ({told(error)})"
-    known, field, _ = place.path.partition("{")
-    fixed = not field and not output_path.endswith("/")
-    if field:
-        known = known.rpartition("/")[0]
-    if not known:
-        return ""
-    if storage.exists(known):
-        return "must be free: there is already a file" if fixed and not overwrite else ""
-    bucket = known.partition("/")[0]
-    if place.protocol in _BUCKET_STORES and not _may_exist(storage, bucket):
-        return f"there is no bucket {bucket!r}"
-    return ""
-
-
-def _may_exist(storage: AbstractFileSystem, bucket: str) -> bool:
-    try:
-        storage.info(bucket)
-    except FileNotFoundError:
-        return False
-    except Exception as error:  # not everybody who may write may look at the bucket itself
-        _log.debug("The bucket %s could not be looked at (%s)", bucket, type(error).__name__)
-    return True

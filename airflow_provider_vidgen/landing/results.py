@@ -1,21 +1,43 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A job's links, and how often one is tried before it is given up."""
+"""A job's links, and how often each is tried before it is given up."""
 
 from __future__ import annotations
 
+import logging
+import random
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from datetime import datetime, timedelta
 
-from airflow_provider_vidgen.errors import DownloadFailed, JobNotFound, NotAVideo, ResultExpired
+from airflow_provider_vidgen.errors import (
+    DownloadFailed,
+    FileTooLarge,
+    JobNotFound,
+    LandingError,
+    LinkNotLive,
+    NotAVideo,
+    ResultExpired,
+    StatusError,
+    StatusRefused,
+    StatusUnavailable,
+)
 from airflow_provider_vidgen.landing.fetching import Fetching
 from airflow_provider_vidgen.landing.sidecar import About
 from airflow_provider_vidgen.models import VideoJob
 
+_log = logging.getLogger(__name__)
+
+#: Connections that may break off in a row.
 _ATTEMPTS = 4
+_LONGEST_WAIT = 20.0
+#: Seconds between the tries of a link that is not live: about five minutes in all. A CDN that lags behind its
+#: API, or a signature from a clock that is ahead, takes seconds to a few minutes.
+_BACKOFF = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 60.0, 60.0, 60.0)
+#: The same, should asking the vendor take long, too.
+_LONGEST = timedelta(seconds=sum(_BACKOFF))
 
 #: Gives the job's links anew, or an empty sequence if they cannot be had.
 Refresh = Callable[[], Sequence[str]]
@@ -28,13 +50,20 @@ class Results:
     Its links are renewed once for all files that find theirs dead at the same time.
 
     :param refresh: asks the vendor for the links again.
+    :param expires_at: when the links die; ``None`` if that is not known.
     """
 
     def __init__(
-        self, links: Sequence[str], job: VideoJob | None, refresh: Refresh | None, about: About
+        self,
+        links: Sequence[str],
+        job: VideoJob | None,
+        refresh: Refresh | None,
+        about: About,
+        expires_at: datetime | None = None,
     ) -> None:
         self.job = job
         self.about = about
+        self.expires_at = expires_at
         self._links = list(links)
         self._refresh = refresh
         self._used: dict[int, str] = {}
@@ -46,12 +75,12 @@ class Results:
             self._used[index] = self._links[index]
             return self._links[index]
 
-    def can_renew(self, error: BaseException | None) -> bool:
-        """Whether fresh links may help."""
-        return self._refresh is not None and isinstance(error, ResultExpired | NotAVideo)
-
     def renew(self, index: int) -> None:
-        """Ask for fresh links, unless another file has done so since this one's was taken."""
+        """
+        Ask for fresh links, unless another file has done so since this one's was taken.
+
+        :raises StatusError: the vendor could not be asked, which says nothing about the link.
+        """
         with self._lock:
             if self._refresh is None or self._links[index] != self._used[index]:
                 return
@@ -60,43 +89,97 @@ class Results:
                 if len(fresh) == len(self._links):
                     self._links = fresh
 
+    def next_step(self) -> str | None:
+        """Return what to do about a link that is given up, where the vendor cannot be asked for another."""
+        if self._refresh is not None:
+            return None
+        again = "A retry tries the same link again; no new video is made."
+        if self.job is None:
+            return f"{again} The vendor can be asked for a fresh link only with video= instead of url=."
+        return f"{again} The vendor gave this job no id, so it cannot be asked for a fresh link."
 
-def pull_all(results: Results, index: int, fetching: Fetching, sleep: Callable[[float], None]) -> None:
+
+def pull_all(
+    results: Results,
+    index: int,
+    fetching: Fetching,
+    *,
+    wait: Callable[[float], None],
+    now: Callable[[], datetime],
+) -> None:
     """
-    Fetch one file whole, over as many connections as its budget allows.
+    Fetch one file whole, over as many connections as it may take.
 
-    :raises LandingError: the budget is spent.
+    :param wait: waits for so many seconds; what it raises ends the download.
+    :raises LandingError: it is given up.
+    :raises StatusError: the link is dead, and the vendor cannot be asked for another just now.
     """
-    import tenacity
-
-    def renew(state: tenacity.RetryCallState) -> None:
-        if state.outcome is not None and results.can_renew(state.outcome.exception()):
-            results.renew(index)
-
-    retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(
-            lambda error: isinstance(error, DownloadFailed) or results.can_renew(error)
-        ),
-        wait=tenacity.wait_exponential_jitter(initial=1, max=20, jitter=1),
-        stop=_Budget(fetching),
-        before_sleep=renew,
-        sleep=sleep,
-        reraise=True,
-    )
-    retrying(lambda: fetching.pull(results.link(index)))
+    attempts = _Attempts(results, index, fetching, now)
+    while True:
+        try:
+            return fetching.pull(results.link(index))
+        except DownloadFailed as error:
+            seconds = attempts.after_break(error)
+        except FileTooLarge:
+            raise
+        except (LinkNotLive, NotAVideo) as error:
+            seconds = attempts.after_no_video(error)
+        wait(seconds + random.random())
 
 
-class _Budget:
-    """When to give one file up: a download may break off a few times, a dead link is refreshed once."""
+class _Attempts:
+    """
+    When to try one file again, and when to give it up.
 
-    def __init__(self, fetching: Fetching) -> None:
+    A download may break off a few times in a row. A link that gives no video is tried for some minutes, with
+    fresh links from the vendor: only when its time has passed, and the vendor has been asked since then, has
+    it expired.
+    """
+
+    def __init__(self, results: Results, index: int, fetching: Fetching, now: Callable[[], datetime]) -> None:
+        self._results = results
+        self._index = index
         self._fetching = fetching
+        self._now = now
         self._broken = 0
-        self._renewed = False
+        self._without_video = 0
+        self._since: datetime | None = None
+        self._asked_since_end = False
+        self._trouble: StatusError | None = None
 
-    def __call__(self, state: Any) -> bool:
-        if isinstance(state.outcome.exception(), DownloadFailed):
-            self._broken = 1 if self._fetching.was_worth_it() else self._broken + 1
-            return self._broken >= _ATTEMPTS
-        spent, self._renewed = self._renewed, True
-        return spent
+    def after_break(self, error: DownloadFailed) -> float:
+        """Return the seconds until the next try."""
+        if self._fetching.was_worth_it():
+            self._broken = self._without_video = 0
+            self._since = None
+        self._broken += 1
+        if self._broken >= _ATTEMPTS:
+            raise error
+        return float(min(2 ** (self._broken - 1), _LONGEST_WAIT))
+
+    def after_no_video(self, error: LinkNotLive | NotAVideo) -> float:
+        """Ask for fresh links, and return the seconds until the next try."""
+        now = self._now()
+        ends = self._results.expires_at
+        if ends is not None and now >= ends and self._asked_since_end:
+            what = f"{error.what}, and its time has passed ({ends.isoformat(timespec='seconds')})"
+            raise ResultExpired(what) from None
+        self._since = self._since or now
+        if self._without_video >= len(_BACKOFF) or now - self._since >= _LONGEST:
+            raise self._given_up(error) from None
+        self._trouble = None
+        try:
+            self._results.renew(self._index)
+        except (StatusUnavailable, StatusRefused) as trouble:
+            self._trouble = trouble
+        else:
+            self._asked_since_end = ends is not None and now >= ends
+        seconds = _BACKOFF[self._without_video]
+        self._without_video += 1
+        _log.warning("%s; trying again in %d s", error.what, seconds)
+        return seconds
+
+    def _given_up(self, error: LinkNotLive | NotAVideo) -> LandingError | StatusError:
+        if self._trouble is not None:
+            return self._trouble
+        return type(error)(error.what, next_step=self._results.next_step())

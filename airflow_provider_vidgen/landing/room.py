@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.errors import (
-    InvalidRequest,
     LandingError,
     Problem,
     StorageFailed,
@@ -24,14 +24,14 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.landing import places, probing, sidecar
 from airflow_provider_vidgen.landing.fetching import Fetching
-from airflow_provider_vidgen.landing.names import same_for_all, target_for
+from airflow_provider_vidgen.landing.names import target_for
 from airflow_provider_vidgen.landing.places import place_at
 from airflow_provider_vidgen.landing.progress import Progress
 from airflow_provider_vidgen.landing.results import Refresh, Results, pull_all
 from airflow_provider_vidgen.landing.sidecar import About, Known
 from airflow_provider_vidgen.landing.storing import compared, whole_or_absent
+from airflow_provider_vidgen.landing.target import problems_with
 from airflow_provider_vidgen.models import VideoJob
-from airflow_provider_vidgen.redaction import redact
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _AT_ONCE = 3
+#: Most of them wait for a link that is not live yet.
+_THREADS = 16
+_NEEDS_PYAV = "needs PyAV: pip install airflow-provider-vidgen[verify]"
 
 #: ``True`` warns, ``"fail"`` fails.
 Verify = bool | Literal["fail"]
@@ -56,6 +59,7 @@ class Landing:
     :param verify: look into each file where PyAV is installed: ``True`` warns of what was not asked for,
         ``"fail"`` makes it an error, once the file is there.
     :param sleep: waits for so many seconds between attempts.
+    :param now: the clock.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Landing:
         sidecar_prompt: bool = True,
         verify: Verify = True,
         sleep: Callable[[float], None] | None = None,
+        now: Callable[[], datetime] = utcnow,
     ) -> None:
         self._settings = settings
         self._overwrite = overwrite
@@ -74,7 +79,9 @@ class Landing:
         self._sidecar_prompt = sidecar_prompt
         self._verify = verify
         self._stop = threading.Event()
+        self._slots = threading.Semaphore(_AT_ONCE)
         self._sleep = sleep or self._pause
+        self._now = now
 
     def land(
         self,
@@ -85,19 +92,24 @@ class Landing:
         map_index: int | None = -1,
         refresh: Refresh | None = None,
         about: About | None = None,
+        expires_at: datetime | None = None,
     ) -> list[dict[str, Any]]:
         """
         Land every link of a job, a few at a time.
 
+        A link that gives no video is tried for about five minutes.
+
         :param output_path: see :func:`target_for`.
         :param refresh: asks the vendor for the links again, when one of them is dead.
         :param about: for the sidecar, and what to hold the file against.
+        :param expires_at: when the links die; ``None`` if that is not known.
         :return: for each file path, bytes, sha256, content_type, the job's task_id, whether it was there
             already, its sidecar, probe and mismatches.
         :raises LandingError: a file could not be landed; the others have been, as far as they could.
+            :class:`ResultExpired` only when ``expires_at`` has passed.
+        :raises StatusError: a link is dead, and the vendor cannot be asked for another just now.
         """
-        self._check_probe()
-        work = Results(links, job, refresh, about or About())
+        work = Results(links, job, refresh, about or About(), expires_at)
         # Here, because a connection of Airflow's is better not looked up by several threads.
         targets = [
             place_at(
@@ -113,33 +125,44 @@ class Landing:
             return [self._land_one(work, 0, targets[0])]
         return self._land_several(work, targets)
 
-    def check_target(self, output_path: str, *, written: object = None) -> None:
+    def target_problems(self, output_path: str, *, written: object = None) -> list[Problem]:
         """
         Look at the target before anything is paid.
 
         :param written: what all mapped tasks of a run were given for it, before rendering.
-        :raises InvalidRequest: nothing can land there, or only the first of the mapped tasks.
+        :return: why nothing could land there, or only the first of the mapped tasks.
         :raises StorageUnreachable: nobody knows.
         """
-        self._check_probe()
-        if same_for_all(written, output_path):
-            allowed = "must differ between mapped tasks: end in /, or have {task_id} or {map_index}"
-            problem = Problem(field="output_path", value=redact(output_path), allowed=allowed)
-            raise InvalidRequest("Only one of the videos could be landed", [problem])
-        places.check(output_path, overwrite=self._overwrite)
+        found = []
+        if self._verify == "fail" and not probing.can_probe():
+            found = [Problem(field="verify", value="'fail'", allowed=_NEEDS_PYAV)]
+        return found + problems_with(output_path, written=written, overwrite=self._overwrite)
+
+    def still_there(self, files: Sequence[Mapping[str, Any]]) -> bool:
+        """
+        Whether all files of an earlier landing are in their places, whole; reads each of them.
+
+        :param files: their manifests.
+        :raises StorageUnreachable: nobody knows.
+        """
+        return places.hold(files)
 
     def _pause(self, seconds: float) -> None:
         self._stop.wait(seconds)
 
-    def _check_probe(self) -> None:
-        if self._verify == "fail" and not probing.can_probe():
-            allowed = "needs PyAV: pip install airflow-provider-vidgen[verify]"
-            problem = Problem(field="verify", value="'fail'", allowed=allowed)
-            raise InvalidRequest("The video could not be verified", [problem])
+    def _wait(self, seconds: float) -> None:
+        """Wait between two tries of a file, while others may land."""
+        self._slots.release()
+        try:
+            self._sleep(seconds)
+        finally:
+            self._slots.acquire()
+        if self._stop.is_set():
+            raise _Stopped
 
     def _land_several(self, work: Results, targets: Sequence[ObjectStoragePath]) -> list[dict[str, Any]]:
         futures: list[Future[dict[str, Any]]] = []
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="vidgen-landing") as pool:
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="vidgen-landing") as pool:
             try:
                 for index, target in enumerate(targets):
                     run = contextvars.copy_context().run
@@ -156,7 +179,8 @@ class Landing:
 
     def _land_one(self, work: Results, index: int, target: ObjectStoragePath) -> dict[str, Any]:
         try:
-            manifest = self._found(work, index, target) or self._fetched(work, index, target)
+            with self._slots:
+                manifest = self._found(work, index, target) or self._fetched(work, index, target)
         except (VidgenError, _Stopped) as error:
             if isinstance(error, LandingError):
                 error.job = error.job or work.job
@@ -177,9 +201,13 @@ class Landing:
         if work.job is None or not work.job.task_id or not places.exists(target):
             return None
         told = sidecar.read(target)
-        known = sidecar.recognise(target, told, work.job, index) if told else Known.NOTHING
+        known = (
+            sidecar.recognise(target, told, work.job, index, work.about.fingerprint)
+            if told
+            else Known.NOTHING
+        )
         if known is Known.OTHER and not self._overwrite:
-            raise TargetExists(f"The file at {target} is of another job")
+            raise TargetExists(f"The file at {target} is {known.value}")
         if told is None or known is not Known.SAME:
             return None
         _log.info("%s is there already, whole, and of the same job: left alone", target)
@@ -201,7 +229,7 @@ class Landing:
         place = compared(target) if already_there else whole_or_absent(target, overwrite=self._overwrite)
         try:
             with place as sink, Fetching(self._settings, sink, watch) as fetching:
-                pull_all(work, index, fetching, self._sleep)
+                pull_all(work, index, fetching, wait=self._wait, now=self._now)
             sha256 = fetching.sha256.hexdigest()
         except TargetExists:
             # Of another job, or the same bytes: this very file, if the storage's answer to it was lost.
@@ -225,7 +253,7 @@ class Landing:
                 index=index,
                 about=work.about,
                 prompt=self._sidecar_prompt,
-                landed_at=utcnow().isoformat(timespec="seconds"),
+                landed_at=self._now().isoformat(timespec="seconds"),
             )
             manifest["sidecar"] = sidecar.write(target, content, overwrite=self._overwrite)
         return manifest
@@ -244,7 +272,11 @@ class Landing:
         }
 
     def _look_into(self, manifest: dict[str, Any], target: ObjectStoragePath, work: Results) -> None:
-        if not self._verify or not probing.can_probe():
+        if not self._verify:
+            return
+        if not probing.can_probe():
+            if self._verify == "fail":
+                manifest["mismatches"] = [f"it could not be looked into, which {_NEEDS_PYAV}"]
             return
         found = probing.probe(target)
         manifest["probe"] = found and found.to_dict()

@@ -39,10 +39,13 @@ class About:
 
     :param request: what was asked for; ``None`` where only the result is known.
     :param result: what the generation handed on, see :mod:`airflow_provider_vidgen.results`.
+    :param fingerprint: the ledger's of the request: two requests that differ have different ones. Empty where
+        it is not known.
     """
 
     request: VideoRequest | None = None
     result: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
 
     def asked(self) -> dict[str, Any]:
         """Return what the video can be held against."""
@@ -76,7 +79,7 @@ class Known(Enum):
     """What the sidecar says of the file that is there."""
 
     SAME = "whole, and of the same job"
-    OTHER = "of another job"
+    OTHER = "of another job or request"
     NOTHING = "nothing that could be relied on"
 
 
@@ -103,6 +106,7 @@ def build(
         "model": job.model if job else None,
         "task_id": job.task_id if job else None,
         "index": index,
+        "fingerprint": about.fingerprint or None,
         "request": about.request_told(prompt),
         "created_at": about.result.get("created_at"),
         "completed_at": about.result.get("completed_at"),
@@ -147,13 +151,22 @@ def read(target: ObjectStoragePath) -> dict[str, Any] | None:
     return content if ours and isinstance(content.get("file"), dict) else None
 
 
-def recognise(target: ObjectStoragePath, told: Mapping[str, Any], job: VideoJob, index: int) -> Known:
-    """Hold a file against what its sidecar says, and that against the job; reads the whole file."""
+def recognise(
+    target: ObjectStoragePath, told: Mapping[str, Any], job: VideoJob, index: int, fingerprint: str
+) -> Known:
+    """
+    Hold a file against what its sidecar says, and that against the job; reads the whole file.
+
+    :param fingerprint: of the request, for a vendor may give the id of an old job again; empty where it is
+        not known.
+    """
     file = told["file"]
     if target.fs.size(target.path) != file.get("bytes"):
         return Known.NOTHING
     if (told.get("vendor"), told.get("task_id"), told.get("index")) != (job.vendor, job.task_id, index):
         return Known.OTHER if told.get("task_id") else Known.NOTHING
+    if fingerprint and told.get("fingerprint") and told["fingerprint"] != fingerprint:
+        return Known.OTHER
     return Known.SAME if sha256_of(target) == file.get("sha256") else Known.NOTHING
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_vidgen.errors import TargetExists
-from airflow_provider_vidgen.landing.places import exists, make_folder
+from airflow_provider_vidgen.landing.places import exists, is_local, make_folder
 from airflow_provider_vidgen.landing.s3 import S3Upload, is_s3
 
 if TYPE_CHECKING:
@@ -76,17 +76,11 @@ def _taken(target: ObjectStoragePath) -> TargetExists:
 
 
 def _place_for(target: ObjectStoragePath, overwrite: bool) -> _LocalPart | S3Upload | _Upload:
-    if _is_local(target):
+    if is_local(target.fs):
         return _LocalPart(Path(target.path), overwrite=overwrite)
     if is_s3(target.fs):
         return S3Upload(target.fs, target.path, overwrite=overwrite)
     return _Upload(target, overwrite=overwrite)
-
-
-def _is_local(target: ObjectStoragePath) -> bool:
-    from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
-
-    return isinstance(target.fs, LocalFileSystem)
 
 
 class _LocalPart:
@@ -123,6 +117,10 @@ class _LocalPart:
     def commit(self) -> None:
         # Else the name could outlive a power cut, and the bytes not.
         os.fsync(self._file.fileno())
+        self._give_name()
+        _flush_folder(self._final.parent)
+
+    def _give_name(self) -> None:
         if not self._overwrite:
             try:
                 # A link, unlike a rename, is refused where the name is taken.
@@ -138,6 +136,16 @@ class _LocalPart:
         with suppress(OSError):  # such as the disk still being full
             self._file.close()
         self._path.unlink(missing_ok=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Write a new name to the disk: what is recorded as delivered must outlive a power cut of this worker."""
+    with suppress(OSError):  # such as a file system that cannot flush folders
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def _move_to_disk(file: int, start: int, end: int) -> None:
@@ -220,7 +228,7 @@ def compared(target: ObjectStoragePath) -> Iterator[Sink]:
 
     :raises TargetExists: they are other ones.
     """
-    if _is_local(target):
+    if is_local(target.fs):
         _remove_abandoned(Path(target.path))
     with target.fs.open(target.path, "rb") as there:
         sink = _Comparing(target, there)

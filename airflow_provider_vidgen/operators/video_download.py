@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -96,8 +97,18 @@ class VideoDownloadOperator(BaseOperator):
                 job=job,
                 map_index=map_index,
                 about=About(result=self.video),
+                expires_at=self._expires_at(),
                 refresh=(lambda: hook.get_status(job).result_urls) if job.task_id else None,
             )
+
+    def _expires_at(self) -> datetime | None:
+        """Return when the links of ``video`` die, where that can be told."""
+        from airflow_provider_vidgen.clock import from_iso
+
+        try:
+            return from_iso((self.video or {})["expires_at"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return None
 
     def _links(self) -> list[str]:
         """Return the links; what a template or another task left in their place may be anything."""

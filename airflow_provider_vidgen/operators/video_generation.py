@@ -332,7 +332,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         raise ResultExpired("The vendor gives no link, and the time of the job's links has passed", job=job)
 
     def _note_expiry(self, context: Context, job: VideoJob, expires_at: datetime | None) -> None:
-        """Keep when the links die: a vendor that tells no time of its own would move it at each look."""
+        """Keep when the links die, as it was first told."""
         from airflow_provider_vidgen.ledger import Phase
 
         if expires_at is not None:
@@ -401,6 +401,9 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         record = ledger.read()
         # A record that has moved on to another job is not about this one any more.
         if record is not None and record.task_id == job.task_id:
+            if record.expires_at:
+                # A vendor that tells no time of its own would give the links a new life at each look.
+                changes.pop("expires_at", None)
             ledger.moved(record, phase, **changes)
 
     def _landing(self, hook: VideoGenHook) -> Landing:

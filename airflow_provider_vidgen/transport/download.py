@@ -24,7 +24,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_vidgen.addresses import is_public_address, may_be_public_host
-from airflow_provider_vidgen.errors import DownloadFailed, ResultExpired, UnsafeLink
+from airflow_provider_vidgen.errors import DownloadFailed, LinkNotLive, UnsafeLink
 from airflow_provider_vidgen.transport.session import SingleRequestSession
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from airflow_provider_vidgen.vendors.reading import is_link
@@ -43,7 +43,7 @@ def open_link(
     :param start: ask for the bytes from here on only. The reply is then HTTP 206, 200 with all bytes, or 416.
     :param if_range: the ETag of the file those bytes must belong to.
     :raises UnsafeLink: the link, or one it redirects to, must not be fetched.
-    :raises ResultExpired: the link is dead.
+    :raises LinkNotLive: the link is dead, or not live yet.
     :raises DownloadFailed: anything else that a later try may overcome.
     """
     rest = {"Range": f"bytes={start}-", "If-Range": if_range} if start else {}
@@ -74,7 +74,7 @@ def open_link(
                 continue
             with response:
                 if response.status_code in _DEAD:
-                    raise ResultExpired(f"The link at {_host(link)} is dead (HTTP {response.status_code})")
+                    raise LinkNotLive(f"The link at {_host(link)} is dead (HTTP {response.status_code})")
                 if response.status_code not in good:
                     raise DownloadFailed(f"{_host(link)} answered HTTP {response.status_code}")
                 encoding = response.headers.get("Content-Encoding", "identity").strip().lower()

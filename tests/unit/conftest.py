@@ -40,7 +40,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(
         client, "WorkerClient", functools.partial(client.WorkerClient, now=clock.now, sleep=clock.sleep)
     )
-    monkeypatch.setattr(landing, "Landing", functools.partial(landing.Landing, sleep=clock.sleep))
+    monkeypatch.setattr(
+        landing, "Landing", functools.partial(landing.Landing, sleep=clock.sleep, now=clock.now)
+    )
     return clock
 
 

@@ -67,6 +67,8 @@ BEFORE = ("not_sent", "429", "402", "400", "timeout_before", "502_before", "409"
 AFTER = ("timeout_after", "500_after", "no_id_after", "html_after")
 GETS = ("unavailable", "502", "404", "nonsense", "401")
 FATES = ("succeeds", "fails", "hangs", "forgotten")
+#: With these errors a task reports that a job may be left behind.
+REPORTS = {kind.__name__ for kind in (SubmitOutcomeUnknown, JobLost, JobNotRecorded)}
 #: After these a worker only has to end.
 LAST_WORDS = ("delivered", "unknown", "lost")
 

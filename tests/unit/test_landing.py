@@ -18,10 +18,8 @@ from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from airflow_provider_vidgen.errors import (
     DownloadFailed,
-    JobNotFound,
+    LinkNotLive,
     NotAVideo,
-    ResultExpired,
-    StatusUnavailable,
     StorageFailed,
     TargetExists,
     VidgenError,
@@ -100,8 +98,14 @@ def land(cdn: Cdn, tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
         **more: Any,
     ) -> list[dict[str, Any]]:
         cdn.replies[LINK] = list(replies)
+        clock = Clock()
         landing = Landing(
-            settings("apixgo"), overwrite=overwrite, sidecar=sidecar, verify=verify, sleep=Clock().sleep
+            settings("apixgo"),
+            overwrite=overwrite,
+            sidecar=sidecar,
+            verify=verify,
+            sleep=clock.sleep,
+            now=clock.now,
         )
         return landing.land([LINK], f"file://{tmp_path}/{path}", **{"job": job(), **more})
 
@@ -256,64 +260,6 @@ def test_a_file_announced_as_huge_is_refused_before_its_first_byte(
     assert left(tmp_path) == []
 
 
-@pytest.mark.parametrize("dead", [ResultExpired("x"), Reply(b"<html>expired</html>"), Reply()])
-def test_a_dead_link_is_refreshed_and_lands(dead: Any, land: Callable[..., Any], cdn: Cdn) -> None:
-    cdn.replies[FRESH] = [whole()]
-    assert land(dead, refresh=lambda: [FRESH])[0]["bytes"] == len(MP4)
-    assert cdn.asked == [LINK, FRESH]
-
-
-@pytest.mark.parametrize("breaks", [1, 2, 3])
-def test_a_link_that_dies_after_broken_downloads_is_refreshed_too(
-    breaks: int, land: Callable[..., Any], cdn: Cdn
-) -> None:
-    cdn.replies[FRESH] = [whole()]
-    land(*[DownloadFailed("x")] * breaks, ResultExpired("x"), refresh=lambda: [FRESH])
-    assert cdn.asked == [LINK] * (breaks + 1) + [FRESH]
-
-
-def test_a_link_is_refreshed_once_and_then_dead(land: Callable[..., Any], cdn: Cdn) -> None:
-    cdn.replies[FRESH] = [ResultExpired("x")]
-    asked: list[int] = []
-    with pytest.raises(ResultExpired, match="make and pay a new one"):
-        land(ResultExpired("x"), refresh=lambda: asked.append(1) or [FRESH])
-    assert cdn.asked == [LINK, FRESH]
-    assert asked == [1]
-
-
-@pytest.mark.parametrize("fresh", [[], [FRESH, FRESH]])
-def test_a_refresh_without_a_link_in_place_leaves_it_dead(
-    fresh: list[str], land: Callable[..., Any], cdn: Cdn
-) -> None:
-    cdn.replies[FRESH] = [whole()]
-    with pytest.raises(ResultExpired):
-        land(ResultExpired("x"), refresh=lambda: fresh)
-
-
-def test_a_job_the_vendor_has_forgotten_leaves_the_link_dead(land: Callable[..., Any]) -> None:
-    def gone() -> list[str]:
-        raise JobNotFound("x")
-
-    with pytest.raises(ResultExpired):
-        land(ResultExpired("x"), refresh=gone)
-
-
-def test_a_vendor_that_cannot_be_asked_for_a_fresh_link_is_a_matter_for_a_retry(
-    land: Callable[..., Any],
-) -> None:
-    def down() -> list[str]:
-        raise StatusUnavailable("x")
-
-    with pytest.raises(StatusUnavailable):
-        land(ResultExpired("x"), refresh=down)
-
-
-def test_without_a_vendor_to_ask_a_dead_link_is_tried_once(land: Callable[..., Any], cdn: Cdn) -> None:
-    with pytest.raises(ResultExpired):
-        land(ResultExpired("x"))
-    assert cdn.asked == [LINK]
-
-
 def test_the_same_file_is_left_alone(land: Callable[..., Any], tmp_path: Path) -> None:
     land(whole())
     before = (tmp_path / "v.mp4").stat().st_mtime_ns
@@ -412,7 +358,7 @@ def test_a_fresh_link_goes_on_if_it_leads_to_the_same_file(
     fresh: str, start: int, land: Callable[..., Any], cdn: Cdn, tmp_path: Path
 ) -> None:
     cdn.replies[fresh] = [rest() if start else whole()]
-    land(broken(), ResultExpired("x"), refresh=lambda: [fresh])
+    land(broken(), LinkNotLive("x"), refresh=lambda: [fresh])
     assert cdn.ranges[-1][0] == start
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
@@ -465,10 +411,3 @@ def test_a_file_that_appears_during_the_download_is_not_replaced(
         land(Meanwhile(MP4))
     assert (tmp_path / "v.mp4").read_bytes() == b"theirs"
     assert left(tmp_path) == ["v.mp4"]
-
-
-def test_files_beside_the_one_that_failed_stay(cdn: Cdn, tmp_path: Path) -> None:
-    cdn.replies = {LINK: [whole()], FRESH: [ResultExpired("x")]}
-    with pytest.raises(ResultExpired):
-        Landing(settings(), sidecar=False).land([LINK, FRESH], f"file://{tmp_path}/", job=job())
-    assert left(tmp_path) == ["task_1-0.mp4"]

@@ -20,9 +20,8 @@ from test_landing import FRESH, LINK, Cdn, Reply, cdn, left, whole  # noqa: F401
 
 from airflow_provider_vidgen.errors import (
     DownloadFailed,
-    InvalidRequest,
-    ResultExpired,
     TargetExists,
+    UnsafeLink,
     VideoMismatch,
 )
 from airflow_provider_vidgen.landing import About, Landing, probing
@@ -74,6 +73,7 @@ def test_a_sidecar_tells_all_about_its_file(land: Any, tmp_path: Path) -> None:
         "model": "grok-video",
         "task_id": "task_1",
         "index": 0,
+        "fingerprint": None,
         "request": {
             "prompt": "a lighthouse 灯塔",
             "model": "grok-video",
@@ -119,20 +119,61 @@ def test_a_whole_file_of_the_same_job_is_known_without_a_download(
     cdn: Cdn,  # noqa: F811
 ) -> None:
     first = land(whole())
-    again = land(ResultExpired("x"), overwrite=overwrite)
+    again = land(UnsafeLink("x"), overwrite=overwrite)
     assert again == {**first, "already_there": True}
     assert cdn.asked == []
 
 
 def test_a_file_of_another_job_is_refused_without_a_download(land: Any, cdn: Cdn, tmp_path: Path) -> None:  # noqa: F811
     land(whole())
-    with pytest.raises(TargetExists, match="of another job"):
+    with pytest.raises(TargetExists, match="of another job or request"):
         land(whole(), task_id="task_2")
     assert cdn.asked == []
     other = MP4 + b"2"
     land(whole(other), task_id="task_2", overwrite=True)
     assert (tmp_path / "v.mp4").read_bytes() == other
     assert json.loads((tmp_path / "v.mp4.json").read_text())["task_id"] == "task_2"
+
+
+def asked(fingerprint: str) -> About:
+    return About(request=REQUEST, result=RESULT, fingerprint=fingerprint)
+
+
+def test_an_old_video_is_not_taken_for_another_request_because_its_jobs_id_is_given_again(
+    land: Any,
+    cdn: Cdn,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    land(whole(), about=asked("one"))
+    assert json.loads((tmp_path / "v.mp4.json").read_text())["fingerprint"] == "one"
+    with pytest.raises(TargetExists, match="another job or request"):
+        land(whole(MP4 + b"2"), about=asked("two"))
+    assert cdn.asked == []
+    assert (tmp_path / "v.mp4").read_bytes() == MP4
+    assert not land(whole(MP4 + b"2"), about=asked("two"), overwrite=True)["already_there"]
+    assert (tmp_path / "v.mp4").read_bytes() == MP4 + b"2"
+    assert json.loads((tmp_path / "v.mp4.json").read_text())["fingerprint"] == "two"
+
+
+@pytest.mark.parametrize(("before", "now"), [("one", "one"), ("", "one"), ("one", ""), ("", "")])
+def test_where_a_request_is_not_known_the_job_alone_tells(
+    before: str,
+    now: str,
+    land: Any,
+    cdn: Cdn,  # noqa: F811
+) -> None:
+    land(whole(), about=asked(before))
+    assert land(UnsafeLink("x"), about=asked(now))["already_there"]
+    assert cdn.asked == []
+
+
+def test_a_sidecar_of_before_there_were_fingerprints_is_known(land: Any, cdn: Cdn, tmp_path: Path) -> None:  # noqa: F811
+    land(whole())
+    told = json.loads((tmp_path / "v.mp4.json").read_text())
+    del told["fingerprint"]
+    (tmp_path / "v.mp4.json").write_text(json.dumps(told))
+    assert land(UnsafeLink("x"), about=asked("one"))["already_there"]
+    assert cdn.asked == []
 
 
 @pytest.mark.parametrize("harm", [MP4[:-1], MP4[:-1] + b"!", b""])
@@ -216,9 +257,19 @@ def test_without_pyav_a_failure_cannot_be_asked_for_and_nothing_is_spent(
     land: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(probing, "can_probe", lambda: False)
-    with pytest.raises(InvalidRequest, match="PyAV"):
-        Landing(settings(), verify="fail").check_target(f"file://{tmp_path}/")
+    (problem,) = Landing(settings(), verify="fail").target_problems(f"file://{tmp_path}/")
+    assert str(problem) == "verify='fail': needs PyAV: pip install airflow-provider-vidgen[verify]"
     assert land(whole(), verify=True)["probe"] is None
+
+
+def test_a_worker_without_pyav_lands_what_was_paid_for_before_it_fails(
+    land: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(probing, "can_probe", lambda: False)
+    with pytest.raises(VideoMismatch, match=r"needs PyAV.*The video was paid for.*The file stays") as failure:
+        land(whole(), verify="fail")
+    assert "task_1" in str(failure.value)
+    assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
 def test_a_few_files_land_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -244,22 +295,12 @@ def test_a_few_files_land_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_every_file_that_could_not_be_landed_is_reported(cdn: Cdn, tmp_path: Path) -> None:  # noqa: F811
-    cdn.replies = {LINK: [ResultExpired("gone")], FRESH: [DownloadFailed("down")], f"{LINK}2": [whole()]}
+    cdn.replies = {LINK: [UnsafeLink("odd")], FRESH: [DownloadFailed("down")], f"{LINK}2": [whole()]}
     landing = Landing(settings(), sleep=Clock().sleep, verify=False, sidecar=False)
     # Another try can help one of them, so that is the kind of error that is raised.
-    with pytest.raises(DownloadFailed, match="down; and another file: gone"):
+    with pytest.raises(DownloadFailed, match="down; and another file: odd"):
         landing.land([LINK, FRESH, f"{LINK}2"], f"file://{tmp_path}/", job=job())
     assert left(tmp_path) == ["task_1-2.mp4"]
-
-
-def test_several_dead_links_are_asked_for_once(cdn: Cdn, tmp_path: Path) -> None:  # noqa: F811
-    old, new = [f"{LINK}&n={n}" for n in range(3)], [f"{FRESH}?n={n}" for n in range(3)]
-    cdn.replies = {link: [ResultExpired("x")] for link in old} | {link: [whole()] for link in new}
-    asked: list[int] = []
-    landing = Landing(settings(), sleep=lambda _: None, verify=False, sidecar=False)
-    landing.land(old, f"file://{tmp_path}/", job=job(), refresh=lambda: asked.append(1) or new)
-    assert asked == [1]
-    assert len(left(tmp_path)) == 3
 
 
 def test_a_task_that_is_stopped_stops_all_its_downloads(

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +18,198 @@ from airflow.sdk.io import attach
 from fakes import job, settings
 from fsspec.implementations.memory import MemoryFileSystem
 
-from airflow_provider_vidgen.errors import InvalidRequest, StorageUnreachable
-from airflow_provider_vidgen.landing import Landing, target_for
+from airflow_provider_vidgen.errors import StorageUnreachable
+from airflow_provider_vidgen.landing import Landing, probing, target_for
 
 LINK, FRESH = "https://cdn.example.com/a?sig=s3cret", "https://cdn.example.com/b"
 
 
-@pytest.mark.parametrize("path", ["free.mp4", "{task_id}.mp4", "folder/"])
-def test_a_target_that_may_be_free_passes(path: str, tmp_path: Path) -> None:
-    Landing(settings()).check_target(f"file://{tmp_path}/{path}")
+def told(output_path: Any, *, written: object = None, **how: Any) -> list[str]:
+    """What is wrong with a target."""
+    problems = Landing(settings(), **how).target_problems(output_path, written=written)
+    assert all(problem.field == "output_path" and problem.rejects for problem in problems)
+    return [problem.allowed for problem in problems]
 
 
-def test_an_occupied_target_is_refused_with_nothing_spent(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        "free.mp4",
+        "{task_id}.mp4",
+        "{task_id}.{ext}",
+        "{vendor}/{model}/{task_id}-{index}-{map_index}.{ext}",
+        "{index}.webm",
+        "a/b/c.mp4",
+        "2026.11/v1.2.mp4",
+        "100%/Nona/nanny/none.mp4",
+        "folder/",
+        "{vendor}/",
+        "not yet/there/",
+        "",
+    ],
+)
+def test_a_target_that_may_be_free_passes(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert told(f"file://{tmp_path}/{path}") == []
+    assert told(f"{tmp_path}/{path}") == []
+    assert not path or told(path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_from_the_users_home_leads_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_provider_vidgen.landing.places import place_at
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert place_at("~/a/v.mp4").path == f"{tmp_path}/a/v.mp4"
     (tmp_path / "v.mp4").write_bytes(b"x")
-    with pytest.raises(InvalidRequest, match="Nothing was spent"):
-        Landing(settings()).check_target(f"file://{tmp_path}/v.mp4")
-    Landing(settings(), overwrite=True).check_target(f"file://{tmp_path}/v.mp4")
+    assert told("~/v.mp4") == ["must be free: there is already a file"]
+
+
+def test_an_occupied_target_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"x")
+    assert told(f"file://{tmp_path}/v.mp4") == ["must be free: there is already a file"]
+    assert told(f"file://{tmp_path}/v.mp4", overwrite=True) == []
+
+
+def test_a_file_whose_name_a_folder_has_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "v.mp4").mkdir()
+    for overwrite in (False, True):
+        assert told(f"{tmp_path}/v.mp4", overwrite=overwrite) == ["must end in /, for it is a folder"]
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        ("videos/{product}.mp4", "{product}:"),
+        ("{product}/{task_id}.mp4", "{product}:"),
+        ("{Task_ID}-{task-id}.mp4", "{Task_ID}, {task-id}:"),
+        ("{index:03d}/{}/{0}/{}/", "{index:03d}, {}, {0}:"),
+        ("{task_id.mp4", "{:"),
+        ("task_id}.mp4", "}:"),
+        ("{ task_id }.mp4", "{ task_id }:"),
+    ],
+)
+def test_a_field_that_nothing_fills_in_is_refused(path: str, names: str, tmp_path: Path) -> None:
+    (problem,) = told(f"{tmp_path}/{path}")
+    assert problem.startswith(f"must not hold {names}")
+    for field in ("{vendor}", "{model}", "{task_id}", "{index}", "{ext}", "{map_index}", "{{ params."):
+        assert field in problem
+
+
+@pytest.mark.parametrize(
+    "path", ["s3://b/{{ product }}.mp4", "{{ x }}", "{% if x %}a{% endif %}.mp4", "{{x}}/"]
+)
+def test_a_template_that_was_not_rendered_is_refused(path: str) -> None:
+    assert told(path)[0].startswith("must be rendered")
+    assert not any("must not hold {" in problem for problem in told(path))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "None",
+        "nan",
+        "/v/None.mp4",
+        "/v/None/",
+        "/v/nan/{task_id}.mp4",
+        "NaT-{index}.{ext}",
+        "/v/<NA>.mp4",
+        "/v/{vendor}_None/v.mp4",
+        "file:///v/NaN.mp4",
+        "nostorage://None/v/",
+        "nostorage://c@nan/v/",
+    ],
+)
+def test_a_name_that_a_template_makes_of_nothing_is_refused(path: str) -> None:
+    assert [problem for problem in told(path) if "as a template makes it" in problem]
+    assert not any("as a template makes it" in problem for problem in told(path, written=path))
+
+
+@pytest.mark.parametrize("path", ["", " ", "\n", None, 7, float("nan"), Path("/v/"), ["/v/"]])
+def test_a_path_that_is_none_is_refused(path: Any) -> None:
+    (problem,) = Landing(settings()).target_problems(path)
+    kind = "must be a folder" if isinstance(path, str) else "must be text"
+    assert problem.allowed.startswith(kind)
+    assert problem.value == ("empty" if isinstance(path, str) else type(path).__name__)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "videos",
+        "/v/videos",
+        "v/{task_id}",
+        "v/.mp4",
+        "v/2026.11",
+        "v/v.",
+        "file:///v",
+        "nostorage://my.bucket",
+        "nostorage://c@my.bucket/v",
+        "nostorage://b",
+    ],
+)
+def test_a_path_that_is_neither_a_folder_nor_a_file_is_refused(path: str) -> None:
+    assert "must end in / if it is a folder, or in an extension such as .{ext} if it is a file" in told(path)
+
+
+@pytest.mark.parametrize("path", ["v.mp4/w.mp4", "v.mp4/", "v.mp4/{task_id}.mp4", "v.mp4/a/b/", "gone/w.mp4"])
+def test_a_folder_under_a_file_is_refused(path: str, tmp_path: Path) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"x")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    nearest = tmp_path / path.partition("/")[0]
+    for overwrite in (False, True):
+        assert told(f"{tmp_path}/{path}", overwrite=overwrite) == [
+            f"must not lie under {nearest}, which is not a folder"
+        ]
+
+
+@pytest.mark.parametrize("path", ["/proc/v.mp4", "file:///proc/videos/{task_id}.mp4", "/proc/a/b/c/"])
+def test_a_folder_that_takes_no_files_not_even_from_root_is_refused(path: str) -> None:
+    (problem,) = told(path)
+    assert problem.startswith("must be where this worker may write: /proc takes no files (")
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
+@pytest.mark.parametrize("path", ["v.mp4", "{task_id}.mp4", "a/b/", "{vendor}/v.mp4"])
+def test_a_folder_that_may_not_be_written_is_refused(
+    code: int, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(dir: str) -> Any:
+        assert dir == str(tmp_path)
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    assert told(f"{tmp_path}/{path}") == [
+        f"must be where this worker may write: {tmp_path} takes no files ({os.strerror(code)})"
+    ]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.ESTALE, errno.EDQUOT])
+def test_a_disk_in_trouble_may_be_better_for_the_next_try(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(dir: str) -> Any:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", fail)
+    with pytest.raises(StorageUnreachable, match=os.strerror(code)):
+        told(f"{tmp_path}/v.mp4")
+    # What is wrong in any case is said at once.
+    assert len(told(f"{tmp_path}/{{product}}.mp4")) == 1
+
+
+def test_all_that_is_wrong_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "can_probe", lambda: False)
+    problems = Landing(settings(), verify="fail").target_problems("/dev/null/None/{product}")
+    assert [str(problem).partition(" ")[0] for problem in problems] == [
+        "verify='fail':",
+        *["output_path=/dev/null/None/{product}:"] * 4,
+    ]
+
+
+def test_a_signed_link_for_a_path_is_told_without_its_signature() -> None:
+    (problem, *_) = Landing(settings()).target_problems("https://store.example.com/{product}?sig=s3cret")
+    assert "s3cret" not in str(problem)
 
 
 @pytest.mark.parametrize(
@@ -39,14 +218,14 @@ def test_an_occupied_target_is_refused_with_nothing_spent(tmp_path: Path) -> Non
         ("file:///v/a.mp4", "file:///v/a.mp4"),
         ("file:///v/{{ ds }}.mp4", "file:///v/2026-11-21.mp4"),
         ("{{ params['folder'] }}/{{ run_id | lower }}.{ext}", "file:///v/r.{ext}"),
-        ("file:///v/{% if dag.dag_id %}{index}{% endif %}", "file:///v/{index}"),
-        ("{{ var.value.path }}", "file:///v/a"),
+        ("file:///v/{% if dag.dag_id %}{index}.mp4{% endif %}", "file:///v/{index}.mp4"),
+        ("{{ var.value.path }}", "file:///v/a.mp4"),
     ],
 )
 def test_one_path_for_all_mapped_tasks_is_refused_with_nothing_spent(written: str, rendered: str) -> None:
     for overwrite in (True, False):
-        with pytest.raises(InvalidRequest, match=r"(?s)must differ between mapped tasks.*Nothing was spent"):
-            Landing(settings(), overwrite=overwrite).check_target(rendered, written=written)
+        problems = told(rendered, written=written, overwrite=overwrite)
+        assert problems == ["must differ between mapped tasks: end in /, or have {task_id} or {map_index}"]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +249,7 @@ def test_one_path_for_all_mapped_tasks_is_refused_with_nothing_spent(written: st
 def test_a_path_that_may_differ_between_mapped_tasks_passes(
     written: object, rendered: str, tmp_path: Path
 ) -> None:
-    Landing(settings()).check_target(f"file://{tmp_path}/{rendered}", written=written)
+    assert told(f"file://{tmp_path}/{rendered}", written=written) == []
 
 
 def test_a_local_target_loads_no_other_storage(tmp_path: Path) -> None:
@@ -81,17 +260,17 @@ from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 account = ConnectionSettings.read("c", host=None, password="sk-12345678", extra={{"vendor": "apixo"}})
 for path in ("file://{tmp_path}/a.mp4", "{tmp_path}/b.mp4"):
-    Landing(account).check_target(path)
+    assert not Landing(account).target_problems(path)
 print(sorted({{name.split(".")[0] for name in sys.modules}} & {{"boto3", "botocore", "s3fs", "aiobotocore"}}))
 """
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("path", ["nostorage://b/v.mp4", "nostorage://b/", "nostorage://b/{index}"])
-def test_a_storage_that_is_not_here_is_refused_with_nothing_spent(path: str) -> None:
-    with pytest.raises(InvalidRequest, match=r"(?s)output_path=.*Unsupported filesystem.*Nothing was spent"):
-        Landing(settings()).check_target(path)
+@pytest.mark.parametrize("path", ["nostorage://b/v.mp4", "nostorage://b/", "nostorage://b/{index}.mp4"])
+def test_a_storage_that_is_not_here_is_refused(path: str) -> None:
+    (problem,) = told(path)
+    assert "Unsupported filesystem" in problem
 
 
 class Closed(MemoryFileSystem):  # type: ignore[misc]
@@ -110,7 +289,7 @@ class Closed(MemoryFileSystem):  # type: ignore[misc]
 
 def test_who_may_not_look_at_the_bucket_may_land_in_it() -> None:
     attach("s3", conn_id="closed", fs=Closed())
-    Landing(settings()).check_target("s3://closed@b/v.mp4")
+    assert told("s3://closed@b/v.mp4") == []
 
 
 def test_a_storage_in_trouble_is_told_without_its_secrets() -> None:
@@ -121,7 +300,7 @@ def test_a_storage_in_trouble_is_told_without_its_secrets() -> None:
     storage.exists = fail
     attach("s3", conn_id="broken", fs=storage)
     with pytest.raises(StorageUnreachable, match=r"RuntimeError: GET https://store\.example\.com/") as found:
-        Landing(settings()).check_target("s3://broken@b/{task_id}.mp4")
+        told("s3://broken@b/{task_id}.mp4")
     assert "s3cret" not in str(found.value)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from airflow.sdk.io import attach
 
-from airflow_provider_vidgen.errors import InvalidRequest, StorageFailed, StorageUnreachable
+from airflow_provider_vidgen.errors import StorageFailed, StorageUnreachable
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from dev.airflow_settings import free_port
@@ -55,14 +55,14 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bu
 
 
 @pytest.mark.parametrize("path", ["typo/v.mp4", "typo/", "typo/{task_id}.mp4", "typo/a/{vendor}/v.mp4"])
-def test_a_bucket_that_is_not_there_is_refused_with_nothing_spent(store: Buckets, path: str) -> None:
-    with pytest.raises(InvalidRequest, match=r"there is no bucket 'typo'\nNothing was spent"):
-        landing().check_target(f"{store.scheme}{path}")
+def test_a_bucket_that_is_not_there_is_refused(store: Buckets, path: str) -> None:
+    (problem,) = landing().target_problems(f"{store.scheme}{path}")
+    assert problem.allowed == "must be in a bucket that exists: there is no bucket 'typo'"
 
 
 @pytest.mark.parametrize("path", ["videos/v.mp4", "videos/", "videos/{task_id}.mp4", "{vendor}/v.mp4"])
 def test_a_place_that_is_free_or_not_yet_known_passes(store: Buckets, path: str) -> None:
-    landing().check_target(f"{store.scheme}{path}")
+    assert landing().target_problems(f"{store.scheme}{path}") == []
 
 
 def test_landing_makes_no_bucket(store: Buckets, tmp_path: Path) -> None:
@@ -83,6 +83,6 @@ def test_a_store_that_does_not_answer_is_no_place_to_pay_for(monkeypatch: pytest
     account = {"conn_type": "aws", "login": "x", "password": "secret-0123456789", "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_SILENT", json.dumps(account))
     with pytest.raises(StorageUnreachable, match=r"Nothing was spent\..*a retry looks again") as found:
-        landing().check_target("s3://silent@videos/v.mp4")
+        landing().target_problems("s3://silent@videos/v.mp4")
     assert not found.value.ends_retries
     assert "secret" not in str(found.value)

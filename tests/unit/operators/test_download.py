@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests_mock
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from fakes import LINK, MP4, STATUS, context, finished
+from fakes import LINK, MP4, STATUS, Clock, context, finished
 
 from airflow_provider_vidgen.operators.video_download import VideoDownloadOperator
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
@@ -100,10 +100,71 @@ def test_a_dead_link_of_a_video_is_asked_for_anew(download: Callable[..., Any]) 
     assert download(replies, video=VIDEO)[0]["bytes"] == len(MP4)
 
 
-def test_a_dead_link_alone_is_dead_for_good(download: Callable[..., Any], tmp_path: Path) -> None:
-    with pytest.raises(AirflowFailException, match="ResultExpired"):
+def test_a_dead_link_alone_may_be_live_for_the_next_try(
+    download: Callable[..., Any], clock: Clock, tmp_path: Path
+) -> None:
+    with pytest.raises(AirflowException, match=r"LinkNotLive: .*only with video= instead of url=") as failure:
         download({LINK: [{"status_code": 410}]}, url=LINK)
+    assert not isinstance(failure.value, AirflowFailException)
+    assert "asks the vendor" not in str(failure.value)
     assert list(tmp_path.iterdir()) == []
+    assert 300 <= sum(clock.slept) <= 320
+
+
+@pytest.mark.parametrize("field", ["url", "video"])
+def test_a_link_that_comes_alive_late_costs_time_alone(
+    field: str, download: Callable[..., Any], clock: Clock
+) -> None:
+    replies = {
+        LINK: [{"status_code": 404}] * 6 + [{"content": MP4}],
+        STATUS["apixo"]: [{"json": finished("apixo")}],
+    }
+    assert download(replies, **{field: LINK if field == "url" else VIDEO})[0]["bytes"] == len(MP4)
+    assert 60 <= sum(clock.slept) <= 70
+
+
+def test_a_page_instead_of_a_video_is_told_with_what_the_next_try_can_do(
+    download: Callable[..., Any],
+) -> None:
+    replies = {LINK: [{"text": "<html>Sign in</html>"}], STATUS["apixo"]: [{"json": finished("apixo")}]}
+    with pytest.raises(AirflowException, match="NotAVideo") as failure:
+        download(replies, url=LINK)
+    assert "A retry tries the same link again; no new video is made." in str(failure.value)
+    assert "asks the vendor" not in str(failure.value)
+    with pytest.raises(AirflowException, match="NotAVideo") as failure:
+        download(replies, video=VIDEO)
+    assert "A retry asks the vendor for a fresh link" in str(failure.value)
+    assert not isinstance(failure.value, AirflowFailException)
+
+
+DEAD: dict[str, Any] = {
+    LINK: [{"status_code": 403}],
+    STATUS["apixo"]: [{"json": finished("apixo")}],
+}
+
+
+@pytest.mark.parametrize(
+    "expires_at",
+    [
+        *("2026-11-20T12:30:00+00:00", "2026-11-20T21:00:00+08:30", None, "", "soon", 7, ["x"], {}),
+        *("2026-11-19T12:00:00", "9999-12-31T23:59:59-23:59"),
+    ],
+)
+def test_a_dead_link_whose_time_has_not_passed_as_far_as_is_known_is_tried_by_the_next_try(
+    expires_at: Any, download: Callable[..., Any], clock: Clock
+) -> None:
+    with pytest.raises(AirflowException, match=r"LinkNotLive: .*A retry asks the vendor") as failure:
+        download(DEAD, video={**VIDEO, "expires_at": expires_at})
+    assert not isinstance(failure.value, AirflowFailException)
+    assert sum(clock.slept) >= 300
+
+
+def test_a_dead_link_whose_time_has_passed_is_asked_for_once_and_then_dead_for_good(
+    download: Callable[..., Any], clock: Clock
+) -> None:
+    with pytest.raises(AirflowFailException, match=r"ResultExpired: .*2026-11-20T11:59:59\+00:00"):
+        download(DEAD, video={**VIDEO, "expires_at": "2026-11-20T11:59:59+00:00"})
+    assert len(clock.slept) == 1
 
 
 def test_a_store_that_is_down_may_be_up_for_the_next_try(download: Callable[..., Any]) -> None:

@@ -12,7 +12,7 @@ import requests
 import requests_mock
 from fakes import MP4, settings
 
-from airflow_provider_vidgen.errors import DownloadFailed, ResultExpired, UnsafeLink
+from airflow_provider_vidgen.errors import DownloadFailed, LinkNotLive, UnsafeLink
 from airflow_provider_vidgen.transport.download import open_link
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
@@ -135,7 +135,7 @@ def test_a_chain_of_five_redirects_is_followed_to_its_end() -> None:
 def test_a_dead_link_is_told_apart(status: int) -> None:
     with requests_mock.Mocker() as web:
         web.get(LINK, status_code=status)
-        with pytest.raises(ResultExpired):
+        with pytest.raises(LinkNotLive):
             fetch(LINK)
 
 
