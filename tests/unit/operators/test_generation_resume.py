@@ -239,7 +239,7 @@ def test_a_refused_key_ends_the_try_once_trigger_and_worker_agree_and_keeps_the_
 def test_a_refused_key_at_the_deadline_ends_the_try(deferred: Callable[..., Deferred], clock: Clock) -> None:
     left = deferred()
     clock.sleep(901)
-    with pytest.raises(AirflowException, match="StatusRefused"):
+    with pytest.raises(AirflowException, match=r"DeadlineExceeded.*HTTP 401"):
         resume(left, {"status_code": 401, "json": {"code": 401}}, event=event())
 
 

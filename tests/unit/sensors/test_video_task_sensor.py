@@ -13,7 +13,7 @@ import pytest
 import requests
 import requests_mock
 from airflow.sdk import PokeReturnValue
-from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout, TaskDeferred
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSensorTimeout, TaskDeferred
 from fakes import LINK, NOW, STATUS, VENDORS, Clock, context, failed, finished, job, running, status
 
 from airflow_provider_vidgen.sensors.video_task import VideoTaskSensor
@@ -74,10 +74,11 @@ def test_a_failed_job_fails_the_sensor_for_good(code: str, vidgen: Connect) -> N
         poke("apixo", failed("apixo", "no", code))
 
 
-def test_a_refused_key_ends_retries(vidgen: Connect) -> None:
+def test_a_key_that_stays_refused_ends_the_try_and_not_the_retries(vidgen: Connect) -> None:
     vidgen("apixo")
-    with pytest.raises(AirflowFailException, match="StatusRefused"):
+    with pytest.raises(AirflowException, match="StatusRefused") as failure:
         poke("apixo", {"status_code": 401, "json": {}})
+    assert not isinstance(failure.value, AirflowFailException)
 
 
 @pytest.mark.parametrize("job_id", [None, "", "  ", 7])
@@ -159,7 +160,7 @@ def test_a_resumed_sensor_ends_at_its_deadline(vidgen: Connect, clock: Clock) ->
 def test_a_resumed_sensor_reports_a_lost_job(vidgen: Connect, clock: Clock) -> None:
     event = {"v": 1, "reason": "lost", "task_id": "task_1"}
     with pytest.raises(AirflowFailException, match="JobLost"):
-        resumed(vidgen, {"status_code": 404, "json": {}}, event)
+        resumed(vidgen, {"status_code": 404, "json": {"code": 404, "message": "not found"}}, event)
 
 
 def test_a_poking_sensor_runs_through_airflows_own_loop(vidgen: Connect) -> None:
