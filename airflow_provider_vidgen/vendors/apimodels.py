@@ -21,8 +21,8 @@ from airflow_provider_vidgen.polling import Schedule
 from airflow_provider_vidgen.vendors.base import Vendor
 from airflow_provider_vidgen.vendors.exchange import HttpCall
 from airflow_provider_vidgen.vendors.reading import dig, first, links, nested, number, text
+from airflow_provider_vidgen.vendors.refusals import job_unknown
 from airflow_provider_vidgen.vendors.rules import ModelRules
-from airflow_provider_vidgen.vendors.words import job_unknown
 
 _READ = date(2026, 11, 20)
 _GENERATIONS = "/api/v1/video/generations"

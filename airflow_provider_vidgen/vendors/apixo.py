@@ -21,8 +21,9 @@ from airflow_provider_vidgen.polling import Schedule
 from airflow_provider_vidgen.vendors.base import Vendor
 from airflow_provider_vidgen.vendors.exchange import HttpCall
 from airflow_provider_vidgen.vendors.reading import dig, links, nested, number, text
+from airflow_provider_vidgen.vendors.refusals import job_unknown
 from airflow_provider_vidgen.vendors.rules import ModelRules, can_be_sent, shown
-from airflow_provider_vidgen.vendors.words import job_unknown, normal
+from airflow_provider_vidgen.vendors.words import normal
 
 _ROUTINGS = ("auto", "value", "official")
 _STYLES = ("normal", "fun", "spicy")

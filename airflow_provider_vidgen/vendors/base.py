@@ -17,10 +17,7 @@ from typing import Any, ClassVar, TypedDict
 
 from airflow_provider_vidgen.errors import (
     BadCredentials,
-    ContentRefused,
-    InsufficientFunds,
     JobNotFound,
-    PermissionDenied,
     Problem,
     RateLimited,
     StatusLimited,
@@ -31,7 +28,6 @@ from airflow_provider_vidgen.errors import (
     SubmitRefused,
     VendorUnavailable,
     VidgenError,
-    WrongEndpoint,
 )
 from airflow_provider_vidgen.models import (
     Cost,
@@ -56,42 +52,21 @@ from airflow_provider_vidgen.vendors.exchange import (
 from airflow_provider_vidgen.vendors.reading import (
     UnreadableReply,
     dig,
-    first,
     moment,
     number,
     parse_json,
     percent,
     text,
 )
+from airflow_provider_vidgen.vendors.refusals import is_elsewhere, kind_of_refusal, model_unknown
 from airflow_provider_vidgen.vendors.retry_after import retry_after
 from airflow_provider_vidgen.vendors.rules import ModelRules, check_model_rules, check_request, shown
-from airflow_provider_vidgen.vendors.words import (
-    about_a_path,
-    known_state,
-    model_unknown,
-    normal,
-    only_not_found,
-    words_tell,
-)
+from airflow_provider_vidgen.vendors.words import known_state, words_tell
 
 
 class _Told(TypedDict):
     code: str
     words: str
-
-
-#: Effective codes by which a vendor certainly did not take the job.
-_REFUSALS: dict[int, type[SubmitRefused]] = {
-    400: SubmitRefused,
-    401: BadCredentials,
-    402: InsufficientFunds,
-    403: PermissionDenied,
-    404: SubmitRefused,
-    405: SubmitRefused,
-    413: SubmitRefused,
-    415: SubmitRefused,
-    422: SubmitRefused,
-}
 
 
 class Vendor(ABC):
@@ -209,31 +184,9 @@ class Vendor(ABC):
             )
         if code == 503 and self.took_nothing(body):
             raise VendorUnavailable(where, **told)
-        if code in _REFUSALS:
-            raise self._refusal(code, reply, body)(where, **told)
+        if refusal := kind_of_refusal(code, reply, body, self.fail_codes):
+            raise refusal(where, **told)
         raise SubmitOutcomeUnknown(where, **told)
-
-    def _refusal(self, code: int, reply: HttpReply, body: Any) -> type[SubmitRefused]:
-        category = words_tell(f"{vendor_code(body)} {vendor_words(body)}", self.fail_codes)
-        if category is FailureCategory.INSUFFICIENT_FUNDS:
-            return InsufficientFunds
-        if category is FailureCategory.CONTENT_POLICY and code not in (401, 402):
-            return ContentRefused
-        # A submission has no job yet that could be the one not found.
-        elsewhere = self.is_elsewhere(reply) or (code == 404 and only_not_found(vendor_words(body)))
-        # A page about a body that is too large is about the body.
-        page = code != 413 and body is None and reply.content.lstrip().startswith(b"<")
-        kind = _REFUSALS[code]
-        return WrongEndpoint if kind is SubmitRefused and (elsewhere or page) else kind
-
-    def is_elsewhere(self, reply: HttpReply) -> bool:
-        """Whether a 404 or 405 is about the path, or not in any form that vendors' errors have."""
-        if reply.status not in (404, 405):
-            return False
-        body = self._json_or_none(reply)
-        error = body if dig(body, "error") is None else dig(body, "error")
-        has_form = first(error, ("code",), ("type",)) is not None and bool(vendor_words(body))
-        return not has_form or about_a_path(vendor_words(body))
 
     def lacks_model(self, code: int, body: Any) -> bool:
         """
@@ -241,8 +194,7 @@ class Vendor(ABC):
 
         :param code: the reply's effective code.
         """
-        named = normal(vendor_code(body)) == "modelnotfound" or model_unknown(vendor_words(body))
-        return code in (400, 404, 422) and named
+        return code in (400, 404, 422) and model_unknown(vendor_code(body), vendor_words(body))
 
     def took_nothing(self, body: Any) -> bool:
         """Whether a 503 says in a form known to us that no job was made."""
@@ -301,6 +253,10 @@ class Vendor(ABC):
     @abstractmethod
     def job_status(self, body: Any, now: datetime) -> JobStatus | None:
         """Return the state a reply to a check tells, or ``None`` if it tells none."""
+
+    def is_elsewhere(self, reply: HttpReply) -> bool:
+        """Whether a 404 or 405 is about the path, or not in any form that vendors' errors have."""
+        return is_elsewhere(reply, self._json_or_none(reply))
 
     def reply_code(self, reply: HttpReply) -> int | None:
         """Return the code that counts of any reply, or ``None`` if it is not JSON at all."""
