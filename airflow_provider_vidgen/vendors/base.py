@@ -61,7 +61,7 @@ from airflow_provider_vidgen.vendors.reading import (
 from airflow_provider_vidgen.vendors.refusals import is_elsewhere, kind_of_refusal, model_unknown
 from airflow_provider_vidgen.vendors.retry_after import retry_after
 from airflow_provider_vidgen.vendors.rules import ModelRules, check_model_rules, check_request, shown
-from airflow_provider_vidgen.vendors.words import known_state, words_tell
+from airflow_provider_vidgen.vendors.words import failed_words_tell, known_state
 
 
 class _Told(TypedDict):
@@ -287,7 +287,7 @@ class Vendor(ABC):
 
     def category_of(self, code: str, words: str) -> FailureCategory:
         """Return why a job failed, from the vendor's code and words."""
-        return words_tell(f"{code} {words}", self.fail_codes) or FailureCategory.INTERNAL
+        return failed_words_tell(f"{code} {words}", self.fail_codes)
 
     def make_status(
         self,

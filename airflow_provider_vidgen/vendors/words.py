@@ -50,17 +50,61 @@ _REASONS: tuple[tuple[FailureCategory, tuple[str, ...]], ...] = (
         (
             "contentviolation",
             "contentpolicy",
-            "contentmoderation",
+            "contentpolicies",
+            "contentfilter",
+            "contentchecker",
+            "contentmoderat",
+            "contentsafety",
             "moderation",
+            "moderated",
             "safetyguideline",
             "safetysystem",
+            "safetyfilter",
+            "safetysetting",
+            "safetycheck",
             "sensitivecontent",
+            "sensitiveinfo",
+            "sensitiveword",
+            "newsensitive",
             "prohibitedcontent",
+            "inappropriate",
+            "guardrail",
+            "responsibleai",
+            "usageguideline",
+            "usagepolic",
+            "communityguideline",
+            "termsofservice",
+            "datainspection",
+            "greennetcheck",
+            "unsafecontent",
+            "unsafegeneration",
+            "explicitcontent",
             "nsfw",
+            "nudity",
+            "sexual",
+            "copyright",
+            "celebrit",
+            "likeness",
+            "publicfigure",
+            "prominentpeople",
             "violates",
+            "violating",
             "violation",
             "敏感",
             "违规",
+            "违禁",
+            "违反",
+            "不合规",
+            "不当内容",
+            "内容安全",
+            "内容审核",
+            "审核未通过",
+            "审核不通过",
+            "审核失败",
+            "色情",
+            "裸露",
+            "版权",
+            "侵权",
         ),
     ),
     (
@@ -77,6 +121,7 @@ _REASONS: tuple[tuple[FailureCategory, tuple[str, ...]], ...] = (
             "invalidduration",
             "prompttoolong",
             "unsupportedformat",
+            "ipaddressesnotallowed",
         ),
     ),
     (
@@ -85,8 +130,54 @@ _REASONS: tuple[tuple[FailureCategory, tuple[str, ...]], ...] = (
     ),
     (
         FailureCategory.CAPACITY,
-        ("ratelimit", "toomanyrequests", "overloaded", "capacity", "noavailablechannel", "unavailable"),
+        (
+            "ratelimit",
+            "toomanyrequests",
+            "overloaded",
+            "capacity",
+            "noavailablechannel",
+            "unavailable",
+            "busy",
+            "queuefull",
+            "queueisfull",
+            "繁忙",
+            "饱和",
+        ),
     ),
+)
+
+#: What programs and networks say of themselves in words that content is judged by, too. Looked for in words
+#: that are set apart by single spaces.
+_OF_MACHINES = re.compile(
+    r"\b(?:method(?: is)?|405) not allowed|\boperation (?:is )?not (?:permitted|allowed)"
+    r"|\binappropriate ioctl|\badministratively prohibited"
+    r"|\b(?:access|constraint|integrity|protocol|segmentation|assertion|sharing|lock|pep\d*) violations?"
+    r"|\bviolates (?:the )?(?:unique|foreign|not null|check|row level|primary|exclusion|constraint)"
+    r"|\b(?:retry|retention|cach(?:e|ing)|cors|same origin|referrer|(?:auto ?)?scaling"
+    r"|scheduling|eviction|restart|backoff|routing|load balancing|network|bucket|iam|access|lifecycle"
+    r"|quota|billing|queue|priority|update) polic(?:y|ies)"
+    r"|\b(?:thread|type|memory) (?:un)?safe(?:ty)?|\bunsafe (?:operation|pointer|legacy|memory|attempt)"
+    r"|\b(?:connection|socket|handshake|packet|certificate|promise|transaction|message|thread|process|query)s?"
+    r"(?: (?:was|were|is|has|been|got))* (?:rejected|refused|blocked|denied|filtered)(?: by| for| due)?"
+    r"|\b(?:rejected|blocked|refused|denied) by (?:the |a |an |another )?(?:peer|remote|proxy|firewall|waf|cors"
+    r"|kernel|broker|scheduler|queue|gateway|load balancer|cloudflare|lock|client|transaction|process)"
+    r"|连接被?拒绝|拒绝连接|拒绝访问"
+)
+#: Of a job that failed, these are about an input, and what they do not reach is taken for content.
+_OF_INPUTS = re.compile(
+    r"\b(?:extra inputs|parameters?|fields?|arguments?|propert(?:y|ies)|durations?|seconds|sizes?|resolutions?"
+    r"|ratios?|formats?|types?|dimensions?)(?: \w+){0,2} (?:not|t) (?:be )?(?:allowed|permitted|supported)\b"
+)
+_OF_CONTENT = re.compile(
+    r"\b(?:not|t) (?:be )?(?:allowed|permitted|acceptable|appropriate|suitable|comply|compliant)\b"
+    r"|\b(?:disallowed|polic(?:y|ies)|guidelines?|prohibited|unsafe|safety)\b|\bforbidden (?:content|words?|topics?)\b"
+    r"|\b(?:request|prompt|input|content|image|video|photo|text|media|material|generation|output|result|job|task)s?"
+    r"(?: (?:was|were|is|are|has|have|had|been|be|being|got|automatically))*"
+    r" (?:rejected|refused|blocked|flagged|filtered|censored|denied|banned|restricted)\b"
+    r"|\b(?:rejected|blocked|flagged|filtered|declined) (?:by|for|due|as|because)\b"
+    r"|\brephras(?:e|ing)\b"
+    r"|\b(?:modify|change|revise|adjust|edit|different) (?:your |the )?(?:prompts?|images?|idea)\b"
+    r"|审核|禁止|拒绝|不允许|拦截|不当|未通过|不通过|政策|暴力|政治|风控"
 )
 
 
@@ -106,11 +197,33 @@ def words_tell(words: str, codes: Mapping[str, FailureCategory]) -> FailureCateg
 
     :param codes: the vendor's documented codes, in :func:`normal` form; they win over general words.
     """
-    said = normal(words)
+    coded = normal(words)
     for code, category in codes.items():
-        if said.startswith(code):
+        if coded.startswith(code):
             return category
+    said = _of_the_job(words).replace(" ", "")
     for category, needles in _REASONS:
         if any(needle in said for needle in needles):
             return category
     return None
+
+
+def failed_words_tell(words: str, codes: Mapping[str, FailureCategory]) -> FailureCategory:
+    """
+    Return the reason why a job failed, leaning to its content where words like *not allowed* leave it open.
+
+    A failure of the vendor's that is taken for content ends the retries and costs nothing. Content that is
+    taken for a failure of the vendor's is submitted, and perhaps paid, again with each of them.
+    """
+    if told := words_tell(words, codes):
+        return told
+    said = _of_the_job(words)
+    if _OF_INPUTS.search(said):
+        return FailureCategory.INVALID_INPUT
+    return FailureCategory.CONTENT_POLICY if _OF_CONTENT.search(said) else FailureCategory.INTERNAL
+
+
+def _of_the_job(words: str) -> str:
+    """Return words in lower case, set apart by single spaces, without what machines say of themselves."""
+    apart = re.sub(r"[\W_]+", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", words)).lower()
+    return _OF_MACHINES.sub(" ", apart)
