@@ -96,7 +96,9 @@ class Results:
         again = "A retry tries the same link again; no new video is made."
         if self.job is None:
             return f"{again} The vendor can be asked for a fresh link only with video= instead of url=."
-        return f"{again} The vendor gave this job no id, so it cannot be asked for a fresh link."
+        if not self.job.task_id:
+            return f"{again} The vendor gave this job no id, so it cannot be asked for a fresh link."
+        return again
 
 
 def pull_all(

@@ -198,6 +198,7 @@ def test_a_vendor_without_a_link_in_place_leaves_it_dead(
     [
         (None, "The vendor can be asked for a fresh link only with video= instead of url=."),
         (job(task_id=""), "The vendor gave this job no id, so it cannot be asked for a fresh link."),
+        (job(), ""),
     ],
 )
 @pytest.mark.parametrize("dead", [LinkNotLive("x"), page()], ids=["dead", "page"])
@@ -207,7 +208,7 @@ def test_without_a_vendor_to_ask_no_fresh_link_is_promised(
     with pytest.raises((LinkNotLive, NotAVideo)) as failure:
         land(dead, job=of)
     assert str(failure.value).endswith(
-        f"The video was paid for. A retry tries the same link again; no new video is made. {told}"
+        f"The video was paid for. A retry tries the same link again; no new video is made. {told}".rstrip()
     )
 
 

@@ -15,6 +15,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import pytest
 from airflow.sdk.io import attach
 from landing_places import Place
 
-from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo, ResultExpired, UnsafeLink
+from airflow_provider_vidgen.errors import DownloadFailed, LinkNotLive, NotAVideo, ResultExpired, UnsafeLink
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
@@ -193,6 +194,8 @@ class Case:
     ways: tuple[Way, ...]
     ends: type[Exception] | None = None
     fresh: bool = field(default=False, kw_only=True)
+    #: Whether the link's time has passed; ``None`` if that is not known.
+    expired: bool | None = field(default=None, kw_only=True)
     timeout: float = field(default=30, kw_only=True)
 
 
@@ -234,12 +237,20 @@ CASES = {
     "a redirect to a file": Case((redirect("file:///etc/passwd"),), UnsafeLink),
     "out of order, then good": Case((status(503), status(500), whole)),
     "out of order": Case((status(503),), DownloadFailed),
-    **{f"dead ({code})": Case((status(code),), ResultExpired) for code in (401, 403, 404, 410)},
+    **{f"dead ({code})": Case((status(code),), LinkNotLive) for code in (401, 403, 404, 410)},
+    **{f"late ({code})": Case((*[status(code)] * 6, whole)) for code in (401, 403, 404, 410)},
+    "dead, with time left": Case((status(404),), LinkNotLive, fresh=True, expired=False),
+    "dead, its time over": Case((status(404),), ResultExpired, expired=True),
+    "dead, its time over, the fresh link too": Case((status(404),), ResultExpired, fresh=True, expired=True),
+    "dead, its time over, the fresh link is good": Case((status(404), whole), fresh=True, expired=True),
+    "HTML as mp4, its time over": Case((page,), ResultExpired, fresh=True, expired=True),
+    "late, a page first": Case((page, page, status(403), whole)),
+    "cut, then dead for a while, then the rest": Case((cut, *[status(404)] * 5, whole)),
     **{
         f"dead ({code}), a fresh link is good": Case((status(code), whole), fresh=True)
         for code in (401, 403, 404, 410)
     },
-    "dead, the fresh link too": Case((status(410),), ResultExpired, fresh=True),
+    "dead, the fresh link too": Case((status(410),), LinkNotLive, fresh=True),
     "cut, then dead, a fresh link is good": Case((cut, status(403), whole), fresh=True),
 }
 
@@ -268,15 +279,19 @@ def test_what_can_be_finished_is_whole_and_the_rest_leaves_nothing(
 ) -> None:
     case = CASES[name]
     store.ways = list(case.ways)
-    refresh = (lambda: [f"{store.url}/film.mp4?fresh"]) if case.fresh else None
+    how: dict[str, Any] = {"timeout": case.timeout}
+    if case.fresh:
+        how["refresh"] = lambda: [f"{store.url}/film.mp4?fresh"]
+    if case.expired is not None:
+        how["expires_at"] = datetime.now(UTC) + timedelta(hours=-1 if case.expired else 1)
     threads = set(threading.enumerate())
     if case.ends:
         with pytest.raises(case.ends) as failure:
-            land(f"{store.url}/film.mp4", place, timeout=case.timeout, refresh=refresh)
+            land(f"{store.url}/film.mp4", place, **how)
         assert "Job: apixo job task_1." in str(failure.value)
         assert place.names() == {}
     else:
-        file = land(f"{store.url}/film.mp4", place, timeout=case.timeout, refresh=refresh)
+        file = land(f"{store.url}/film.mp4", place, **how)
         assert place.names() == {"v.mp4": store.film}
         assert file["sha256"] == hashlib.sha256(store.film).hexdigest()
         assert len(store.ways) == 1, "the store was not asked as often as it should have been"
@@ -326,7 +341,7 @@ def test_an_upload_that_cannot_be_taken_back_is_said_and_hides_no_error(
     monkeypatch.setattr(GCSFile, "discard", refuse)
     attach("gs", fs=gcs)
     store.ways = [cut, status(410)]
-    with pytest.raises(ResultExpired):
+    with pytest.raises(LinkNotLive):
         land(f"{store.url}/film.mp4", Place("gs://videos/stuck/", dict))
     assert "could not be taken back (PermissionError)" in caplog.text
     gcs.invalidate_cache()

@@ -6,13 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from vidgen_wire import VENDORS, MakeAccount, SimClock, billed, cdn_saw_no_key, posts, submit, wait
 
-from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo, ResultExpired, UnsafeLink, VidgenError
+from airflow_provider_vidgen.errors import (
+    DownloadFailed,
+    LinkNotLive,
+    NotAVideo,
+    ResultExpired,
+    UnsafeLink,
+    VidgenError,
+)
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.simulator import Simulator
 
@@ -39,19 +47,25 @@ def fetch(vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: P
     """Make a video, then land it with faults on the way; the vendor can be asked for a fresh link."""
 
     def run(
-        *faults: dict[str, Any], vendor: str = "apixo", wait_before: float = 0, fresh: bool = True
+        *faults: dict[str, Any],
+        vendor: str = "apixo",
+        wait_before: float = 0,
+        fresh: bool = True,
+        expires_in: float | None = None,
     ) -> list[dict[str, Any]]:
         hook = account(vendor, extra={"timeout": 0.4})
         submission = submit(hook)
         links = wait(hook, clock, submission).result_urls
         for fault in faults:
             vendors.fault(**{"route": "download", **fault})
+        expires_at = None if expires_in is None else clock.now() + timedelta(seconds=expires_in)
         clock.sleep(wait_before)
-        return Landing(hook.settings, sidecar=False, sleep=clock.sleep).land(
+        return Landing(hook.settings, sidecar=False, sleep=clock.sleep, now=clock.now).land(
             links,
             f"file://{tmp_path}/v.mp4",
             job=submission.job,
             refresh=(lambda: hook.get_status(submission.job).result_urls) if fresh else None,
+            expires_at=expires_at,
         )
 
     yield run
@@ -140,23 +154,55 @@ def test_an_expired_link_is_asked_for_anew(
 
 
 @pytest.mark.parametrize(
-    ("dead", "error"),
-    [(403, ResultExpired), (404, ResultExpired), (410, ResultExpired), ("html200", NotAVideo)],
+    "late",
+    [*({"kind": "status", "status": status} for status in (401, 403, 404, 410)), {"kind": "html"}],
+    ids=lambda late: str(late.get("status", "page")),
 )
+@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize("expires_in", [None, 3600.0])
+def test_a_cdn_that_is_late_by_a_minute_costs_nothing_but_time(
+    late: dict[str, Any],
+    vendor: str,
+    expires_in: float | None,
+    fetch: Fetch,
+    clock: SimClock,
+    tmp_path: Path,
+) -> None:
+    # Tried after 0, 1, 3, 7, 15, 30 and 60 seconds; that nothing more was paid for is seen to for all tests.
+    files = fetch({**late, "times": 6}, vendor=vendor, expires_in=expires_in)
+    assert whole(tmp_path, files)
+    assert 60 <= sum(clock.slept[-6:]) <= 66
+
+
+def test_a_link_that_dies_in_the_middle_and_comes_back_goes_on_where_it_stopped(
+    fetch: Fetch, tmp_path: Path, vendors: Simulator
+) -> None:
+    dead = {"kind": "status", "status": 403, "nth": 2, "times": 4}
+    assert whole(tmp_path, fetch(dead, {"kind": "truncated", "share": 0.5, "times": 1}))
+    assert sum(visit.host == "cdn" for visit in vendors.requests()) == 6
+
+
+@pytest.mark.parametrize(
+    ("dead", "not_live"),
+    [(403, LinkNotLive), (404, LinkNotLive), (410, LinkNotLive), ("html200", NotAVideo)],
+)
+@pytest.mark.parametrize(("expires_in", "visits"), [(None, 11), (86_400.0, 11), (100.0, 2)])
 @pytest.mark.parametrize("fresh", [True, False])
 def test_an_expired_link_that_stays_dead_is_an_error_and_no_file(
     dead: int | str,
-    error: type[VidgenError],
+    not_live: type[VidgenError],
+    expires_in: float | None,
+    visits: int,
     fresh: bool,
     vendors: Simulator,
     fetch: Fetch,
     tmp_path: Path,
 ) -> None:
     vendors.options(dead_link=dead, link_seconds=dict.fromkeys(VENDORS, 100.0), fresh_links=False)
-    with pytest.raises(error):
-        fetch(wait_before=200, fresh=fresh)
+    with pytest.raises(ResultExpired if expires_in == 100 else not_live):
+        fetch(wait_before=200, fresh=fresh, expires_in=expires_in)
     assert list(tmp_path.iterdir()) == []
-    assert sum(visit.host == "cdn" for visit in vendors.requests()) == (2 if fresh else 1)
+    assert sum(visit.host == "cdn" for visit in vendors.requests()) == visits
 
 
 def test_links_on_loopback_are_not_fetched_unless_allowed(
