@@ -26,8 +26,8 @@ class VideoDownloadOperator(BaseOperator):
     Downloads are retried on their own; a retry of this task never makes a new video.
 
     :param url: a result link, or a list of them, such as ``generate.output["result_urls"]``. (templated)
-    :param video: what a generation returned, such as ``generate.output``. Better than ``url``: a dead link is
-        asked for anew, and files can be named after the job. (templated)
+    :param video: what a generation returned, such as ``generate.output``. Better than ``url``: the vendor is
+        asked for a fresh link where one is dead, and files can be named after the job. (templated)
     :param output_path: as :class:`airflow.sdk.ObjectStoragePath` takes it; ``{vendor}``, ``{model}``,
         ``{task_id}``, ``{index}``, ``{ext}`` and ``{map_index}`` are filled in, and a path ending in ``/``
         is a folder. (templated)
@@ -74,7 +74,7 @@ class VideoDownloadOperator(BaseOperator):
         """
         Download every link.
 
-        :raises AirflowFailException: a link must not be fetched, is dead for good, or its place is taken.
+        :raises AirflowFailException: a link must not be fetched, its time has passed, or its place is taken.
         :raises AirflowException: another try may help.
         """
         from airflow_provider_vidgen.hooks.video_gen import VideoGenHook

@@ -65,6 +65,23 @@ def test_a_place_that_is_free_or_not_yet_known_passes(store: Buckets, path: str)
     assert landing().target_problems(f"{store.scheme}{path}") == []
 
 
+def test_a_file_in_a_store_is_still_there_until_it_is_not(store: Buckets, tmp_path: Path) -> None:
+    from airflow.sdk import ObjectStoragePath
+
+    make_film(tmp_path / "film.mp4", 1000)
+    room = landing()
+    with FilmServer(tmp_path).running() as server:
+        files = room.land([f"{server.url}/film.mp4"], f"{store.scheme}videos/there/v.mp4")
+    assert room.still_there(files)
+    assert not room.still_there([*files, {**files[0], "path": f"{store.scheme}videos/there/w.mp4"}])
+    assert not room.still_there([{**files[0], "path": f"{store.scheme}typo/v.mp4"}])
+    path = ObjectStoragePath(files[0]["path"])
+    path.fs.pipe_file(path.path, (tmp_path / "film.mp4").read_bytes()[:-1] + b"!")
+    assert not room.still_there(files)
+    path.fs.rm_file(path.path)
+    assert not room.still_there(files)
+
+
 def test_landing_makes_no_bucket(store: Buckets, tmp_path: Path) -> None:
     before = store.names()
     assert "videos" in before

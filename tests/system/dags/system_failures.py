@@ -54,7 +54,8 @@ with DAG("system_failures", schedule=None, default_args={"vidgen_conn_id": "vidg
     VideoGenerationOperator(
         task_id="storage",
         prompt="a velvet pangolin that fits no shelf",
-        output_path="file:///dev/null/pangolin.mp4",
+        # Too long for a file, which shows only once the job has an id.
+        output_path="file:///tmp/{task_id}" + "-pangolin" * 30 + ".mp4",
         retries=1,
         **APIXO,
     )
