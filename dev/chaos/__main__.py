@@ -45,7 +45,8 @@ def main() -> int:
     folder = (chosen.home or Path(tempfile.mkdtemp(prefix="vidgen-chaos-"))).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     say = partial(print, flush=True)
-    say(f"Seed {chosen.seed}, {len(rounds)} rounds of {len(points)} points; everything is in {folder}")
+    planned = sum(len(round_.cells) for round_ in rounds)
+    say(f"Seed {chosen.seed}, {planned} cells in {len(rounds)} rounds; everything is in {folder}")
     begun = time.monotonic()
     with stage(folder, outage=chosen.outage, forgetful=chosen.forgetful, say=say) as runner:
         for round_ in rounds:

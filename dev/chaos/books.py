@@ -63,6 +63,13 @@ class Books:
             found[next((tag for tag in known if f"{tag} " in body), "")].append(entry)
         return found
 
+    def not_live(self, job: str) -> bool:
+        """Tell whether somebody asked for a job's file before its link was live."""
+        return any(
+            visit.status == 404 and "/cdn/" in visit.path and job in visit.path
+            for visit in self._simulator.requests()
+        )
+
     def jobs_of(self, tag: str) -> list[str]:
         """Return the ids of a task's jobs, as a person would find them in the vendor's console."""
         return [entry.task_id for entry in self.by_tag([tag])[tag]]

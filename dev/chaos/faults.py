@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from dev.chaos import plan
 from dev.chaos.plan import Cell
 from dev.chaos.proxy import Proxy, Rule
+from dev.chaos.typed import TypedConnections
 from dev.local_airflow import LocalAirflow
 
 #: Seconds into an outage at which the tasks are let go.
@@ -31,6 +33,7 @@ class Crash:
     """
     The crashes. Each lets the tasks go, and mends what it has broken.
 
+    :param typed: the connections that can be mistyped.
     :param outage: seconds that the API server or the simulator stay down.
     :param held: the rule of the proxy that holds a task's answer, by tag.
     :param pids: who waits at a point, by tag.
@@ -39,6 +42,7 @@ class Crash:
 
     airflow: LocalAirflow
     proxy: Proxy
+    typed: TypedConnections
     outage: float
     let_go: LetGo
     held: Mapping[str, Rule]
@@ -61,6 +65,14 @@ class Crash:
                 self._simulator(cells)
             case plan.RESET:
                 self._resets(cells)
+            case plan.LATE_LINK:
+                # The fault is in the job; the judge looks whether it was met.
+                for cell in cells:
+                    self.let_go(cell)
+            case plan.MISTYPED if cells[0].number % 2:
+                self._another_server(cells)
+            case plan.MISTYPED:
+                self._mistyped(cells)
 
     def _workers(self, cells: list[Cell]) -> None:
         """Kill the task's process, its supervisor, or both."""
@@ -111,6 +123,31 @@ class Crash:
         self._let_all_go(cells)
         time.sleep(self.outage)
         self.proxy.up()
+
+    def _mistyped(self, cells: list[Cell]) -> None:
+        """The connection leads elsewhere for a minute, and whatever reads it in that minute goes there."""
+        vendors = {cell.vendor for cell in cells}
+        for vendor in vendors:
+            self.typed.mistype(vendor)
+        self._into_a_bad_minute(cells)
+        for vendor in vendors:
+            self.typed.mend(vendor)
+
+    def _another_server(self, cells: list[Cell]) -> None:
+        """The connection stays as it is; at the vendor's host, another server answers for a minute."""
+        rules = [
+            self.proxy.add(Rule([self.jobs[cell.tag]], "not here", sys.maxsize, not_words=["/cdn/"]))
+            for cell in cells
+        ]
+        self._into_a_bad_minute(cells)
+        for rule in rules:
+            rule.times = 0
+
+    def _into_a_bad_minute(self, cells: list[Cell]) -> None:
+        over = time.monotonic() + plan.LATE
+        self._workers([cell for cell in cells if cell.point == plan.PERSISTED])
+        self._let_all_go([cell for cell in cells if cell.point != plan.PERSISTED])
+        time.sleep(max(0.0, over - time.monotonic()))
 
     def _let_all_go(self, cells: list[Cell]) -> None:
         for cell in cells:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from dev.chaos.plan import DAG_ID, Cell
 from dev.local_airflow import LocalAirflow
 
 _PATIENCE = 120.0
+_ACCEPTED = re.compile(r"The vendor accepted \w+ job (\w+)")
 
 
 class Person:
@@ -36,7 +38,8 @@ class Person:
             cell.outcome = cell.outcome or "failed, cleared"
             words = self.last_words(cell)
             cell.steps.append(f"failed with its record at {phase}: {words}")
-            if "AirflowFailException" in words:
+            # Only a person can set a connection right.
+            if "AirflowFailException" in words and cell.kind != plan.MISTYPED:
                 cell.trouble.append(f"ended its retries with its record at {phase}: {words}")
         else:
             cell.unknown = True
@@ -44,10 +47,22 @@ class Person:
             if not truly_unknown(cell, steps):
                 cell.trouble.append(f"reported as unknown, and known after all: {steps}")
             if jobs:
-                self._adopt(cell, jobs[0])
+                self._adopt(cell, self._id_in_log(cell) if cell.point == plan.FIRST_WRITE else jobs[0])
         self._airflow.clear(DAG_ID, cell.run_id, cell.task_id)
 
+    def _id_in_log(self, cell: Cell) -> str:
+        """Return the id that the task was given, which stands in its log before it is on record."""
+        last = self._airflow.task_instance(DAG_ID, cell.run_id, cell.task_id)["try_number"]
+        for number in range(1, last + 1):
+            log = self._airflow.task_log(DAG_ID, cell.run_id, cell.task_id, number)
+            if found := _ACCEPTED.search(log):
+                return found[1]
+        cell.trouble.append("was accepted, and no log of the task has the job's id")
+        return ""
+
     def _adopt(self, cell: Cell, job_id: str) -> None:
+        if not job_id:
+            return
         command = [sys.executable, "-m", "airflow", "vidgen", "adopt", DAG_ID, cell.run_id, cell.task_id]
         done = subprocess.run(
             [*command, "--job-id", job_id],

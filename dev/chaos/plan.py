@@ -17,28 +17,32 @@ BEFORE_INTENT = "before intent"
 AFTER_INTENT = "after intent"
 UNANSWERED = "POST accepted but not answered"
 ANSWERED = "after answer"
+FIRST_WRITE = "inside the first write"
 PERSISTED = "after persist"
 DEFERRING = "during defer"
 DEFERRED = "while deferred"
 EVENT = "event sent"
 RESUMING = "during resume"
 LANDING = "during landing"
+CLEARED = "cleared after delivery"
 POINTS = (
     BEFORE_INTENT,
     AFTER_INTENT,
     UNANSWERED,
     ANSWERED,
+    FIRST_WRITE,
     PERSISTED,
     DEFERRING,
     DEFERRED,
     EVENT,
     RESUMING,
     LANDING,
+    CLEARED,
 )
 #: Held by the harness's proxy, which has the vendor's answer in its hands, and not by the task.
 HELD_BY_PROXY = frozenset({UNANSWERED, LANDING})
 #: The paid call may have left, and its answer is not on record.
-MAY_BE_UNKNOWN = frozenset({BEFORE_INTENT, AFTER_INTENT, UNANSWERED, ANSWERED})
+MAY_BE_UNKNOWN = frozenset({BEFORE_INTENT, AFTER_INTENT, UNANSWERED, ANSWERED, FIRST_WRITE})
 
 WORKER = "worker"
 TRIGGERER = "triggerer"
@@ -46,8 +50,20 @@ SCHEDULER = "scheduler"
 API_SERVER = "api-server"
 SIMULATOR = "simulator"
 RESET = "reset"
-#: The scheduler comes after the workers: its restart gives back the slots that killed workers took along.
-KINDS = (WORKER, TRIGGERER, SCHEDULER, API_SERVER, SIMULATOR, RESET)
+LATE_LINK = "late-link"
+MISTYPED = "mistyped"
+#: What happens at the same time. The scheduler comes after the workers: its restart gives back the slots that
+#: killed workers took along. The last three touch only their own tasks, and two of them take a minute.
+ROUNDS = ((WORKER,), (TRIGGERER,), (SCHEDULER,), (API_SERVER,), (SIMULATOR,), (RESET, LATE_LINK, MISTYPED))
+KINDS = tuple(kind for together in ROUNDS for kind in together)
+#: The kinds that make sense at some points only. The worker, the trigger, and the worker again read the
+#: connection just after these.
+ONLY_AT = {LATE_LINK: (LANDING,), MISTYPED: (PERSISTED, DEFERRING, DEFERRED, EVENT)}
+
+#: Virtual seconds in a real one.
+SPEED = 10
+#: Real seconds for which a link is not live, and for which a connection leads elsewhere.
+LATE = 60
 
 ORDERS: dict[str, dict[str, Any]] = {
     "apimodels": {"model": "grok-video-3", "duration": 5, "resolution": "720p"},
@@ -94,8 +110,21 @@ class Cell:
 
     @property
     def prompt(self) -> str:
-        """What the video shows; the job of a task that is caught while deferred does not end by itself."""
-        return f"{self.tag} a paper boat{' [sim:stuck]' if self.point == DEFERRED else ''}"
+        """
+        What the video shows, and how long it takes.
+
+        The job of a task that is caught while deferred does not end by itself. One that is to be cleared is
+        done at once, so that it is there when the others are.
+        """
+        course = {DEFERRED: " [sim:stuck]", CLEARED: " [sim:fast]"}.get(self.point, "")
+        if self.kind == LATE_LINK:
+            course += f" [sim:latelink={LATE * SPEED}]"
+        return f"{self.tag} a paper boat{course}"
+
+    @property
+    def conn_id(self) -> str:
+        """The connection; the one to be mistyped is in Airflow's database, as a person's is."""
+        return f"vidgen_typed_{self.vendor}" if self.kind == MISTYPED else f"vidgen_{self.vendor}"
 
     def conf(self, folder: Path, forgetful: bool) -> dict[str, Any]:
         """Return what the task has to know."""
@@ -103,7 +132,7 @@ class Cell:
         return {
             **ORDERS[self.vendor],
             "prompt": self.prompt,
-            "vidgen_conn_id": f"vidgen_{self.vendor}",
+            "vidgen_conn_id": self.conn_id,
             "output_path": (folder / "videos" / self.tag).as_uri() + "/",
             "trap": {**trap, "forgetful": forgetful},
         }
@@ -112,7 +141,7 @@ class Cell:
 @dataclass
 class Round:
     """
-    Everything that is hit at the same time.
+    Everything that is hit at the same time; each kind of crash has a Dag run of its own.
 
     :param name: for the log.
     :param number: of the pass, from 0; odd ones take the harder variant of a crash.
@@ -127,16 +156,20 @@ class Round:
 
 def plan(passes: int, seed: int, kinds: Sequence[str] = KINDS, points: Sequence[str] = POINTS) -> list[Round]:
     """Return the rounds; each pass crosses every kind with every point, on other vendors."""
-    return [
-        Round(
-            f"pass {number + 1}, {kind}",
-            number,
-            [_cell(seed, number, kind, point) for point in points],
-            random.Random(f"{seed} {number} {kind}"),
-        )
-        for number in range(passes)
-        for kind in kinds
-    ]
+    rounds = []
+    for number in range(passes):
+        for together in ROUNDS:
+            chosen = [kind for kind in together if kind in kinds]
+            cells = [
+                _cell(seed, number, kind, point)
+                for kind in chosen
+                for point in points
+                if point in ONLY_AT.get(kind, POINTS)
+            ]
+            if cells:
+                name = f"pass {number + 1}, {' and '.join(chosen)}"
+                rounds.append(Round(name, number, cells, random.Random(f"{seed} {number} {chosen[0]}")))
+    return rounds
 
 
 def mixed(crashes: Mapping[str, str], seed: int) -> Round:

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A TCP proxy before the simulator: it can be down, reset a connection, and hold an answer half way.
+"""A TCP proxy before the simulator: it can be down, reset connections, hold an answer, or be a stranger.
 
 The simulator itself keeps running, for its books are the judge of it all.
 """
@@ -22,8 +22,13 @@ from dev.airflow_settings import HOST, free_port
 
 _CHUNK = 64 * 1024
 _PATIENCE = 10.0
+_PAGE = b"<!DOCTYPE html><html><body><h1>404 Not Found</h1></body></html>"
+_NOT_HERE = (
+    b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(_PAGE), _PAGE)
+)
 
-Act = Literal["reset before", "reset after", "hold"]
+Act = Literal["reset before", "reset after", "hold", "not here"]
 
 
 @dataclass
@@ -31,7 +36,8 @@ class Rule:
     """
     What happens to requests of which the bytes contain all of ``words`` and none of ``not_words``.
 
-    :param act: reset before it is passed on, or before its answer is, or hold the answer.
+    :param act: reset before it is passed on, or before its answer is, or hold the answer, or answer with a
+        page as a server that is not the vendor's does.
     :param times: how many requests it meets.
     :param share: of the answer's first piece, the part that is passed on before it is held.
     """
@@ -184,6 +190,10 @@ class _Exchange:
                     self._rule.met += 1
                     if self._rule.act == "reset before":
                         raise ConnectionResetError
+                    if self._rule.act == "not here":
+                        self._to_client.write(_NOT_HERE)
+                        await self._to_client.drain()
+                        return
             self._to_server.write(data)
             await self._to_server.drain()
 

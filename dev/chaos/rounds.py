@@ -22,6 +22,7 @@ from dev.chaos.plan import DAG_ID, Cell, Round
 from dev.chaos.proxy import Proxy, Rule
 from dev.chaos.table import NOT_APPLICABLE
 from dev.chaos.trap import Trap
+from dev.chaos.typed import TypedConnections
 from dev.local_airflow import LocalAirflow
 
 _TO_THE_POINTS = 180.0
@@ -51,6 +52,7 @@ class Runner:
         airflow: LocalAirflow,
         simulator: SimulatorClient,
         proxy: Proxy,
+        typed: TypedConnections,
         folder: Path,
         *,
         outage: float = 30,
@@ -61,6 +63,7 @@ class Runner:
         self._airflow = airflow
         self._simulator = simulator
         self._proxy = proxy
+        self._typed = typed
         self._folder = folder
         self._outage = outage
         self._plays = plays
@@ -77,18 +80,15 @@ class Runner:
         """Run one round; what became of it stands in its cells."""
         begun = time.monotonic()
         self._prepare(round_)
-        cells = {cell.task_id: cell.conf(self._folder, self._forgetful) for cell in round_.cells}
-        run_id = self._start({"cells": cells}, f"chaos-{round_.name.replace(', ', '-').replace(' ', '-')}")
-        for cell in round_.cells:
-            cell.run_id = run_id
-            self._traps[cell.tag] = Trap(**cells[cell.task_id]["trap"])
-            if cell.point == plan.UNANSWERED:
-                self._held[cell.tag] = self._proxy.add(Rule([cell.tag], "hold"))
+        for kind in plan.KINDS:
+            if mine := [cell for cell in round_.cells if cell.kind == kind]:
+                self._begin(f"chaos-pass-{round_.number + 1}-{kind}", mine)
         arrived = self._gather(round_)
         gathered = time.monotonic()
         crash = Crash(
             airflow=self._airflow,
             proxy=self._proxy,
+            typed=self._typed,
             outage=self._outage,
             let_go=self._let_go,
             held=self._held,
@@ -131,16 +131,25 @@ class Runner:
             self._airflow.env.update(wanted)
             self._airflow.restart("scheduler")
 
-    def _start(self, conf: dict[str, Any], run_id: str) -> str:
+    def _begin(self, run_id: str, cells: list[Cell]) -> None:
+        confs = {cell.task_id: cell.conf(self._folder, self._forgetful) for cell in cells}
+        for cell in cells:
+            cell.run_id = run_id
+            self._traps[cell.tag] = Trap(**confs[cell.task_id]["trap"])
+            if cell.point == plan.UNANSWERED:
+                self._held[cell.tag] = self._proxy.add(Rule([cell.tag], "hold"))
+        self._start({"cells": confs}, run_id)
+
+    def _start(self, conf: dict[str, Any], run_id: str) -> None:
         for last in (False, False, True):
             try:
-                return self._airflow.start_run(DAG_ID, conf, run_id, timeout=90)
+                self._airflow.start_run(DAG_ID, conf, run_id, timeout=90)
+                return
             except (ApiError, requests.RequestException) as error:
                 if isinstance(error, ApiError) and error.status == 409:
-                    return run_id  # It was started, and only the answer was lost.
+                    return  # It was started, and only the answer was lost.
                 if last:
                     raise
-        raise AssertionError
 
     def _gather(self, round_: Round) -> list[Cell]:
         """Wait until every task stands at its point; return those that do."""
@@ -152,17 +161,28 @@ class Runner:
             if len(arrived) == len(round_.cells):
                 return arrived
             if time.monotonic() > look:
-                look = time.monotonic() + 5
+                look = time.monotonic() + 2
                 states = self._states(round_)
-                if all(
-                    states.get(cell.task_id, ("", 0))[0] in _FINAL or cell in arrived for cell in round_.cells
-                ):
+                ended = [
+                    cell
+                    for cell in round_.cells
+                    if states.get(cell.tag, ("", 0))[0] in _FINAL and not self._clear_delivered(cell)
+                ]
+                if all(cell in ended or cell in arrived for cell in round_.cells):
                     return arrived
             time.sleep(_POLL)
         return [cell for cell in round_.cells if self._is_there(cell)]
 
+    def _clear_delivered(self, cell: Cell) -> bool:
+        """Clear a task that has ended, if it is to be cleared after its delivery and was not yet."""
+        if cell.point != plan.CLEARED or "cleared" in cell.steps:
+            return False
+        cell.steps.append("cleared")
+        self._airflow.clear(DAG_ID, cell.run_id, cell.task_id)
+        return True
+
     def _watch_download(self, cell: Cell) -> None:
-        if cell.point != plan.LANDING or cell.tag in self._held:
+        if cell.point != plan.LANDING or cell.kind == plan.LATE_LINK or cell.tag in self._held:
             return
         if job := self._traps[cell.tag].job_id():
             self._held[cell.tag] = self._proxy.add(Rule(["/cdn/", job], "hold", share=0.5))
@@ -170,15 +190,15 @@ class Runner:
     def _is_there(self, cell: Cell) -> bool:
         if self._traps[cell.tag].here() is None:
             return False
-        if cell.point in plan.HELD_BY_PROXY:
+        if cell.point in plan.HELD_BY_PROXY and cell.kind != plan.LATE_LINK:
             return cell.tag in self._held and self._held[cell.tag].held.is_set()
         return True
 
     def _send_event(self, round_: Round, arrived: list[Cell]) -> None:
         """Let the event go at the last moment, so that the crash meets it on its way."""
         for cell in arrived:
-            # A worker is killed when it has picked the event up; a reset needs its rule first.
-            if cell.point == plan.EVENT and cell.kind not in (plan.WORKER, plan.RESET):
+            # A worker is killed when it has picked the event up; the others need their rule first.
+            if cell.point == plan.EVENT and cell.kind not in (plan.WORKER, plan.RESET, plan.MISTYPED):
                 trap = self._traps[cell.tag]
                 trap.let_go()
                 limit = time.monotonic() + 5
@@ -203,7 +223,7 @@ class Runner:
         while open_ and time.monotonic() < limit:
             states = self._states(round_)
             for cell in list(open_):
-                state, tried = states.get(cell.task_id, ("", 0))
+                state, tried = states.get(cell.tag, ("", 0))
                 if state not in _FINAL or tried <= attended.get(cell.tag, 0):
                     continue
                 if state == "success":
@@ -223,15 +243,21 @@ class Runner:
             time.sleep(0.5)
         for cell in open_:
             cell.outcome = "STUCK"
-            state, tried = self._states(round_).get(cell.task_id, ("", 0))
+            state, tried = self._states(round_).get(cell.tag, ("", 0))
             cell.trouble.append(f"is {state}, try {tried}: {self._traps[cell.tag].steps()}")
 
     def _states(self, round_: Round) -> dict[str, tuple[str, int]]:
+        """Return state and try of each cell's task, by tag."""
+        found: dict[str, tuple[str, int]] = {}
+        tags = {(cell.run_id, cell.task_id): cell.tag for cell in round_.cells}
         try:
-            found = self._airflow.task_instances(DAG_ID, round_.cells[0].run_id)
+            for run_id in dict.fromkeys(cell.run_id for cell in round_.cells):
+                for one in self._airflow.task_instances(DAG_ID, run_id):
+                    if tag := tags.get((run_id, one["task_id"])):
+                        found[tag] = (one["state"] or "", one["try_number"])
         except (ApiError, requests.RequestException):
             return {}
-        return {one["task_id"]: (one["state"] or "", one["try_number"]) for one in found}
+        return found
 
     def _judge(self, round_: Round) -> None:
         entries = self.books.by_tag(cell.tag for cell in round_.cells)
@@ -241,6 +267,8 @@ class Runner:
             mine = entries[cell.tag]
             wrong = judge_file(self._airflow, cell, [entry.task_id for entry in mine], self._plays)
             cell.delivered = not wrong
+            if cell.kind == plan.LATE_LINK:
+                cell.injected = any(self.books.not_live(entry.task_id) for entry in mine)
             cell.trouble += wrong
             if not cell.outcome:
                 applies = cell.injected or (cell.kind, cell.point) != (plan.WORKER, plan.DEFERRED)

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from airflow_provider_vidgen.simulator import SimulatorClient
-from dev.chaos.plan import ORDERS
-from dev.chaos.proxy import Proxy
+from dev.chaos.plan import ORDERS, SPEED
+from dev.chaos.proxy import Proxy, Rule
 from dev.chaos.rounds import IMPATIENT, Runner
+from dev.chaos.typed import TypedConnections, connection
 from dev.local_airflow import LocalAirflow
-from dev.local_simulator import API_KEY, LocalSimulator
+from dev.local_simulator import LocalSimulator
 
 _ROOT = Path(__file__).resolve().parents[2]
 _DAGS = Path(__file__).resolve().parent / "dags"
-#: Virtual seconds a job takes, and how fast they go: half of the ten seconds a deferred task waits anyway.
-_JOB_SECONDS, _SPEED = 50, 10
+#: Virtual seconds a job takes: half of the ten real seconds a deferred task waits anyway.
+_JOB_SECONDS = 5 * SPEED
 #: A scheduler that is gone and a worker that is gone are noticed this soon; the rest is the harness's pace.
 _PACE = {
     **IMPATIENT,
@@ -58,27 +60,29 @@ def stage(
     ]
     with (
         Proxy() as proxy,
+        Proxy() as elsewhere,
         LocalSimulator(
-            speed=_SPEED,
+            speed=SPEED,
             arguments=[*arguments, f"--public-url={proxy.url}"],
             log=folder / "simulator.log",
         ) as simulator,
     ):
-        proxy.upstream = urlsplit(simulator.url).port or 0
+        proxy.upstream = elsewhere.upstream = urlsplit(simulator.url).port or 0
+        elsewhere.add(Rule([""], "not here", times=sys.maxsize))
         path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
         with LocalAirflow(
             _DAGS,
             home=folder / "airflow",
-            env={**_PACE, **_connections(proxy.url), "PYTHONPATH": path},
-            parallelism=16,
+            env={**_PACE, **_environment(proxy.url), "PYTHONPATH": path},
+            parallelism=20,
             template_dir=template_dir,
             start_timeout=180,
         ) as airflow:
-            control = SimulatorClient(simulator.url)
             yield Runner(
                 airflow,
-                control,
+                SimulatorClient(simulator.url),
                 proxy,
+                TypedConnections(airflow, proxy.url, elsewhere.url),
                 folder,
                 outage=outage,
                 plays=rendering,
@@ -87,15 +91,5 @@ def stage(
             )
 
 
-def _connections(url: str) -> dict[str, str]:
-    return {
-        f"AIRFLOW_CONN_VIDGEN_{vendor.upper()}": json.dumps(
-            {
-                "conn_type": "vidgen",
-                "host": f"{url}/{vendor}",
-                "password": API_KEY,
-                "extra": {"vendor": vendor, "allow_private_urls": True},
-            }
-        )
-        for vendor in ORDERS
-    }
+def _environment(url: str) -> dict[str, str]:
+    return {f"AIRFLOW_CONN_VIDGEN_{vendor.upper()}": json.dumps(connection(vendor, url)) for vendor in ORDERS}

@@ -16,13 +16,15 @@ _HEADS = {
     plan.API_SERVER: "API server down",
     plan.SIMULATOR: "simulator down",
     plan.RESET: "connection reset",
+    plan.LATE_LINK: "link late",
+    plan.MISTYPED: "host mistyped",
 }
 NOT_APPLICABLE = "n/a"
 _NOTES = """\
 ok                 success by itself; one job, one bill, one whole file
 unknown, adopted   reported as unknown, and it was; the person found the job and gave its id to the task
 unknown, cleared   reported as unknown, and it was; the person found no job and cleared the task
-failed, cleared    Airflow used up the task's tries in an outage; a clear went on with the same submission
+failed, cleared    an outage used up the task's tries, or ended them; a clear went on with the same submission
 n/a                no worker process belongs to a task while it is deferred, so there is none to kill
 
 Passes stand under each other, each with other vendors; every second one is the harder variant. Worker: the
@@ -30,7 +32,9 @@ task's process is killed, its supervisor, or both, in turn. Scheduler and trigge
 have started, then the main process alone, and the rest goes on beside its successor. API server: first for
 longer than Airflow waits for a heartbeat, then the tasks live through it. Simulator: first the calls come
 while it is down, then it goes down under them. Connection reset: of the call that follows the point; for the
-paid call now before, now after acceptance."""
+paid call now before, now after acceptance. Link late: it answers 404 for a minute after the job's end. Host
+mistyped: for a minute the connection leads to another server, then another server is at the vendor's host.
+Cleared after delivery: the task has succeeded and was cleared, and is hit when it has its video again."""
 
 
 def matrix(cells: list[Cell]) -> str:

@@ -54,8 +54,12 @@ class ChaosOperator(VideoGenerationOperator):
     def execute(self, context: Any) -> Any:
         """Make the video of the run's conf, if there is one for this task."""
         trap = self._prepare(context)
+        cleared = "finished" in trap.steps()
         trap.note("execute")
-        return super().execute(context)
+        result = super().execute(context)
+        if cleared:
+            trap.reach(plan.CLEARED)
+        return result
 
     def resume(  # type: ignore[override]
         self, context: Any, event: Any, **kwargs: Any
@@ -104,10 +108,14 @@ class ChaosOperator(VideoGenerationOperator):
 
 def _lay(trap: Trap) -> None:
     """Put the trap into this process, which runs this one task and nothing else."""
+    from airflow.sdk.execution_time.context import TaskStateStoreAccessor
+
     from airflow_provider_vidgen.ledger import Ledger, Phase
     from airflow_provider_vidgen.transport.client import WorkerClient
 
     submitting, moved, submit = Ledger.submitting, Ledger.moved, WorkerClient.submit
+    write = TaskStateStoreAccessor.set
+    accepted = False
 
     @wraps(submitting)
     def traced_submitting(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -120,9 +128,11 @@ def _lay(trap: Trap) -> None:
 
     @wraps(submit)
     def traced_submit(self: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal accepted
         trap.arrive(plan.UNANSWERED)
         trap.note("POST")
         submission = submit(self, *args, **kwargs)
+        accepted = True
         trap.job(submission.job.task_id)
         trap.note("answer")
         trap.reach(plan.ANSWERED)
@@ -136,8 +146,15 @@ def _lay(trap: Trap) -> None:
             trap.reach(plan.PERSISTED)
         return written
 
+    @wraps(write)
+    def traced_write(self: Any, *args: Any, **kwargs: Any) -> None:
+        if accepted:
+            trap.reach(plan.FIRST_WRITE)
+        write(self, *args, **kwargs)
+
     if trap.forgetful:
         Ledger.read = lambda self: None  # type: ignore[method-assign]
     Ledger.submitting = traced_submitting  # type: ignore[method-assign]
     Ledger.moved = traced_moved  # type: ignore[method-assign]
     WorkerClient.submit = traced_submit  # type: ignore[method-assign]
+    TaskStateStoreAccessor.set = traced_write  # type: ignore[method-assign]

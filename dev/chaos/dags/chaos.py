@@ -12,7 +12,7 @@ from airflow.sdk import DAG
 from dev.chaos.plan import DAG_ID, POINTS, slug
 from dev.chaos.task import ChaosOperator
 
-with DAG(DAG_ID, schedule=None, max_active_runs=4, max_active_tasks=64):
+with DAG(DAG_ID, schedule=None, max_active_runs=8, max_active_tasks=64):
     for point in POINTS:
         ChaosOperator(
             task_id=slug(point),
