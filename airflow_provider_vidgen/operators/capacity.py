@@ -27,9 +27,9 @@ KEY = "vidgen_queue"
 #: Seconds that a video usually takes; only the length of a pause depends on it.
 _USUAL_RENDER = 60.0
 _SHORTEST, _LONGEST = 15.0, 600.0
-#: Seconds after the first refusal; doubled by each further one.
+#: Seconds of pause after the first refusal, at least; doubled by each further one.
 _FIRST_BACKOFF = 20.0
-#: A batch that was started or refused together comes back spread over this part of its pause.
+#: A batch with the same place or the same Retry-After comes back spread over this part of its pause.
 _SPREAD = 0.2
 
 
@@ -76,8 +76,9 @@ def pause_after_refusal(refusals: int, retry_after: float | None) -> float:
     :param refusals: how many there have been, this one included.
     :param retry_after: seconds that the vendor asked to wait.
     """
-    backoff = _FIRST_BACKOFF * 2 ** min(refusals - 1, 10)
-    return _spread(max(backoff, retry_after or 0.0))
+    longest = min(_FIRST_BACKOFF * 2 ** min(refusals, 10), _LONGEST)
+    # Drawn from a wide range: those that were refused together would be refused together again.
+    return max(random.uniform(longest / 2, longest), _spread(retry_after or 0.0))
 
 
 def _spread(pause: float) -> float:

@@ -12,6 +12,7 @@ from airflow_provider_vidgen.operators.video_generation import VideoGenerationOp
 VIDEOS = 6
 CAPPED = 4
 QUEUED = 3
+REHEARSED = 2
 
 with DAG("system_capacity", schedule=None):
     for name in ("known", "unknown"):
@@ -59,4 +60,4 @@ with DAG("system_capacity_test", schedule=None):
         resolution="480p",
         poll_interval=1,
         deferrable=False,
-    ).expand(prompt=[f"rehearsing heron number {number}" for number in range(CAPPED)])
+    ).expand(prompt=[f"rehearsing heron number {number}" for number in range(REHEARSED)])

@@ -107,9 +107,9 @@ def test_half_an_hour_of_refusals_costs_few_requests(deferrable: bool, vidgen: C
         with pytest.raises(AirflowException, match=r"RateLimited: .*Nothing was spent") as caught:
             _operator(deferrable=deferrable).execute(task)
     assert not isinstance(caught.value, AirflowFailException | AirflowRescheduleException)
-    assert _posts(web) == len(pauses) + 1 <= 9
-    for expected, pause in zip((20, 40, 80, 160, 320), pauses, strict=False):
-        assert expected <= pause <= 1.2 * expected
+    assert 5 <= _posts(web) == len(pauses) + 1 <= 10
+    for expected, pause in zip((20, 40, 80, 160, 300), pauses, strict=False):
+        assert expected <= pause <= 2 * expected
     # The last look is at the end of the wait, not after it.
     assert clock.now() - NOW <= timedelta(seconds=1801)
 
@@ -122,7 +122,7 @@ def test_a_retry_waits_anew(vidgen: Connect, clock: Clock) -> None:
         for _ in range(4):
             clock.sleep(_pause(lambda: _operator().execute(task), clock))
         task["ti"].try_number = 2
-        assert _pause(lambda: _operator().execute(task), clock) <= 24
+        assert _pause(lambda: _operator().execute(task), clock) <= 40
     ticket = _ticket(task)
     assert ticket is not None
     assert (ticket["try_number"], ticket["refusals"]) == (2, 1)
@@ -445,11 +445,9 @@ def test_the_pause_grows_with_the_place(ahead: int, limit: int, least: float) ->
         assert least <= capacity.pause_in_line(ahead, limit) <= min(1.2 * least, 600)
 
 
-@pytest.mark.parametrize(
-    ("refusals", "least"), [(1, 20), (2, 40), (5, 320), (6, 600), (7, 600), (10**6, 600)]
-)
+@pytest.mark.parametrize(("refusals", "least"), [(1, 20), (2, 40), (4, 160), (5, 300), (10**6, 300)])
 def test_the_pause_doubles_with_each_refusal(refusals: int, least: float) -> None:
     pauses = {capacity.pause_after_refusal(refusals, None) for _ in range(50)}
-    assert all(least <= pause <= min(1.2 * least, 600) for pause in pauses)
+    assert all(least <= pause <= 2 * least for pause in pauses)
     # A batch that was refused together does not come back together.
-    assert len(pauses) == (50 if least < 600 else 1)
+    assert len(pauses) == 50
