@@ -143,6 +143,13 @@ def has_state_store_backend() -> bool:
     return bool(conf.get("workers", "state_store_backend", fallback=""))
 
 
+def clears_state_on_success() -> bool:
+    """Return whether Airflow deletes what is in the task state store once the task has succeeded."""
+    from airflow.sdk import conf
+
+    return bool(conf.getboolean("state_store", "clear_on_success", fallback=False))
+
+
 def get_state_row(ti_id: Any, key: str) -> Any:
     """
     Read a value of the task state store from Airflow's own row, past any backend of the workers.

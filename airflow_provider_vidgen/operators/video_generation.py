@@ -342,6 +342,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         self, context: Context, job: VideoJob, status: JobStatus, files: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
         """Push the result, and record that the job has been delivered."""
+        from airflow_provider_vidgen.airflow_internals import clears_state_on_success
         from airflow_provider_vidgen.ledger import Phase
         from airflow_provider_vidgen.results import build_result
 
@@ -355,6 +356,11 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         except Exception as error:
             # The video is there. Unrecorded, a later clear asks about this one instead of paying for another.
             self.log.warning("The delivery could not be recorded (%s)", type(error).__name__)
+        if clears_state_on_success():
+            self.log.warning(
+                "[state_store] clear_on_success deletes the record of this video once the task has "
+                "succeeded; after that a clear of the task submits a new, paid job"
+            )
         return build_result(job, status, files)
 
     def ended_without_video(self, context: Context, job: VideoJob, status: JobStatus) -> None:

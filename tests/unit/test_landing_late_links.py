@@ -126,7 +126,7 @@ def test_a_dead_link_whose_time_has_passed_is_asked_for_once_more(
 ) -> None:
     cdn.replies[FRESH] = [dead]
     vendor = Vendor([FRESH], clock=clock)
-    with pytest.raises(ResultExpired, match="make and pay a new one") as failure:
+    with pytest.raises(ResultExpired, match="asks for a live link once more") as failure:
         land(dead, refresh=vendor, expires_at=EARLIER)
     assert failure.value.ends_retries
     assert "and its time has passed (2026-11-20T11:59:59+00:00)" in str(failure.value)

@@ -190,3 +190,15 @@ def test_all_that_is_wrong_is_told_at_once_before_anything_is_paid(task: Callabl
         made.run()
     assert all(name in str(failure.value) for name in ("prompt=", "duration=", "output_path="))
     assert made.posts == 0
+
+
+# --- settings of Airflow --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("clears", ["True", "False"])
+def test_a_record_that_airflow_is_to_delete_is_told_with_what_it_costs(
+    clears: str, task: Callable[..., Task], logged: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", clears)
+    task(lands=False).run()
+    assert ("a clear of the task submits a new, paid job" in logged()) == (clears == "True")

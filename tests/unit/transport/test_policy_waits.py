@@ -12,6 +12,7 @@ from fakes import Clock
 
 from airflow_provider_vidgen.errors import (
     BadCredentials,
+    JobNotFound,
     NotSent,
     RateLimited,
     StatusRefused,
@@ -123,8 +124,16 @@ def test_a_caller_that_waits_for_capacity_by_itself_is_told_at_once(has_key: boo
     assert (clock.slept, send.calls) == ([], 1)
 
 
-def test_a_single_check_is_repeated_only_if_the_vendor_did_not_answer() -> None:
-    clock, ask = Clock(), Failing(StatusRefused("x"))
-    with pytest.raises(StatusRefused):
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [(StatusUnavailable, 4), (StatusRefused, 2), (JobNotFound, 1)],
+)
+def test_a_single_check_is_repeated_as_often_as_its_error_deserves(
+    error: type[VidgenError], calls: int
+) -> None:
+    clock, ask = Clock(), Failing(*[error("x") for _ in range(9)])
+    with pytest.raises(error):
         policy.asking(sleep=clock.sleep)(ask)
-    assert ask.calls == 1
+    assert ask.calls == calls
+    once = Failing(error("x")) if calls > 1 else Failing()
+    assert policy.asking(sleep=clock.sleep)(once) == "done"

@@ -141,8 +141,13 @@ def test_a_finished_job_without_a_link_is_reported(vendor: Vendor) -> None:
 
 
 def test_a_job_that_is_not_known_is_reported_as_lost(vendor: Vendor) -> None:
-    vendor.answers = [HttpReply(status=404, content=b"{}")]
+    vendor.answers = [HttpReply(status=404, content=b'{"code": 404, "message": "not found"}')]
     assert reason(trigger()) == "lost"
+
+
+def test_a_host_that_knows_no_such_page_loses_no_job(vendor: Vendor) -> None:
+    vendor.answers = [HttpReply(status=404, content=b"<html>")]
+    assert reason(trigger()) == "unavailable"
 
 
 @pytest.mark.parametrize("code", [401, 403])
