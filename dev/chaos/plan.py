@@ -113,8 +113,7 @@ class Cell:
         """
         What the video shows, and how long it takes.
 
-        The job of a task that is caught while deferred does not end by itself. One that is to be cleared is
-        done at once, so that it is there when the others are.
+        The job of a task that is caught while deferred does not end by itself.
         """
         course = {DEFERRED: " [sim:stuck]", CLEARED: " [sim:fast]"}.get(self.point, "")
         if self.kind == LATE_LINK:
@@ -133,6 +132,8 @@ class Cell:
             **ORDERS[self.vendor],
             "prompt": self.prompt,
             "vidgen_conn_id": self.conn_id,
+            # One that is to be cleared is done at once, so that it is at its point when the others are.
+            "deferrable": self.point != CLEARED,
             "output_path": (folder / "videos" / self.tag).as_uri() + "/",
             "trap": {**trap, "forgetful": forgetful},
         }
