@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from itertools import groupby
+from itertools import groupby, takewhile
 
 #: Also right after a Chinese character (so no ``\b``), with JSON's escaped slashes, and percent-encoded.
 _LINK = re.compile(
@@ -22,8 +22,9 @@ _KEY = re.compile(r"(?<![a-z\d_])sk-[\w-]{8,}", re.IGNORECASE | re.ASCII)
 _LONGEST = 500
 #: Shorter secrets would blank out parts of ordinary words.
 _SHORTEST_SECRET = 6
-#: So many letters and digits in a row, and it is the prompt that is quoted.
-_TELLING = 10
+#: So many letters and digits, and it is the prompt's beginning that is quoted; or a stretch of it.
+_BEGINNING = 10
+_STRETCH = 20
 #: Nothing beyond can show, and the patterns need not read it.
 _LONGEST_READ = 20_000
 
@@ -51,21 +52,25 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 
 def without_prompt(text: str, prompt: str) -> str:
     """
-    Return the text with each stretch of the prompt as ``***``.
+    Return the text with the prompt as ``***``: all of it, its beginning, and each long stretch of it.
 
-    Vendors cut prompts off, quote the part that they object to, and change case, spaces and punctuation.
+    Vendors cut prompts off, and change case, spaces and punctuation. A few words out of the middle stay: they
+    tell what the vendor objects to.
     """
     asked = [letter for _, letter in _letters(prompt)]
-    telling = min(_TELLING, len(asked))
-    if telling < _SHORTEST_SECRET:
+    beginning = asked[:_BEGINNING]
+    if len(beginning) < _SHORTEST_SECRET:
         return text
-    known = {tuple(asked[at : at + telling]) for at in range(len(asked) - telling + 1)}
-    said = list(_letters(text))
+    stretches = {tuple(asked[at : at + _STRETCH]) for at in range(len(asked) - _STRETCH + 1)}
+    letters = list(_letters(text))
+    places, said = [place for place, _ in letters], tuple(letter for _, letter in letters)
     hidden: set[int] = set()
-    for at in range(len(said) - telling + 1):
-        stretch = said[at : at + telling]
-        if tuple(letter for _, letter in stretch) in known:
-            hidden.update(range(stretch[0][0], stretch[-1][0] + 1))
+    for at in range(len(said)):
+        same = _STRETCH if said[at : at + _STRETCH] in stretches else 0
+        if list(said[at : at + len(beginning)]) == beginning:
+            same = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(said[at:], asked, strict=False))))
+        if same:
+            hidden.update(range(places[at], places[at + same - 1] + 1))
     parts = groupby(enumerate(text), key=lambda place: place[0] in hidden)
     return "".join("***" if hide else "".join(letter for _, letter in run) for hide, run in parts)
 

@@ -14,13 +14,15 @@ from airflow_provider_vidgen.simulator import SimulatorClient
 from dev.object_stores import LocalS3
 
 DAG = "system_failures"
+#: Vendors may repeat the prompt; the log must not.
+CRASHED = "a velvet pangolin on a GPU"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def crashed(runs: Runs, simulator: SimulatorClient) -> str:
     """The job that the vendor gives up for reasons of its own."""
     job = runs.task(DAG, "crash").wait_for_job()
-    simulator.end(job, "failed", fail_code="INTERNAL", fail_message="GPU node lost")
+    simulator.end(job, "failed", fail_code="INTERNAL", fail_message=f"GPU node lost making '{CRASHED}'")
     return job
 
 
@@ -36,6 +38,7 @@ def test_rejected_content_fails_at_once_with_the_vendors_words(
     assert "CONTENT_VIOLATION No pangolins please" in log
     assert f"Job: apixo job {entry.task_id}." in log
     assert "the same content would be rejected again" in log
+    assert log.count("exc_type") == 1
     assert entry.state == "refunded"
     assert task.record()["phase"] == "failed"
 
@@ -138,7 +141,7 @@ def test_a_vendors_own_failure_is_submitted_afresh_by_the_next_try(
         pass
     simulator.end(job)
     assert task.ends("success")["try_number"] == 2
-    assert "INTERNAL GPU node lost" in task.log(1)
+    assert "INTERNAL GPU node lost making '***'" in task.log(1)
     assert f"Job: apixo job {crashed}." in task.log(1)
     assert "A retry submits a new job, which may cost again" in task.log(1)
     assert re.search(rf"earlier try .*the job {crashed} end without a video; a new one may cost", task.log(2))
