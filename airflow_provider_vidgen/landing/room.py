@@ -157,6 +157,9 @@ class Landing:
             self._sleep(seconds)
         finally:
             self._slots.acquire()
+        self._stop_here()
+
+    def _stop_here(self) -> None:
         if self._stop.is_set():
             raise _Stopped
 
@@ -180,6 +183,7 @@ class Landing:
     def _land_one(self, work: Results, index: int, target: ObjectStoragePath) -> dict[str, Any]:
         try:
             with self._slots:
+                self._stop_here()
                 manifest = self._found(work, index, target) or self._fetched(work, index, target)
         except (VidgenError, _Stopped) as error:
             if isinstance(error, LandingError):
@@ -222,8 +226,7 @@ class Landing:
         progress = Progress(target.name)
 
         def watch(done: int, total: int) -> None:
-            if self._stop.is_set():
-                raise _Stopped
+            self._stop_here()
             progress(done, total)
 
         place = compared(target) if already_there else whole_or_absent(target, overwrite=self._overwrite)

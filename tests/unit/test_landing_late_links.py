@@ -368,23 +368,24 @@ def test_an_execution_timeout_ends_the_waits_for_several_links_at_once(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cdn.replies = {LINK: [LinkNotLive("x")], FRESH: [page()]}
+    links = [LINK, FRESH, f"{LINK}&n=2"]
+    cdn.replies = {LINK: [LinkNotLive("x")], FRESH: [page()], links[2]: [LinkNotLive("x")]}
     asked = threading.Semaphore(0)
 
     def refresh() -> list[str]:
         asked.release()
-        return [LINK, FRESH]
+        return links
 
     def out_of_time(*_: Any) -> None:
-        for _ in range(2):
+        for _ in links:
             assert asked.acquire(timeout=30)
         raise AirflowTaskTimeout("Timeout")
 
     monkeypatch.setattr("airflow_provider_vidgen.landing.room.wait", out_of_time)
     landing = Landing(settings())
     with pytest.raises(AirflowTaskTimeout):
-        landing.land([LINK, FRESH], f"file://{tmp_path}/", job=job(), refresh=refresh)
-    assert sorted(cdn.asked) == sorted([LINK, FRESH])
+        landing.land(links, f"file://{tmp_path}/", job=job(), refresh=refresh)
+    assert sorted(cdn.asked) == sorted(links)
     assert left(tmp_path) == []
 
 

@@ -1,0 +1,78 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""A generation whose link is late, or whose place is none: no second video is paid for, no first in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests_mock
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from fakes import CREATE, LINK, MP4, PROMPT, STATUS, VENDORS, Clock, context, created, finished
+
+from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
+
+Connect = Callable[..., None]
+
+
+def operator(output_path: Any) -> VideoGenerationOperator:
+    return VideoGenerationOperator(task_id="t", prompt=PROMPT, deferrable=False, output_path=output_path)
+
+
+def posts(web: requests_mock.Mocker) -> int:
+    return sum(sent.method == "POST" for sent in web.request_history)
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+@pytest.mark.parametrize("late", [{"status_code": 404}, {"status_code": 403}, {"text": "<html>wait</html>"}])
+def test_a_link_that_is_late_is_waited_for_and_then_left_to_the_next_try(
+    vendor: str, late: dict[str, Any], vidgen: Connect, clock: Clock, tmp_path: Path
+) -> None:
+    vidgen(vendor, extra={"allow_private_urls": True})
+    task = context()
+    with requests_mock.Mocker() as web:
+        web.post(CREATE[vendor], json=created(vendor))
+        web.get(STATUS[vendor], json=finished(vendor))
+        web.get(LINK, [late])
+        with pytest.raises(AirflowException, match=r"LinkNotLive|NotAVideo") as failure:
+            operator(f"file://{tmp_path}/v.mp4").execute(task)
+        assert not isinstance(failure.value, AirflowFailException)
+        # The next try, and a clear, ask about the same job; this time it takes a minute.
+        cleared = context(max_tries=5)
+        cleared["task_state_store"] = task["task_state_store"]
+        web.get(LINK, [late] * 6 + [{"content": MP4}])
+        operator(f"file://{tmp_path}/v.mp4").execute(cleared)
+        assert posts(web) == 1
+    assert (tmp_path / "v.mp4").read_bytes() == MP4
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{folder}/{product}/{task_id}.mp4",
+        "{folder}/{{ product }}.mp4",
+        "{folder}/videos",
+        "{folder}/None/",
+        "nan",
+        " ",
+        "/dev/null/v.mp4",
+        "/dev/null/",
+        "/proc/videos/v.mp4",
+    ],
+)
+@pytest.mark.parametrize("deferrable", [True, False])
+def test_a_place_where_nothing_can_land_is_refused_before_anything_is_paid(
+    path: str, deferrable: bool, vidgen: Connect, tmp_path: Path
+) -> None:
+    vidgen("apixo")
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        making = operator(path.replace("{folder}", str(tmp_path)))
+        making.deferrable = deferrable
+        with pytest.raises(AirflowFailException, match=r"(?s)output_path=.*Nothing was spent\."):
+            making.execute(context())
+        assert web.request_history == []
