@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
+
+#: Digits of ASCII, and no more of them than any video has seconds.
+_WHOLE = re.compile(r"[0-9]{1,6}")
 
 
 class JobState(StrEnum):
@@ -32,11 +36,12 @@ class VideoRequest:
     """
     One video as the user asked for it, before any vendor's dialect.
 
-    Fields hold what the user wrote: a vendor's ``validate`` judges types and ranges, nothing is coerced.
+    Fields hold what the user wrote: a vendor's ``problems`` judges types and ranges. The one exception is a
+    ``duration`` in text, as files and templates give it: a whole number is taken for what it says.
 
     :param prompt: what the video shows.
     :param model: the vendor's model id.
-    :param duration: length in whole seconds; ``None`` leaves it to the vendor.
+    :param duration: length in whole seconds, also as text; ``None`` leaves it to the vendor.
     :param aspect_ratio: ``"16:9"``, the same spelling for every vendor.
     :param resolution: ``"480p"``, ``"720p"`` or ``"1080p"``, the same spelling for every vendor.
     :param image_urls: reference images in order, each an https URL or a full data URL.
@@ -58,6 +63,10 @@ class VideoRequest:
     routing: Any = None
     callback_url: Any = field(default=None, repr=False)
     extra: Any = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.duration, str) and _WHOLE.fullmatch(self.duration.strip()):
+            object.__setattr__(self, "duration", int(self.duration))
 
 
 @dataclass(frozen=True, kw_only=True)

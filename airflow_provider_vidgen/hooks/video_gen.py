@@ -59,6 +59,7 @@ class VideoGenHook(BaseHook):
             schema=conn.schema,
             password=conn.password,
             extra=conn.extra_dejson if extra is None else extra,
+            conn_type=conn.conn_type,
         )
 
     def get_conn(self) -> WorkerClient:

@@ -16,6 +16,7 @@ from airflow_provider_vidgen.vendors import get_vendor, vendor_names
 from airflow_provider_vidgen.vendors.base import Vendor
 from airflow_provider_vidgen.vendors.reading import is_link, number
 
+CONN_TYPE = "vidgen"
 _TIMEOUT = 30.0
 
 
@@ -65,14 +66,22 @@ class ConnectionSettings:
         extra: Mapping[str, Any],
         port: int | None = None,
         schema: str | None = None,
+        conn_type: str | None = None,
     ) -> ConnectionSettings:
         """
         Read the fields of an Airflow connection.
 
+        :param conn_type: the connection's type, as far as it says one.
         :param port: and ``schema`` are where Airflow puts the rest of a host given in a connection URI.
         :raises InvalidConnection: with every problem of the connection at once.
         """
         reader = _Reader(extra)
+        if conn_type and conn_type != CONN_TYPE:
+            # What else such a connection lacks is no news.
+            reader.problem(
+                "conn_type", repr(conn_type), f"must be {CONN_TYPE!r}; is another connection meant?"
+            )
+            raise InvalidConnection(f"The connection {conn_id!r} cannot be used", reader.problems)
         name = str(extra.get("vendor") or "").strip().lower()
         known = vendor_names()
         if name not in known:

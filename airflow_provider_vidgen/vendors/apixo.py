@@ -23,6 +23,7 @@ from airflow_provider_vidgen.vendors.exchange import HttpCall
 from airflow_provider_vidgen.vendors.reading import dig, links, nested, number, text
 from airflow_provider_vidgen.vendors.refusals import job_unknown
 from airflow_provider_vidgen.vendors.rules import ModelRules, can_be_sent, shown
+from airflow_provider_vidgen.vendors.templates import left_over
 from airflow_provider_vidgen.vendors.words import normal
 
 _ROUTINGS = ("auto", "value", "official")
@@ -119,6 +120,8 @@ class Apixo(Vendor):
             )
         if request.style is not None and not (isinstance(request.style, str) and can_be_sent(request.style)):
             found.append(Problem(field="style", value=shown(request.style), allowed="must be text"))
+        elif told := left_over(request.style):
+            found.append(Problem(field="style", value=told[0], allowed=told[1]))
         elif request.style is not None and request.style not in _STYLES:
             found.append(
                 Problem(
@@ -216,7 +219,10 @@ def _check_continuation(source: Any) -> list[Problem]:
         return [Problem(field="continue_from", value=keys, allowed=f"must be {allowed}")]
     found = []
     task_id, index = source["task_id"], source["index"]
-    if not isinstance(task_id, str) or not task_id.strip() or not can_be_sent(task_id):
+    if told := left_over(task_id):
+        field = "continue_from.task_id"
+        found.append(Problem(field=field, value=told[0], allowed=f"must be a job id; {told[1]}"))
+    elif not isinstance(task_id, str) or not task_id.strip() or not can_be_sent(task_id):
         found.append(Problem(field="continue_from.task_id", value=shown(task_id), allowed="must be a job id"))
     if isinstance(index, bool) or not isinstance(index, int) or index not in _INDICES:
         found.append(Problem(field="continue_from.index", value=shown(index), allowed="must be 0 to 5"))

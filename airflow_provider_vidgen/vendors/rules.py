@@ -17,7 +17,9 @@ from airflow_provider_vidgen.addresses import may_be_public_host
 from airflow_provider_vidgen.errors import Problem
 from airflow_provider_vidgen.models import VideoRequest
 from airflow_provider_vidgen.redaction import redact
+from airflow_provider_vidgen.vendors.images import check_images
 from airflow_provider_vidgen.vendors.reading import is_link
+from airflow_provider_vidgen.vendors.templates import HINT, NOT_RENDERED, left_over, unrendered_within
 
 if TYPE_CHECKING:
     from airflow_provider_vidgen.vendors.base import Vendor
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 RESOLUTIONS = ("480p", "720p", "1080p")
 _UNSET: tuple[Any, ...] = (None, [], ())
 _RATIO = re.compile(r"[1-9]\d{0,3}:[1-9]\d{0,3}")
-_DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,[A-Za-z0-9+/=\s]+", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,51 +61,42 @@ class ModelRules:
 def check_request(vendor: Vendor, request: VideoRequest, *, allow_private: bool) -> list[Problem]:
     """Judge what holds for all models of a vendor."""
     found: list[Problem] = []
+    said = left_over(request.prompt)
     if not isinstance(request.prompt, str) or not request.prompt.strip():
-        found.append(Problem(field="prompt", value=_kind(request.prompt), allowed="must be text, not empty"))
+        allowed = f"must be text, not empty; {HINT}"
+        found.append(Problem(field="prompt", value=_kind(request.prompt), allowed=allowed))
+    elif said:
+        found.append(Problem(field="prompt", value=said[0], allowed=f"must be the finished text; {said[1]}"))
     elif not can_be_sent(request.prompt):
         found.append(
             Problem(field="prompt", value=_kind(request.prompt), allowed="holds characters that UTF-8 cannot")
         )
-    if not isinstance(request.model, str) or not request.model.strip():
-        known = ", ".join(vendor.models)
-        found.append(
-            Problem(field="model", value=shown(request.model), allowed=f"must be a model id, such as {known}")
-        )
-    elif not re.fullmatch(r"[\w.:@+/-]*[\w:@+-]", request.model) or ".." in request.model:
-        found.append(
-            Problem(field="model", value=shown(request.model), allowed="must be a model id without spaces")
-        )
-    if request.duration is not None and (
-        isinstance(request.duration, bool) or not isinstance(request.duration, int) or request.duration < 1
-    ):
-        hint = (
-            "; in a template, set render_template_as_native_obj on the Dag"
-            if isinstance(request.duration, str)
-            else ""
-        )
+
+    def say(field: str, allowed: str) -> None:
+        value = getattr(request, field)
+        told = left_over(value)
         found.append(
             Problem(
-                field="duration",
-                value=shown(request.duration),
-                allowed=f"must be a whole number of seconds, at least 1{hint}",
+                field=field,
+                value=shown(value),
+                allowed=f"must be {allowed}" + (f"; {told[1]}" if told else ""),
             )
         )
+
+    model = request.model
+    if not isinstance(model, str) or not model.strip() or left_over(model):
+        say("model", f"a model id, such as {', '.join(vendor.models)}")
+    elif not re.fullmatch(r"[\w.:@+/-]*[\w:@+-]", model) or ".." in model:
+        say("model", "a model id without spaces")
+    seconds = request.duration
+    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, int) or seconds < 1):
+        typed = "" if isinstance(seconds, int) or left_over(seconds) else ": int(...) makes one of a value"
+        say("duration", f"a whole number of seconds, at least 1, as a number or as text like '6'{typed}")
     if request.aspect_ratio is not None and not _matches(_RATIO, request.aspect_ratio):
-        found.append(
-            Problem(
-                field="aspect_ratio",
-                value=shown(request.aspect_ratio),
-                allowed="must be width:height, such as 16:9",
-            )
-        )
+        say("aspect_ratio", "width:height, such as 16:9")
     if request.resolution is not None and request.resolution not in RESOLUTIONS:
-        found.append(
-            Problem(
-                field="resolution", value=shown(request.resolution), allowed="must be 480p, 720p or 1080p"
-            )
-        )
-    found += _check_images(vendor, request.image_urls)
+        say("resolution", "480p, 720p or 1080p")
+    found += check_images(vendor, request.image_urls)
     found += _check_unsupported(vendor, request)
     found += _check_callback(vendor, request.callback_url, allow_private)
     found += _check_extra(vendor, request.extra)
@@ -177,39 +169,6 @@ def check_model_rules(rules: ModelRules, request: VideoRequest, *, images: int) 
     return found
 
 
-def _check_images(vendor: Vendor, images: Any) -> list[Problem]:
-    if images is None:
-        return []
-    if not isinstance(images, list | tuple):
-        return [Problem(field="image_urls", value=_kind(images), allowed="must be a list of links")]
-    found = []
-    for index, image in enumerate(images):
-        field = f"image_urls[{index}]"
-        if isinstance(image, str) and image.startswith("data:"):
-            if not vendor.accepts_data_urls:
-                found.append(
-                    Problem(field=field, value="data URL", allowed=f"{vendor.label} takes https links only")
-                )
-            elif not _DATA_URL.fullmatch(image):
-                found.append(
-                    Problem(field=field, value="data URL", allowed="must be data:image/<type>;base64,<data>")
-                )
-        elif not is_link(image):
-            also = " or a full data URL (data:image/png;base64,...)" if vendor.accepts_data_urls else ""
-            found.append(Problem(field=field, value=_kind(image), allowed=f"must be an https link{also}"))
-        elif urlsplit(image).username is not None or urlsplit(image).password is not None:
-            found.append(
-                Problem(field=field, value=_host(image), allowed="must not carry a user name or a password")
-            )
-        elif urlsplit(image).scheme != "https":
-            found.append(
-                Problem(
-                    field=field, value=_host(image), allowed="https is what vendors ask for", rejects=False
-                )
-            )
-    return found
-
-
 def _check_unsupported(vendor: Vendor, request: VideoRequest) -> list[Problem]:
     taken = set(vendor.mapped_fields.values())
     fields = ("image_urls", "continue_from", "style", "routing", "callback_url")
@@ -245,6 +204,15 @@ def _check_extra(vendor: Vendor, extra: Any) -> list[Problem]:
         )
         for path in _paths(extra)
         if path in vendor.mapped_fields
+    ] + [
+        # A vendor's own field may well be "none", but not this.
+        Problem(
+            field=f"extra.{key if key.isidentifier() else shown(key)}",
+            value="text",
+            allowed=f"{mark!r} is left in it; {NOT_RENDERED}",
+        )
+        for key, value in extra.items()
+        if (mark := unrendered_within(value))
     ]
 
 

@@ -159,18 +159,20 @@ _OF_MACHINES = re.compile(
     r"|\b(?:thread|type|memory) (?:un)?safe(?:ty)?|\bunsafe (?:operation|pointer|legacy|memory|attempt)"
     r"|\b(?:connection|socket|handshake|packet|certificate|promise|transaction|message|thread|process|query)s?"
     r"(?: (?:was|were|is|has|been|got))* (?:rejected|refused|blocked|denied|filtered)(?: by| for| due)?"
-    r"|\b(?:rejected|blocked|refused|denied) by (?:the |a |an |another )?(?:peer|remote|proxy|firewall|waf|cors"
-    r"|kernel|broker|scheduler|queue|gateway|load balancer|cloudflare|lock|client|transaction|process)"
+    r"|\b(?:rejected|blocked|refused|denied) by (?:the |a |an |another )?(?:peer|remote|proxy|firewall|waf"
+    r"|cors|kernel|broker|scheduler|queue|gateway|load balancer|cloudflare|lock|client|transaction|process)"
     r"|连接被?拒绝|拒绝连接|拒绝访问"
 )
 #: Of a job that failed, these are about an input, and what they do not reach is taken for content.
 _OF_INPUTS = re.compile(
-    r"\b(?:extra inputs|parameters?|fields?|arguments?|propert(?:y|ies)|durations?|seconds|sizes?|resolutions?"
-    r"|ratios?|formats?|types?|dimensions?)(?: \w+){0,2} (?:not|t) (?:be )?(?:allowed|permitted|supported)\b"
+    r"\b(?:extra inputs|parameters?|fields?|arguments?|propert(?:y|ies)|durations?|seconds|sizes?"
+    r"|resolutions?|ratios?|formats?|types?|dimensions?)(?: \w+){0,2}"
+    r" (?:not|t) (?:be )?(?:allowed|permitted|supported)\b"
 )
 _OF_CONTENT = re.compile(
     r"\b(?:not|t) (?:be )?(?:allowed|permitted|acceptable|appropriate|suitable|comply|compliant)\b"
-    r"|\b(?:disallowed|polic(?:y|ies)|guidelines?|prohibited|unsafe|safety)\b|\bforbidden (?:content|words?|topics?)\b"
+    r"|\b(?:disallowed|polic(?:y|ies)|guidelines?|prohibited|unsafe|safety)\b"
+    r"|\b(?:forbidden (?:content|words?|topics?))\b"
     r"|\b(?:request|prompt|input|content|image|video|photo|text|media|material|generation|output|result|job|task)s?"
     r"(?: (?:was|were|is|are|has|have|had|been|be|being|got|automatically))*"
     r" (?:rejected|refused|blocked|flagged|filtered|censored|denied|banned|restricted)\b"

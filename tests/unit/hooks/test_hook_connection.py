@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from typing import Any
 
 import pytest
 import requests
 import requests_mock
 from fakes import BASE, KEY, VENDORS, MakeHook
+
+from airflow_provider_vidgen.errors import InvalidConnection
+from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 
 UNKNOWN_JOB = {
     "apimodels": {"status_code": 404, "json": {"code": 404, "msg": "Task not found"}},
@@ -105,3 +110,31 @@ def test_a_host_that_answers_in_json_of_its_own_is_not_the_vendor(
         good, words = pressed(make_hook, vendor, {"status_code": 404, "json": json})
         assert not good
         assert "but not as" in words
+
+
+@pytest.mark.parametrize(
+    "stored", ["http://user:pw@example.com", '{"conn_type": "http", "host": "example.com"}']
+)
+def test_a_connection_of_another_type_is_called_that_by_worker_and_triggerer(
+    stored: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_HTTP_DEFAULT", stored)
+    hook = VideoGenHook("http_default")
+    for look_up in (lambda: hook.settings, lambda: asyncio.run(hook._look_up())):
+        with pytest.raises(InvalidConnection) as caught:
+            look_up()
+        assert [problem.field for problem in caught.value.problems] == ["conn_type"]
+        assert "'http_default'" in str(caught.value)
+        assert "'http': must be 'vidgen'" in str(caught.value)
+
+
+def test_a_connection_that_names_no_type_or_is_a_uri_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {"vendor": "apixo"}
+    for stored in (
+        json.dumps({"password": KEY, "extra": extra}),
+        json.dumps({"conn_type": "", "password": KEY, "extra": extra}),
+        f"vidgen://:{KEY}@/?vendor=apixo",
+    ):
+        monkeypatch.setenv("AIRFLOW_CONN_VIDGEN_DEFAULT", stored)
+        assert VideoGenHook().settings.vendor.name == "apixo"
+        assert asyncio.run(VideoGenHook()._look_up()).vendor.name == "apixo"

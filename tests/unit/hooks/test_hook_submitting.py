@@ -200,7 +200,7 @@ def test_a_refusal_is_final_and_costs_nothing(
 
 
 def test_what_cannot_be_right_is_not_sent(make_hook: MakeHook) -> None:
-    wrong = VideoRequest(prompt=" ", model="grok-video", duration="6", resolution="8k", aspect_ratio="wide")
+    wrong = VideoRequest(prompt=" ", model="grok-video", duration="6.5", resolution="8k", aspect_ratio="wide")
     with requests_mock.Mocker() as web, pytest.raises(InvalidRequest) as caught:
         make_hook("apixo").submit(wrong)
     assert web.request_history == []

@@ -224,3 +224,16 @@ def test_a_limit_must_be_a_number_above_zero(field: str, value: Any) -> None:
 @pytest.mark.parametrize("value", [0.5, 2.5, "1e-3"])
 def test_a_limit_of_half_a_request_is_refused_and_not_rounded_to_none(field: str, value: Any) -> None:
     assert set(refused(extra={field: value})) == {field}
+
+
+@pytest.mark.parametrize("conn_type", ["http", "aws", "generic"])
+def test_a_connection_of_another_type_is_called_that_and_nothing_else(conn_type: str) -> None:
+    found = refused(conn_type=conn_type, password=None, extra={"vendor": None})
+    assert list(found) == ["conn_type"]
+    assert repr(conn_type) in found["conn_type"]
+    assert "'vidgen'" in found["conn_type"]
+
+
+@pytest.mark.parametrize("conn_type", ["vidgen", "", None])
+def test_the_right_type_or_none_at_all_passes(conn_type: str | None) -> None:
+    assert read(conn_type=conn_type).vendor.name == "apixo"
