@@ -122,16 +122,21 @@ async def push_xcom_from_trigger(task_instance: Any, key: str, value: Any) -> No
 _ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
-def unfinished_before(task_instance: Any) -> int:
+def unfinished_before(task_instance: Any, limit: int) -> int:
     """
     Return how many instances of a mapped task come before this one, by map index, and have not ended.
 
     One that waits for its retry has not ended: its job may go on at the vendor.
+
+    :param limit: below it the number is exact. Above, it may be too small: the states of a thousand
+        instances cost the API server some 150 ms, and their number 4 ms.
     """
     name, run_id = task_instance.task_id, task_instance.run_id
-    states = task_instance.get_task_states(
-        dag_id=task_instance.dag_id, task_ids=[name], run_ids=[run_id]
-    ).get(run_id, {})
+    among: dict[str, Any] = {"dag_id": task_instance.dag_id, "task_ids": [name], "run_ids": [run_id]}
+    least = task_instance.map_index - task_instance.get_ti_count(**among, states=list(_ENDED))
+    if least >= limit:
+        return int(least)
+    states = task_instance.get_task_states(**among).get(run_id, {})
     before = (f"{name}_{index}" for index in range(task_instance.map_index))
     return sum(instance in states and states[instance] not in _ENDED for instance in before)
 

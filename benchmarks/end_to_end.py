@@ -7,8 +7,9 @@ What a video costs Airflow and the vendor: ``make bench-end-to-end``.
 A real Airflow (scheduler, API server, dag processor, triggerer; LocalExecutor on SQLite) makes the same
 mapped videos at the same simulated vendor in three ways, in turn: the operator of this package, the operator
 and the rescheduling sensor of Airflow's http provider with a download task, and one plain task that sleeps.
-See ``benchmarks/dags``. ``--growth`` shows how the cost of a video goes with their number, and ``--apixo``
-has fifty videos made at once by a vendor that takes ten.
+See ``benchmarks/dags``. ``--growth`` shows how the cost of a video goes with their number, ``--apixo`` has
+fifty videos made at once by a vendor that takes ten, and ``--capacity`` sixty by an account that takes five,
+with twenty trigger slots.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _CHECKS, _BURN = 8, 2.0
 _ADVISED_INTERVAL = 5.0
 _APIXO_SECONDS = 20.0
 _APIXO_TIMEOUT = 3600.0
+#: ``[triggerer] capacity`` of ``--capacity``: fewer than there are tasks, more than the account takes jobs.
+_TRIGGER_SLOTS = 20
 
 
 def main() -> None:
@@ -55,8 +58,13 @@ def main() -> None:
     parser.add_argument("--idle", type=float, default=30, help="seconds to measure the idle Airflow for")
     parser.add_argument("--growth", type=int, nargs="*", help="run ours with so many videos (5 10 20)")
     parser.add_argument("--apixo", type=int, nargs="?", const=50, help="so many videos at Apixo (50)")
+    parser.add_argument(
+        "--capacity", type=int, nargs="?", const=60, help="so many videos at an account that takes five (60)"
+    )
     args = parser.parse_args()
-    if args.apixo is not None:
+    if args.capacity is not None:
+        capacity(args.capacity, args.heartbeat, args.idle)
+    elif args.apixo is not None:
         apixo(args.apixo, args.heartbeat, args.idle)
     elif args.growth is not None:
         growth(args.growth or [5, 10, 20], args)
@@ -64,7 +72,13 @@ def main() -> None:
         compare(args)
 
 
-def rig(counts: Sequence[int], args: argparse.Namespace, at_apixo: int = 1) -> Rig:
+def rig(
+    counts: Sequence[int],
+    args: argparse.Namespace,
+    at_apixo: int = 1,
+    at_small_account: int = 1,
+    trigger_slots: int = 1000,
+) -> Rig:
     """Return Airflow and simulator with Dags for so many videos, and for one to warm up with."""
     env = {
         "VIDGEN_BENCH_VIDEOS": ",".join(map(str, {1, *counts})),
@@ -72,6 +86,8 @@ def rig(counts: Sequence[int], args: argparse.Namespace, at_apixo: int = 1) -> R
         "VIDGEN_BENCH_CHECKS": str(_CHECKS),
         "VIDGEN_BENCH_BURN": str(_BURN),
         "VIDGEN_BENCH_APIXO": str(at_apixo),
+        "VIDGEN_BENCH_CAPACITY": str(at_small_account),
+        "AIRFLOW__TRIGGERER__CAPACITY": str(trigger_slots),
     }
     return Rig(args.seconds, args.heartbeat, env)
 
@@ -125,12 +141,40 @@ def apixo(videos: int, heartbeat: float, idle: float) -> None:
         bench.run_unmeasured(["ours_1"])
         bench.rest(idle)
         found = bench.run("apixo", timeout=_APIXO_TIMEOUT)
-    vendor = found.vendor
     print(
         f"\n{videos} videos of {_APIXO_SECONDS:g} s at a vendor that takes 10 jobs and 60 requests a minute\n"
     )
-    print("| | |\n|---|---|")
-    for name, value in {
+    table(videos, {"": found})
+
+
+def capacity(videos: int, heartbeat: float, idle: float) -> None:
+    """Have more videos made at once than the account takes and the triggerer has slots."""
+    args = argparse.Namespace(seconds=_APIXO_SECONDS, heartbeat=heartbeat, poke=5)
+    with rig([], args, at_small_account=videos, trigger_slots=_TRIGGER_SLOTS) as bench:
+        dags = {"max_concurrent is set": "capacity_known", "it is not": "capacity_unknown"}
+        bench.prepare(["ours_1", *dags.values()])
+        bench.run_unmeasured(["ours_1"])
+        bench.rest(idle)
+        found = {name: bench.run(dag_id, timeout=_APIXO_TIMEOUT) for name, dag_id in dags.items()}
+    print(
+        f"\n{videos} videos of {_APIXO_SECONDS:g} s at an account that takes 5 jobs, and "
+        f"{_TRIGGER_SLOTS} trigger slots\n"
+    )
+    table(videos, found)
+
+
+def table(videos: int, runs: dict[str, Measured]) -> None:
+    """Print runs side by side."""
+    columns = [figures(videos, run) for run in runs.values()]
+    print(f"| | {' | '.join(runs)} |\n|{'---|' * (1 + len(runs))}")
+    for name in columns[0]:
+        print(f"| {name} | {' | '.join(column[name] for column in columns)} |")
+
+
+def figures(videos: int, found: Measured) -> dict[str, str]:
+    """Return what one run cost."""
+    vendor = found.vendor
+    return {
         "succeeded": f"{found.states['success']} of {videos}",
         "failed tries": str(found.failed_tries),
         "billed": f"{vendor.jobs}, {vendor.twice} of them more than once",
@@ -143,9 +187,8 @@ def apixo(videos: int, heartbeat: float, idle: float) -> None:
         "most slots at once": str(found.most_slots),
         "CPU workers, each video": f"{found.cpu['workers'] / videos:.2f} s",
         "CPU all of Airflow, each video": f"{found.cpu_of_all / videos:.2f} s",
-        "noticed after": spread(vendor.noticed),
-    }.items():
-        print(f"| {name} | {value} |")
+        "noticed after, p50 / p90 / max": spread(vendor.noticed, 0.9),
+    }
 
 
 def check(bench: Rig, idle: float) -> None:
@@ -214,9 +257,13 @@ def row(name: str, runs: Sequence[Measured], videos: int) -> None:
     print(f"| {' | '.join(columns)} |")
 
 
-def spread(seconds: Sequence[float]) -> str:
-    """Return the middle and the longest."""
-    return f"{statistics.median(seconds):.1f} / {max(seconds):.1f} s" if seconds else ""
+def spread(seconds: Sequence[float], *quantiles: float) -> str:
+    """Return the middle, what is asked for in between, and the longest."""
+    if not seconds:
+        return ""
+    ordered = sorted(seconds)
+    between = [ordered[math.ceil(part * len(ordered)) - 1] for part in quantiles]
+    return " / ".join(f"{value:.1f}" for value in (statistics.median(ordered), *between, ordered[-1])) + " s"
 
 
 def ratios(found: dict[str, list[Measured]], args: argparse.Namespace) -> None:

@@ -116,7 +116,7 @@ class Capacity:
         if self._limit is None or index is None or index < self._limit:
             return
         try:
-            before = airflow_internals.unfinished_before(self._ti)
+            before = airflow_internals.unfinished_before(self._ti, self._limit)
         except Exception as error:
             self._log.warning(
                 "How many instances come first is not known (%s); submitting, as the vendor refuses what is "

@@ -136,9 +136,20 @@ class FakeTi:
         self.id = "ti-1"
         self.map_index = -1
         self.start_date = NOW
+        #: Of the task's instances in its run: ``{"t_0": "success"}``.
+        self.states: dict[str, str | None] = {}
         self.xcom: dict[str, Any] = {}
         self.pushed: list[tuple[str, Any]] = []
         self.__dict__.update(fields)
+
+    def get_task_states(
+        self, *, dag_id: str, task_ids: list[str], run_ids: list[str]
+    ) -> dict[str, dict[str, str | None]]:
+        assert (dag_id, task_ids, run_ids) == (self.dag_id, [self.task_id], [self.run_id])
+        return {self.run_id: self.states}
+
+    def get_ti_count(self, *, states: list[str], **_: Any) -> int:
+        return sum(state in states for state in self.states.values())
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcom[key] = value

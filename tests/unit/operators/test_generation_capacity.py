@@ -36,20 +36,10 @@ def _operator(**fields: Any) -> VideoGenerationOperator:
     return VideoGenerationOperator(**{"task_id": "t", "prompt": PROMPT, "deferrable": True, **fields})
 
 
-def _siblings(**states: str | None) -> Callable[..., dict[str, Any]]:
-    """A run's task instances, ``t_0="success"`` and so on."""
-
-    def get_task_states(*, dag_id: str, task_ids: list[str], run_ids: list[str]) -> dict[str, Any]:
-        assert (dag_id, task_ids, run_ids) == ("d", ["t"], ["r"])
-        return {"r": states}
-
-    return get_task_states
-
-
 def _mapped(index: int, before: dict[int, str | None] | None = None, **ti: Any) -> dict[str, Any]:
     """The context of an instance whose siblings are at work, except some."""
     states = {f"t_{number}": (before or {}).get(number, "deferred") for number in range(60)}
-    return context(map_index=index, get_task_states=_siblings(**states), **ti)
+    return context(map_index=index, states=states, **ti)
 
 
 def _pause(run: Callable[[], Any], clock: Clock) -> float:
@@ -370,6 +360,17 @@ def test_those_behind_that_ended_early_let_nobody_in(vidgen: Connect, clock: Clo
         _pause(lambda: _operator().execute(_mapped(10, dict.fromkeys(range(11, 60), "failed"))), clock)
 
 
+def test_those_who_are_far_from_their_turn_ask_for_no_more_than_a_number(
+    vidgen: Connect, clock: Clock
+) -> None:
+    def costly(**_: Any) -> None:
+        raise AssertionError
+
+    vidgen("apixo")
+    with requests_mock.Mocker():
+        _pause(lambda: _operator().execute(_mapped(20, {4: "success"}, get_task_states=costly)), clock)
+
+
 def test_one_who_was_queued_behind_others_says_so(
     vidgen: Connect, clock: Clock, logged: Callable[[], str]
 ) -> None:
@@ -390,7 +391,7 @@ def test_if_airflow_does_not_tell_the_vendor_decides(
     vidgen("apixo")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], [FULL])
-        _pause(lambda: _operator().execute(context(map_index=40, get_task_states=broken)), clock)
+        _pause(lambda: _operator().execute(context(map_index=40, get_ti_count=broken)), clock)
     assert _posts(web) == 1
     assert "is not known (RuntimeError)" in logged()
 
@@ -417,7 +418,7 @@ def test_a_task_that_has_a_job_already_asks_about_it_and_does_not_wait(vidgen: C
         web.get(STATUS["apixo"], json={"code": 200, "data": {"taskId": "task_1", "state": "processing"}})
         with pytest.raises(TaskDeferred):
             _operator().execute(task)
-        task["ti"].get_task_states = _siblings(**{f"t_{index}": "deferred" for index in range(60)})
+        task["ti"].states = dict.fromkeys(task["ti"].states, "deferred")
         with pytest.raises(TaskDeferred):
             _operator().execute(task)
     assert _posts(web) == 1
