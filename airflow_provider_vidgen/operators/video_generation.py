@@ -42,7 +42,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
 
     :param prompt: what the video shows. (templated)
     :param model: the vendor's model id; ``None`` takes the connection's. (templated)
-    :param duration: whole seconds, as a number or as text like "6"; which ones depends on the model. (templated)
+    :param duration: whole seconds, as a number or as text like "6"; the model decides which. (templated)
     :param aspect_ratio: ``"16:9"``; one spelling for every vendor. (templated)
     :param resolution: ``"480p"``, ``"720p"`` or ``"1080p"``; one spelling for every vendor. (templated)
     :param image_urls: reference images in order, each an https URL or a full data URL. (templated)
