@@ -217,6 +217,16 @@ def failed(vendor: str, words: str, code: str = "") -> dict[str, Any]:
     return status(vendor, WORDS[vendor][2], **data[vendor])
 
 
+def unknown(vendor: str) -> dict[str, Any]:
+    """The vendor's own reply about a job that it does not know, as requests-mock takes it."""
+    return {
+        "apimodels": {"status_code": 404, "json": {"code": 404, "msg": "Not Found -- task ID not found"}},
+        "apixo": {"status_code": 404, "json": {"code": 404, "message": "Task not found", "data": None}},
+        "apixgo": {"status_code": 400, "json": {"code": "task_not_exist", "message": "task_not_exist"}},
+        "apimart": {"status_code": 404, "json": {"code": 404, "message": "not found"}},
+    }[vendor]
+
+
 def status(vendor: str, word: str, **data: Any) -> dict[str, Any]:
     """The vendor's envelope around a state word."""
     if vendor in ("apimodels", "apixo"):

@@ -23,6 +23,7 @@ from fakes import (
     finished,
     running,
     status,
+    unknown,
 )
 
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator

@@ -30,6 +30,7 @@ from fakes import (
     finished,
     running,
     status,
+    unknown,
 )
 
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator

@@ -58,6 +58,7 @@ def test_a_poke_finds_the_video_with_the_generations_result(vendor: str, vidgen:
         status("apixo", "success"),
         DOWN,
         {"status_code": 404, "json": {}},
+        unknown("apixo"),
         {"status_code": 200, "text": "<html>"},
     ],
 )

@@ -27,6 +27,7 @@ from fakes import (
     running,
     status,
     task_instance,
+    unknown,
 )
 
 from airflow_provider_vidgen import airflow_internals
