@@ -188,7 +188,7 @@ def test_a_failed_job_is_told_with_its_reason(vendor: str, account: MakeAccount,
 def test_a_prompt_of_the_world_arrives_as_it_was_written(
     vendor: str, vendors: Simulator, account: MakeAccount
 ) -> None:
-    prompt = 'Ein "Leuchtturm" \\ im Sturm – 灯塔 🗼\n{{ not a template }}'
+    prompt = 'Ein "Leuchtturm" \\ im Sturm – 灯塔 🗼\n{ "not": "a template" } 100 %'
     submit(account(vendor), prompt)
     assert prompt_of(json.loads(vendors.requests()[0].body)) == prompt
 
