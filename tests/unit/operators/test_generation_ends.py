@@ -89,7 +89,7 @@ def test_a_lost_job_is_reported_again_by_a_retry_and_not_paid_twice(vidgen: Conn
     task = context()
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixgo"], json=created("apixgo"))
-        web.get(STATUS["apixgo"], status_code=400, json={"code": "task_not_exist"})
+        web.get(STATUS["apixgo"], **unknown("apixgo"))
         for _ in range(2):
             with pytest.raises(AirflowFailException, match="JobLost"):
                 operator(deferrable=False).execute(task)

@@ -203,7 +203,7 @@ def test_a_video_at_the_deadline_is_a_video(deferred: Callable[..., Deferred], c
 
 def test_a_lost_job_is_lost_only_if_the_worker_finds_it_so_too(deferred: Callable[..., Deferred]) -> None:
     left = deferred("apixgo")
-    missing = {"status_code": 400, "json": {"code": "task_not_exist"}}
+    missing = unknown("apixgo")
     with pytest.raises(TaskDeferred):
         resume(left, missing, event=event(), vendor="apixgo")
     with pytest.raises(TaskDeferred):
@@ -219,7 +219,7 @@ def test_a_job_not_found_at_the_deadline_stays_attached(
     left = deferred()
     clock.sleep(901)
     with pytest.raises(AirflowException, match="DeadlineExceeded: The vendor could not be asked"):
-        resume(left, {"status_code": 404, "json": {}}, event=event())
+        resume(left, unknown("apixo"), event=event())
     assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "submitted"
 
 
@@ -281,7 +281,7 @@ def test_no_such_job_is_not_believed_when_asked_with_another_key(
 ) -> None:
     left = deferred("apixgo")
     vidgen("apixgo", password="k3y-of-another-account")
-    missing = {"status_code": 400, "json": {"code": "task_not_exist"}}
+    missing = unknown("apixgo")
     with pytest.raises(AirflowFailException, match=r"AccountChanged.*apixgo job task_1"):
         resume(left, missing, event=event("lost"), vendor="apixgo")
     assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "submitted"

@@ -14,7 +14,7 @@ import requests
 import requests_mock
 from airflow.sdk import PokeReturnValue
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSensorTimeout, TaskDeferred
-from fakes import LINK, NOW, STATUS, VENDORS, Clock, context, failed, finished, job, running, status
+from fakes import LINK, NOW, STATUS, VENDORS, Clock, context, failed, finished, job, running, status, unknown
 
 from airflow_provider_vidgen.sensors.video_task import VideoTaskSensor
 

@@ -142,7 +142,7 @@ def test_a_finished_job_without_a_link_is_reported(vendor: Vendor) -> None:
 
 
 def test_a_job_that_is_not_known_is_reported_as_lost(vendor: Vendor) -> None:
-    vendor.answers = [HttpReply(status=404, content=b'{"code": 404, "message": "not found"}')]
+    vendor.answers = [HttpReply(status=404, content=json.dumps(unknown("apixo")["json"]).encode())]
     assert reason(trigger()) == "lost"
 
 
