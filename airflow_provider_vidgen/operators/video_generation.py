@@ -283,7 +283,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
     def _land(
         self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus
     ) -> list[dict[str, Any]]:
-        from airflow_provider_vidgen.errors import LinkNotLive, ResultExpired
+        from airflow_provider_vidgen.errors import LinkNotLive, NotAVideo, ResultExpired
         from airflow_provider_vidgen.landing import About
         from airflow_provider_vidgen.ledger import Phase
         from airflow_provider_vidgen.results import build_result
@@ -306,7 +306,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
                 refresh=(lambda: hook.get_status(job).result_urls) if job.task_id else None,
                 expires_at=expires_at,
             )
-        except LinkNotLive:
+        except (LinkNotLive, NotAVideo):
             self._note_expiry(context, job, expires_at)
             raise
         except ResultExpired:
