@@ -281,8 +281,11 @@ class Attempt:
             _log.info("The vendor accepted %s", job)
         # A synchronous endpoint's failure leaves no id to ask about.
         phase = Phase.FAILED if status.failure and not job.task_id else Phase.SUBMITTED
+        known: dict[str, Any] = {"task_id": job.task_id, "result_urls": status.result_urls}
+        if status.result_urls and status.expires_at is not None:
+            known["expires_at"] = status.expires_at.isoformat()
         try:
-            return self._persist(record, phase, task_id=job.task_id, result_urls=status.result_urls)
+            return self._persist(record, phase, **known)
         except Exception as error:
             raise JobNotRecorded(
                 f"The vendor accepted the job, and its id could not be recorded ({type(error).__name__})",

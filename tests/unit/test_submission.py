@@ -463,6 +463,19 @@ def test_a_result_that_cannot_be_asked_for_again_is_kept() -> None:
     assert case.client.posts == 1
 
 
+def test_a_result_that_cannot_be_asked_for_again_is_kept_with_the_time_of_its_links() -> None:
+    case = Case()
+    case.client.answers = [Submission(job=_job(case.client.settings, ""), status=VIDEO)]
+    case.attempt()
+    assert case.store.get(KEY)["expires_at"] == (START + timedelta(hours=1)).isoformat()
+    case.becomes("delivered")
+    case.clear()
+    case.now += timedelta(minutes=59)
+    assert case.attempt().status is not None
+    case.now += timedelta(minutes=1)
+    assert case.attempt().job.task_id == "task_2"
+
+
 def test_a_failure_without_an_id_leaves_nothing_to_ask_about() -> None:
     case = Case()
     failure = Failure(category=FailureCategory.INTERNAL)
