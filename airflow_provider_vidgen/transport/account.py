@@ -19,9 +19,6 @@ from itertools import count
 from airflow_provider_vidgen.transport.pacer import Pacer
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
-#: No vendor keeps everybody waiting for longer than so many seconds without being asked again.
-_LONGEST_ASKED = 600.0
-
 
 class Account:
     """One key at one base URL, within the running event loop."""
@@ -58,7 +55,7 @@ class Account:
 
     def refused(self, *, sent_at: float, retry_after: float | None) -> None:
         """Slow everybody down: the vendor refused a request that went out at ``sent_at``."""
-        self._pacer.refused(_now(), sent_at=sent_at, retry_after=_bounded(retry_after))
+        self._pacer.refused(_now(), sent_at=sent_at, retry_after=retry_after)
 
     def _give_turns(self) -> None:
         self._next_turn = None
@@ -75,12 +72,13 @@ class Account:
     @contextmanager
     def watching(self, *, just_submitted: bool) -> Iterator[None]:
         """
-        Count the requests that a job's task sends from workers, before it is watched and after that.
+        Count the requests that a job's task sends from workers, before it is watched and after that: they
+        cannot wait for a turn.
 
         :param just_submitted: a worker has submitted it within the last minute.
         """
         if just_submitted:
-            self._count_worker_request()
+            self._pacer.take(_now())
         wakes_a_worker = True
         try:
             yield
@@ -89,16 +87,8 @@ class Account:
             raise
         finally:
             if wakes_a_worker:
-                self._count_worker_request()
-
-    def _count_worker_request(self) -> None:
-        """Count a request that cannot wait for a turn, as a worker sends it."""
-        self._pacer.take(_now())
+                self._pacer.take(_now())
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _bounded(retry_after: float | None) -> float | None:
-    return None if retry_after is None else min(retry_after, _LONGEST_ASKED)

@@ -10,12 +10,13 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from fakes import KEY, Clock, run_virtually, settings
+from fakes import KEY, NOW, Clock, run_virtually, settings
 
 from airflow_provider_vidgen.transport import shared as shared_module
 from airflow_provider_vidgen.transport.account import Account
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from airflow_provider_vidgen.transport.shared import shared
+from airflow_provider_vidgen.vendors.retry_after import retry_after
 
 FOREVER = float("inf")
 
@@ -97,7 +98,8 @@ def test_a_refusal_of_one_slows_all_down() -> None:
 def test_nobody_is_kept_waiting_for_a_day_by_one_header() -> None:
     async def main() -> float:
         account = _account("apixgo")
-        account.refused(sent_at=_now(), retry_after=86_400)
+        asked = retry_after({"retry-after": "86400"}, NOW)
+        account.refused(sent_at=_now(), retry_after=asked)
         await account.turn(0, patience=FOREVER)
         return _now()
 
