@@ -130,9 +130,10 @@ def _test(dag_id: str, folder: Path, simulator: LocalSimulator, templates: Path)
 
 
 def _started_elsewhere(simulator: LocalSimulator, key: str) -> str:
+    """Start a job that is finished when it is looked at, and has its link only at the second look."""
     made = requests.post(
         f"{simulator.url}/apixo/api/v1/generateTask/grok-video",
-        json={"input": {"mode": "text-to-video", "prompt": "a kite [sim:slow=300]"}},
+        json={"input": {"mode": "text-to-video", "prompt": "a kite [sim:fast] [sim:nourl=1]"}},
         headers={"Authorization": f"Bearer {key}"},
         timeout=10,
     )
