@@ -28,6 +28,7 @@ from airflow_provider_vidgen.errors import (
     ResultExpired,
     StatusRefused,
     StatusUnavailable,
+    SubmitError,
     SubmitOutcomeUnknown,
     SubmitToBeResent,
     SubmitToBeRisked,
@@ -46,7 +47,11 @@ from airflow_provider_vidgen.submission import Attached, Attempt
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 START = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
-MODELS = {"apixgo": "grok-image-video", "apimart": "grok-imagine-1.0-video-apimart"}
+MODELS = {
+    "apixgo": "grok-image-video",
+    "apimart": "grok-imagine-1.0-video-apimart",
+    "apixo": "grok-video",
+}
 QUEUED = JobStatus(state=JobState.QUEUED, raw_state="queued")
 LINK = "https://cdn.example.com/a.mp4"
 RENDERS = JobStatus(state=JobState.RUNNING, raw_state="IN_PROGRESS")
@@ -97,16 +102,19 @@ class Client:
         self.connect()
         self.answers: list[Any] = []
         self.keys: list[str | None] = []
+        self.sent: list[VideoRequest] = []
         self.billed: list[str] = []
         #: What the vendor says of jobs it is asked about.
         self.statuses: dict[str, JobStatus | Exception] = {}
         self.asked: list[str] = []
         self.before: Callable[[], None] = lambda: None
 
-    def connect(self, *, password: str = "k3y-of-a-test", host: str | None = None) -> None:
+    def connect(
+        self, *, password: str = "k3y-of-a-test", host: str | None = None, conn_id: str = "vidgen_default"
+    ) -> None:
         """Change the connection."""
         self.settings = ConnectionSettings.read(
-            "vidgen_default", host=host, password=password, extra={"vendor": self.vendor}
+            conn_id, host=host, password=password, extra={"vendor": self.vendor}
         )
 
     @property
@@ -121,6 +129,7 @@ class Client:
         )
         self.before()
         self.keys.append(idempotency_key)
+        self.sent.append(request)
         answer = self.answers.pop(0) if self.answers else f"task_{self.posts}"
         if isinstance(answer, BaseException):
             raise answer
@@ -148,7 +157,7 @@ class Case:
     def __init__(self, vendor: str = "apixgo", on_unknown: OnUnknown = "fail") -> None:
         self.store, self.client, self.on_unknown = Store(), Client(vendor), on_unknown
         self.now, self.max_tries, self.timeout = START, 2, 600.0
-        self.prompt, self.callback = "a lighthouse", None
+        self.prompt, self.model, self.callback = "a lighthouse", MODELS[vendor], None
         self.said: list[str] = []
         self.slept: list[float] = []
         self.before_paying: Callable[[], None] = lambda: None
@@ -156,7 +165,6 @@ class Case:
         self.there: list[Any] = []
 
     def attempt(self) -> Attached:
-        name = self.client.settings.vendor.name
         attempt = Attempt(
             self.client,
             Ledger(self.store, max_tries=self.max_tries, now=lambda: self.now),
@@ -169,8 +177,11 @@ class Case:
             still_there=lambda files: bool(files) and list(files) == self.there,
             sleep=self.slept.append,
         )
-        request = VideoRequest(prompt=self.prompt, model=MODELS[name], callback_url=self.callback)
-        return attempt.attach(request)
+        return attempt.attach(self.request)
+
+    @property
+    def request(self) -> VideoRequest:
+        return VideoRequest(prompt=self.prompt, model=self.model, callback_url=self.callback)
 
     def clear(self) -> None:
         self.max_tries += 1
@@ -194,6 +205,7 @@ def test_the_intent_is_written_before_the_call_and_the_id_right_after_it() -> No
     assert case.store.written == ["submitting", "submitted"]
     assert (attached.job.task_id, attached.status) == ("task_1", QUEUED)
     assert (attached.submitted_at, attached.deadline) == (START, START + timedelta(seconds=600))
+    assert case.client.sent == [case.request]
 
 
 def test_ten_more_tries_ask_about_the_same_job() -> None:
@@ -222,7 +234,7 @@ def test_a_clear_of_a_running_task_asks_about_the_same_job() -> None:
 
 
 def test_another_place_to_report_to_is_not_another_video() -> None:
-    case = Case()
+    case = Case("apixo")
     case.attempt()
     case.callback = "https://airflow.example.com/hook"
     case.attempt()
@@ -235,6 +247,15 @@ def test_a_changed_request_submits_afresh_and_names_the_job_it_leaves() -> None:
     case.prompt = "another lighthouse"
     assert case.attempt().job.task_id == "task_2"
     assert "task_1" in case.said[-1]
+
+
+def test_another_model_or_connection_is_another_request() -> None:
+    case = Case("apixo")
+    case.attempt()
+    case.model = "seedance-2"
+    assert case.attempt().job.task_id == "task_2"
+    case.client.connect(conn_id="of_another_account")
+    assert case.attempt().job.task_id == "task_3"
 
 
 def test_what_is_checked_before_paying_is_not_checked_for_a_job_that_exists() -> None:
@@ -283,6 +304,8 @@ def test_an_unknown_outcome_is_reported_until_a_clear_submits() -> None:
             case.attempt()
         assert type(again.value) is SubmitOutcomeUnknown
         assert START.isoformat() in str(again.value)
+        assert again.value.job is None
+        assert case.store.get(KEY)["task_id"] == ""
     assert case.client.posts == 1
     case.clear()
     case.attempt()
@@ -295,6 +318,29 @@ def test_a_job_that_an_error_names_is_named_to_the_person() -> None:
     for _ in range(2):
         with pytest.raises(SubmitOutcomeUnknown, match="task_7"):
             case.attempt()
+
+
+@pytest.mark.parametrize(
+    ("vendor", "on_unknown", "kind", "comes_back"),
+    [
+        ("apixgo", "fail", SubmitOutcomeUnknown, False),
+        ("apixgo", "resubmit", SubmitToBeRisked, False),
+        ("apimart", "fail", SubmitToBeResent, True),
+    ],
+)
+@pytest.mark.parametrize("no_room", [False, True])
+def test_what_the_vendor_said_is_handed_on_and_only_a_key_makes_it_safe_to_come_back_for_room(
+    vendor: str, on_unknown: OnUnknown, kind: type[SubmitOutcomeUnknown], comes_back: bool, no_room: bool
+) -> None:
+    case = Case(vendor, on_unknown)
+    answer = SubmitOutcomeUnknown("no reply came", code="504", words="gateway timeout", retry_after=7.0)
+    answer.no_room = no_room
+    case.client.answers = [answer]
+    with pytest.raises(SubmitOutcomeUnknown) as error:
+        case.attempt()
+    assert type(error.value) is kind
+    assert (error.value.what, error.value.code, error.value.words) == (answer.what, "504", answer.words)
+    assert (error.value.retry_after, error.value.no_room) == (7.0, no_room and comes_back)
 
 
 def test_a_worker_that_died_in_the_call_is_reported_first_even_to_a_clear() -> None:
@@ -328,7 +374,7 @@ def test_a_lost_job_is_reported_again_and_submitted_by_a_clear() -> None:
     case = Case(on_unknown="resubmit")
     case.attempt()
     case.becomes("lost")
-    with pytest.raises(JobLost, match="task_1"):
+    with pytest.raises(JobLost, match=r"the vendor does not know the job.*task_1"):
         case.attempt()
     case.clear()
     assert case.attempt().job.task_id == "task_2"
@@ -367,11 +413,23 @@ def test_a_refused_resend_does_not_prove_that_the_first_one_was_not_taken(error:
     with pytest.raises(Killed):
         case.attempt()
     # Not "nothing was spent", for that is not known.
-    with pytest.raises(SubmitToBeResent, match=error.args[0]):
+    with pytest.raises(SubmitToBeResent, match=f"outcome of an earlier.* and now: {error.args[0]}"):
         case.attempt()
     assert case.store.phase == "unknown"
     case.attempt()
     assert len(set(case.client.keys)) == 1
+
+
+@pytest.mark.parametrize("error", [NotSent, RateLimited])
+def test_a_refused_resend_hands_on_what_the_vendor_said(error: type[SubmitError]) -> None:
+    case = Case("apimart")
+    case.client.answers = [UNKNOWN, error("busy", code="429", words="slow down", retry_after=7.0)]
+    with pytest.raises(SubmitToBeResent):
+        case.attempt()
+    with pytest.raises(SubmitToBeResent) as told:
+        case.attempt()
+    assert (told.value.code, told.value.words, told.value.retry_after) == ("429", "slow down", 7.0)
+    assert told.value.no_room is error.no_room
 
 
 def test_an_old_key_is_not_trusted_and_resending_does_not_make_it_younger() -> None:
@@ -386,6 +444,7 @@ def test_an_old_key_is_not_trusted_and_resending_does_not_make_it_younger() -> N
     with pytest.raises(SubmitOutcomeUnknown) as error:
         case.attempt()
     assert error.value.ends_retries
+    assert "API key" not in str(error.value)  # which has not changed
     assert case.client.posts == 2
     case.clear()
     case.attempt()
@@ -426,13 +485,25 @@ def test_the_id_of_a_paid_job_is_written_with_patience() -> None:
     assert case.attempt().job.task_id == "task_1"
     assert case.store.phase == "submitted"
     assert case.slept == [1, 2, 4, 8]
-    assert all("task_1" in said for said in case.said)
+    assert len(case.said) == 4
+    assert all("the job task_1 (submitted); trying again" in said for said in case.said)
+
+
+def test_that_nothing_was_taken_is_written_with_patience_too() -> None:
+    case = Case()
+    case.client.answers = [NotSent("no route")]
+    case.store.refuse = [False, True, True]
+    with pytest.raises(NotSent):
+        case.attempt()
+    assert case.store.phase == "fresh"
+    assert len(case.said) == 2
+    assert all("what is known of the submission (fresh)" in said for said in case.said)
 
 
 def test_a_paid_job_that_cannot_be_written_down_is_named_and_not_paid_again() -> None:
     case = Case()
     case.store.refuse = [False, *[True] * 5]
-    with pytest.raises(JobNotRecorded, match="task_1") as error:
+    with pytest.raises(JobNotRecorded, match=r"accepted the job, .*\(ConnectionError\).*task_1") as error:
         case.attempt()
     assert error.value.ends_retries
     with pytest.raises(SubmitOutcomeUnknown):
@@ -447,6 +518,7 @@ def test_what_the_vendor_said_is_told_even_if_it_cannot_be_written_down() -> Non
     with pytest.raises(SubmitOutcomeUnknown, match="no reply came"):
         case.attempt()
     assert case.store.phase == "submitting"
+    assert case.said[-1] == "That the submission is unknown could not be recorded (ConnectionError)"
 
 
 # --- a synchronous endpoint -----------------------------------------------------------------------------
@@ -457,9 +529,7 @@ def test_a_result_that_cannot_be_asked_for_again_is_kept() -> None:
     done = JobStatus(state=JobState.SUCCEEDED, raw_state="succeeded", result_urls=(LINK,))
     case.client.answers = [Submission(job=_job(case.client.settings, ""), status=done)]
     assert case.attempt().status == done
-    again = case.attempt()
-    assert again.status is not None
-    assert again.status.result_urls == (LINK,)
+    assert case.attempt().status == replace(done, raw_state="recorded")
     assert case.client.posts == 1
 
 
@@ -474,6 +544,19 @@ def test_a_result_that_cannot_be_asked_for_again_is_kept_with_the_time_of_its_li
     assert case.attempt().status is not None
     case.now += timedelta(minutes=1)
     assert case.attempt().job.task_id == "task_2"
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_a_delivered_result_without_an_id_is_returned_without_asking(cleared: bool) -> None:
+    case = Case()
+    done = JobStatus(state=JobState.SUCCEEDED, raw_state="succeeded", result_urls=(LINK,))
+    case.client.answers = [Submission(job=_job(case.client.settings, ""), status=done)]
+    case.attempt()
+    case.becomes("delivered")
+    if cleared:
+        case.clear()
+    assert case.attempt().status == replace(done, raw_state="recorded")
+    assert (case.client.asked, case.client.posts) == ([], 1)
 
 
 def test_a_failure_without_an_id_leaves_nothing_to_ask_about() -> None:
@@ -538,6 +621,7 @@ def test_a_cleared_job_that_lives_after_all_is_used_and_not_paid_again(phase: st
     attached = case.attempt()
     assert (attached.job.task_id, attached.status) == ("task_1", found)
     assert (case.client.asked, case.client.posts, case.store.phase) == (["task_1"], 1, "submitted")
+    assert case.said[-1] == f"apixgo job task_1 is {found.state} at the vendor: it is used, nothing is paid"
 
 
 @pytest.mark.parametrize("phase", REPORTED)
@@ -547,6 +631,10 @@ def test_a_clear_pays_once_the_vendor_has_said_that_there_is_no_video(phase: str
         case.client.statuses["task_1"] = answer
         assert case.attempt().job.task_id == "task_2"
         assert (case.client.asked, case.client.posts) == (["task_1"], 2)
+        said = "apixgo job task_1 brings no video any more; a new, paid job is submitted"
+        assert case.said[-1] == said
+        # The new one is this request's: the next try asks about it.
+        assert (case.attempt().job.task_id, case.client.posts) == ("task_2", 2)
 
 
 @pytest.mark.parametrize("phase", REPORTED)
@@ -636,8 +724,10 @@ def test_a_delivered_video_is_returned_while_its_file_exists(cleared: bool, answ
     assert attached.job.task_id == "task_1"
     assert list(attached.files) == FILES
     assert attached.status is not None
-    assert (attached.status.state, attached.status.result_urls) == (JobState.SUCCEEDED, ())
+    assert attached.status == JobStatus(state=JobState.SUCCEEDED, raw_state="landed")
     assert case.client.posts == 1
+    if isinstance(answer, StatusUnavailable | StatusRefused):
+        assert case.said[-1] == f"{answer.what}; the files that were landed are still there"
 
 
 @pytest.mark.parametrize("answer", [JobNotFound("no such job"), VIDEO, NO_LINK, FAILED])
@@ -647,11 +737,14 @@ def test_a_delivered_video_that_is_gone_is_paid_anew_by_a_clear_and_never_by_a_r
     case.becomes("delivered", files=FILES)
     case.client.statuses["task_1"] = answer
     case.now = START + timedelta(days=3)
-    with pytest.raises(ResultExpired, match="task_1"):
+    with pytest.raises(ResultExpired, match=r"neither its file nor its link exists.*task_1"):
         case.attempt()
     assert case.client.posts == 1
     case.clear()
     assert case.attempt().job.task_id == "task_2"
+    assert case.said[-1] == "Neither a link nor a file of apixgo job task_1 exists any more"
+    # The new one is this request's: the next try asks about it.
+    assert (case.attempt().job.task_id, case.client.posts) == ("task_2", 2)
 
 
 @pytest.mark.parametrize("answer", [RENDERS, replace(NO_LINK, expires_at=None)])
@@ -726,7 +819,7 @@ def test_another_key_voids_the_idempotency_key_and_says_so() -> None:
     with pytest.raises(SubmitToBeResent):
         case.attempt()
     case.client.connect(password="k3y-of-another-account")
-    with pytest.raises(SubmitOutcomeUnknown, match="new API key") as error:
+    with pytest.raises(SubmitOutcomeUnknown, match=r"An earlier try sent .*new API key") as error:
         case.attempt()
     assert error.value.ends_retries
     assert case.client.posts == 1
@@ -738,9 +831,11 @@ def test_another_key_voids_the_idempotency_key_and_says_so() -> None:
 @pytest.mark.parametrize("phase", ["unknown", "lost", "failed", "delivered"])
 def test_no_such_job_is_not_believed_when_asked_with_another_key(phase: str) -> None:
     case = reported(phase)
+    case.client.statuses["task_1"] = JobNotFound("no such job", code="404", words="task_not_exist")
     case.client.connect(password="k3y-of-another-account")
-    with pytest.raises(AccountChanged, match="task_1"):
+    with pytest.raises(AccountChanged, match=r"API key is not the one.*task_1") as error:
         case.attempt()
+    assert (error.value.code, error.value.words) == ("404", "task_not_exist")
     assert case.client.posts == 1
 
 
