@@ -27,7 +27,7 @@ from airflow_provider_vidgen.ledger import (
     decide,
 )
 from airflow_provider_vidgen.models import VideoJob
-from airflow_provider_vidgen.submission import fingerprint
+from airflow_provider_vidgen.submission import fingerprint, key_hash
 
 NOW = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -320,8 +320,15 @@ def test_a_record_is_read_back_as_it_was_written(phase: Phase) -> None:
     assert ledger(written).read() == written
 
 
+def test_a_record_says_when_it_was_written() -> None:
+    store = Store()
+    first = intend(book_of(store))
+    assert first.updated_at == store.get(KEY)["updated_at"] == NOW.isoformat()
+    assert book_of(store, now=NOW + HOUR).moved(first, Phase.LOST).updated_at == (NOW + HOUR).isoformat()
+
+
 def test_nothing_is_submitted_when_the_intent_cannot_be_written() -> None:
-    with pytest.raises(LedgerUnreadable):
+    with pytest.raises(LedgerUnreadable, match=r"intent to submit cannot be recorded \(ConnectionError\)"):
         intend(book_of(Broken()))
 
 
@@ -414,6 +421,13 @@ def test_any_json_in_the_store_gives_a_decision_or_is_unreadable(
 
 
 # --- the fingerprint ------------------------------------------------------------------------------------
+
+
+def test_the_fingerprint_and_the_hash_of_the_key_are_those_of_records_that_are_already_written() -> None:
+    """With other ones an upgrade would take each job under way for another request's, and pay again."""
+    wanted = fingerprint({"a": 1, "b": "é"}, path="/p", conn_id="c")
+    assert wanted == "55c62ff1aa314986102cca5fdef9359bea677c71543029ec6fc124faab5d8465"
+    assert key_hash("k3y-of-a-test", wanted) == "4f59b5e5c144863d698d839085167910"
 
 
 def test_the_fingerprint_knows_body_path_and_account_and_nothing_else() -> None:
