@@ -48,6 +48,7 @@ def _watch(schedule: Schedule = _SCHEDULE, *, timeout: float = 1800, jitter: flo
 def test_the_first_check_waits_from_the_submission_and_not_from_now() -> None:
     assert _watch(jitter=0).first_delay(_at(0)) == 30
     assert _watch(jitter=0).first_delay(_at(12)) == 18
+    assert _watch(jitter=0).first_delay(_at(29.5)) == 0.5
     assert _watch(timeout=20).first_delay(_at(0)) == 20
 
 
@@ -140,6 +141,11 @@ def test_failed_checks_are_made_again_ever_more_slowly() -> None:
     assert waits == [5, 10, 20, 40, 60, 60]
 
 
+@pytest.mark.parametrize("error", [StatusUnavailable("busy"), StatusLimited("slow down")])
+def test_a_users_interval_below_a_second_holds_for_a_failed_check_too(error: StatusUnavailable) -> None:
+    assert _watch(_SCHEDULE.every(0.5)).after_error(error, _at(60)) == 0.5
+
+
 def test_the_vendors_retry_after_is_kept() -> None:
     assert _watch().after_error(StatusUnavailable("busy", retry_after=90), _at(60)) == 90
     assert _watch().after_error(StatusUnavailable("busy", retry_after=1), _at(60)) == 5
@@ -170,7 +176,7 @@ def test_a_new_job_may_be_unknown_for_three_checks_and_one_minute() -> None:
     watch = _watch()
     for second in (10, 20, 30, 40, 59):
         watch.after_error(JobNotFound("who"), _at(second))
-    with pytest.raises(JobLost) as caught:
+    with pytest.raises(JobLost, match="vendor does not know the job") as caught:
         watch.after_error(JobNotFound("who", code="404", words="no such job"), _at(60))
     assert (caught.value.job, caught.value.code, caught.value.words) == (_JOB, "404", "no such job")
     assert caught.value.ends_retries
@@ -196,10 +202,11 @@ def test_finished_without_a_link_is_asked_six_times() -> None:
     watch = _watch()
     for _ in range(5):
         assert watch.after_status(_NO_LINK, _at(60)) is not None
-    with pytest.raises(ResultMissing) as caught:
+    with pytest.raises(ResultMissing, match="finished but gives no usable link") as caught:
         watch.after_status(_NO_LINK, _at(60))
     assert caught.value.job == _JOB
     watch = _watch()
+    watch.after_status(_RUNNING, _at(60))
     for _ in range(5):
         watch.after_status(_NO_LINK, _at(60))
     assert watch.after_status(_DONE, _at(60)) is None
