@@ -101,6 +101,15 @@ def test_a_shorter_wait_than_ours_does_not_hurry_us() -> None:
     assert clock.slept[0] >= 1
 
 
+def test_tasks_that_were_refused_together_do_not_come_back_together() -> None:
+    waits = set()
+    for _ in range(20):
+        clock = Clock()
+        policy.submitting(has_key=False, when_full="wait", sleep=clock.sleep)(Failing(RateLimited("x")))
+        waits.update(clock.slept)
+    assert len(waits) == 20
+
+
 def test_a_worker_is_not_held_for_longer_than_a_minute_a_wait() -> None:
     clock, send = Clock(), Failing(RateLimited("x", retry_after=61.0))
     with pytest.raises(RateLimited):
