@@ -189,23 +189,41 @@ def test_every_case_is_decided_as_the_table_says(
     assert decision.action is expected
     assert decision.record is earlier
     assert ("left behind" in decision.why) == cell.endswith("name what is left")
+    # What is done about an earlier submission is told; a stop tells it as an error.
+    assert bool(decision.why) == (phase is not Phase.FRESH and expected is not Action.STOP)
 
 
 def test_a_first_try_submits_without_a_word() -> None:
     assert resolve(None) == Decision(action=Action.SUBMIT)
 
 
-def test_each_resubmission_of_an_unknown_one_says_that_both_may_be_billed() -> None:
-    decision = resolve_in(ledger(record(Phase.UNKNOWN)), on_unknown="resubmit")
-    assert decision.action is Action.SUBMIT
-    assert "both may be billed" in decision.why
-
-
-@pytest.mark.parametrize("phase", [Phase.SUBMITTED, Phase.LOST])
-def test_a_changed_request_names_the_job_it_leaves_behind(phase: Phase) -> None:
+@pytest.mark.parametrize(
+    ("phase", "left"),
+    [
+        (Phase.SUBMITTED, "the job task_1"),
+        (Phase.LOST, "the job task_1"),
+        (Phase.SUBMITTING, "a job of unknown id"),
+    ],
+)
+def test_a_changed_request_names_the_job_it_leaves_behind(phase: Phase, left: str) -> None:
     decision = resolve_in(ledger(record(phase)), "other")
     assert decision.action is Action.SUBMIT
-    assert "task_1" in decision.why
+    assert decision.why == (
+        "The request has changed since the last try, so a new job is submitted; "
+        f"{left} at apimart is left behind and may be billed"
+    )
+
+
+def test_what_becomes_of_an_open_submission_is_said_with_the_money() -> None:
+    open_ = "The outcome of an earlier submission is unknown; "
+    earlier = record(Phase.UNKNOWN)
+    assert resolve(earlier, key_window=HOUR).why == (
+        open_ + "the same request is sent again under the same idempotency key"
+    )
+    assert resolve_in(ledger(earlier), on_unknown="resubmit").why == (
+        open_ + "a new job is submitted all the same, as on_unknown_submit='resubmit' asks, and both may be "
+        "billed"
+    )
 
 
 # --- the age of a key -----------------------------------------------------------------------------------
@@ -336,7 +354,7 @@ def test_nothing_is_submitted_when_the_intent_cannot_be_written() -> None:
 
 
 def test_a_store_out_of_reach_is_not_an_empty_one() -> None:
-    with pytest.raises(LedgerUnreadable):
+    with pytest.raises(LedgerUnreadable, match=r"cannot be read \(ConnectionError\)"):
         resolve_in(book_of(Broken()), on_unknown="resubmit", key_window=HOUR)
 
 
@@ -378,12 +396,18 @@ GOOD = record().to_json()
     ],
 )
 def test_a_record_that_is_not_ours_stops_the_try(value: Any) -> None:
-    with pytest.raises(LedgerUnreadable):
+    with pytest.raises(LedgerUnreadable, match=r"'vidgen' .*; look for a job in the vendor's console before"):
         resolve_in(ledger(value), on_unknown="resubmit", key_window=HOUR)
 
 
 def test_a_later_field_does_no_harm() -> None:
     assert resolve({**GOOD, "colour": "blue"}).action is Action.REATTACH
+
+
+@pytest.mark.parametrize("field", ["key_hash", "updated_at", "expires_at", "result_urls", "files"])
+def test_a_record_from_before_a_field_is_read(field: str) -> None:
+    earlier = {name: value for name, value in GOOD.items() if name != field}
+    assert resolve(earlier).action is Action.REATTACH
 
 
 _json = st.recursive(
