@@ -33,6 +33,11 @@ A clear is known by Airflow's changed limit of tries. It looks the same whether 
 its worker had died, or lost the store, between *unknown* or *lost* and Airflow's word for it. Where it cannot
 be told from a retry, the row of the retry holds: nothing is paid, and the next clear is recognised.
 
+Each write is an entry of its own, numbered without a gap, and the newest one counts. Airflow's client gives a
+write up after a few seconds and repeats it, and the API server may still finish the first one much later.
+Under one name that would put *submitting* over the job's id (seen on Airflow 3.3.2); under a number it writes
+again what is there already.
+
 Two processes of one task at once, as after an outage of Airflow's API: each try has a task instance id of its
 own, and the store gives nothing to an outdated one and refuses its writes. Nothing is submitted before the
 intent is written, so the older process cannot submit any more, and if it had written, the newer one sees it.
@@ -65,6 +70,11 @@ REGENERATE_HINT = (
     "For a new, paid one run `airflow vidgen regenerate DAG_ID RUN_ID TASK_ID` and clear the task, or set "
     'on_clear="regenerate".'
 )
+
+
+def entry_key(number: int) -> str:
+    """Return the name of an entry in the store; the first one has the number 1."""
+    return f"{KEY}_{number}"
 
 
 class Store(Protocol):
@@ -275,6 +285,8 @@ class Ledger:
         self._store = store
         self._max_tries = max_tries
         self._now = now
+        #: The number of the newest entry, once it is known.
+        self._newest: int | None = None
 
     def read(self) -> Record | None:
         """
@@ -283,16 +295,15 @@ class Ledger:
         :raises LedgerUnreadable: the store cannot be read, or holds what this version does not understand.
         """
         try:
-            value = self._store.get(KEY)
+            self._newest, value = self._find_newest()
         except Exception as error:
             what = f"The record of earlier submissions cannot be read ({type(error).__name__})"
             raise LedgerUnreadable(what) from error
         try:
             return None if value is None else Record.from_json(value)
         except ValueError as error:
-            what = (
-                f"The record of earlier submissions ({KEY!r} in the task state store) is not this version's"
-            )
+            where = f"{entry_key(self._newest)!r} in the task state store"
+            what = f"The record of earlier submissions ({where}) is not this version's"
             raise LedgerUnreadable(
                 f"{what}; look for a job in the vendor's console before deleting it"
             ) from error
@@ -381,8 +392,25 @@ class Ledger:
 
     def _write(self, record: Record) -> Record:
         record = replace(record, updated_at=self._now().isoformat())
-        self._store.set(KEY, record.to_json())
+        if self._newest is None:
+            self._newest, _ = self._find_newest()
+        self._store.set(entry_key(self._newest + 1), record.to_json())
+        self._newest += 1
         return record
+
+    def _find_newest(self) -> tuple[int, Any]:
+        """Return number and value of the newest entry; of many entries only a few are read."""
+        newest, value, beyond = 0, None, 1
+        while (found := self._store.get(entry_key(beyond))) is not None:
+            newest, value, beyond = beyond, found, 2 * beyond
+        while beyond - newest > 1:
+            between = (newest + beyond) // 2
+            found = self._store.get(entry_key(between))
+            if found is None:
+                beyond = between
+            else:
+                newest, value = between, found
+        return newest, value
 
 
 def _is_file(value: Any) -> bool:

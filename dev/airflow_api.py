@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -223,6 +224,12 @@ class AirflowApi(RestClient):
         path = f"{_run(dag_id, run_id)}/taskInstances/{_q(task_id)}/state-store"
         found = self.api("GET", path, params={"map_index": map_index, "limit": 100})
         return {entry["key"]: entry["value"] for entry in found["task_state_store"]}
+
+    def record(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, Any]:
+        """Return the newest record of a task's submission, or an empty one."""
+        entries = self.task_states(dag_id, run_id, task_id, map_index)
+        numbers = [int(key.removeprefix("vidgen_")) for key in entries if re.fullmatch(r"vidgen_\d+", key)]
+        return dict(entries[f"vidgen_{max(numbers)}"]) if numbers else {}
 
     def _value(self, path: str, params: Mapping[str, Any], default: Any) -> Any:
         try:

@@ -31,7 +31,7 @@ class Person:
 
         :param steps: the way the task took.
         """
-        record = self._airflow.task_state(DAG_ID, cell.run_id, cell.task_id, "vidgen", default={})
+        record = self._airflow.record(DAG_ID, cell.run_id, cell.task_id)
         phase = record.get("phase")
         jobs = self._books.jobs_of(cell.tag)
         if phase != "unknown":

@@ -73,7 +73,7 @@ class Task:
 
     def record(self) -> dict[str, Any]:
         """Return the ledger's record, from the state store."""
-        return dict(self.airflow.task_state(*self._key, "vidgen", map_index=self.map_index) or {})
+        return self.airflow.record(*self._key, map_index=self.map_index)
 
     def wait_for_job(self) -> str:
         """Wait until the vendor has accepted the job, and return its id."""

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from airflow_provider_vidgen.ledger import Ledger
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
@@ -124,6 +125,13 @@ class Store(dict[str, Any]):
 
     def delete(self, key: str) -> None:
         self.pop(key, None)
+
+
+def record_of(context: dict[str, Any]) -> dict[str, Any]:
+    """The newest record in a task's state store."""
+    found = Ledger(context["task_state_store"], max_tries=0, now=lambda: NOW).read()
+    assert found is not None
+    return found.to_json()
 
 
 class FakeTi:

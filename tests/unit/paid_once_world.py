@@ -40,7 +40,7 @@ from airflow_provider_vidgen.errors import (
     SubmitOutcomeUnknown,
 )
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
-from airflow_provider_vidgen.ledger import KEY
+from airflow_provider_vidgen.ledger import entry_key
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 from airflow_provider_vidgen.transport import client as client_module
 from airflow_provider_vidgen.transport.client import WorkerClient
@@ -122,7 +122,8 @@ class Plan:
     :param by_clear: it is given up because a person clears the running task, not for want of heartbeats.
     :param posts: what each POST meets, ``ok`` after the last.
     :param gets: what each GET meets, ``ok`` after the last.
-    :param writes: what each write to the store meets: ``ok``, ``refused``, ``lost_answer``.
+    :param writes: what each write to the store meets: ``ok``, ``refused``, ``lost_answer``, or ``late``: it
+        was given up and repeated, and is finished a second time much later.
     :param unreadable: the store cannot be read.
     """
 
@@ -144,6 +145,8 @@ class Job:
     request: str
     accepted_at: datetime
     fate: str
+    #: Its id was written down, so no report may forget it.
+    recorded: bool = False
     #: The vendor has told that it ended without a video.
     told_failed: bool = False
     #: Why it may be paid for once more, if it may.
@@ -166,6 +169,8 @@ class Task:
     max_tries: int = 0
     ti_id: int = 0
     store: dict[str, str] = field(default_factory=dict)
+    #: Writes that were given up and repeated, and that the server has still to finish: by whom, key, value.
+    late: list[tuple[int, str, str]] = field(default_factory=list)
     prompt: int = 0
     jobs: list[Job] = field(default_factory=list)
     #: The deferral: a serialized trigger, and the arguments of resume.
@@ -183,7 +188,15 @@ class Task:
 
     @property
     def phase(self) -> str:
-        return str(json.loads(self.store[KEY])["phase"]) if KEY in self.store else "none"
+        return str(json.loads(self.newest)["phase"]) if self.newest else "none"
+
+    @property
+    def newest(self) -> str:
+        """The newest entry of the record."""
+        number = 0
+        while entry_key(number + 1) in self.store:
+            number += 1
+        return self.store.get(entry_key(number), "")
 
 
 class World:
@@ -270,6 +283,13 @@ class World:
         if task.state == "deferred" and event is not None:
             task.state, task.event, task.trigger = "woken", event, None
 
+    def finish_late_writes(self, task: Task) -> None:
+        """The server ends what its client has given up, unless the try is outdated."""
+        for ti_id, key, value in task.late:
+            if ti_id == task.ti_id:
+                task.store[key] = value
+        task.late.clear()
+
     def clear(self, task: Task) -> None:
         """A person clears the task while no worker holds it."""
         # Rule 1: after a report, or where it is asked for, a clear is the wish to pay again.
@@ -310,7 +330,7 @@ class World:
         :param if_gone: of a job whose id is recorded, only if the vendor has no video of it to give.
         """
         for job in task.jobs:
-            if if_gone and f'"{job.id}"' in task.store.get(KEY, ""):
+            if if_gone and job.recorded:
                 job.excuse_if_gone = job.excuse_if_gone or why
             else:
                 job.excuse = job.excuse or why
@@ -338,7 +358,7 @@ class World:
                 continue
             if earlier.excuse_if_gone and self.is_gone(task, earlier):
                 continue
-            if task.on_unknown == "resubmit" and (outdated or earlier.id not in task.store.get(KEY, "")):
+            if task.on_unknown == "resubmit" and (outdated or earlier.id not in task.newest):
                 continue  # that risk was accepted
             # Noted and not raised: the code under test might catch it.
             self.paid_twice = self.paid_twice or f"{earlier} is paid for again by {task}"
@@ -483,7 +503,6 @@ class Process:
             raise ConnectionError("the API server is away")
         # Airflow answers "not found" to an outdated id, and its client takes that for "no such key".
         value = None if self.outdated else self.task.store.get(key)
-        self.point()
         return default if value is None else json.loads(value)
 
     def set(self, key: str, value: Any, *, retention: Any = None) -> None:
@@ -494,6 +513,10 @@ class Process:
         if fault == "refused":
             raise ConnectionError("the API server is away")
         self.task.store[key] = json.dumps(value)
+        for job in self.task.jobs:
+            job.recorded = job.recorded or f'"{job.id}"' in self.task.store[key]
+        if fault == "late":
+            self.task.late.append((self.ti_id, key, self.task.store[key]))
         if fault == "lost_answer":
             raise ConnectionError("the API server went away")
         self.point()

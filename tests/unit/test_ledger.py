@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from airflow_provider_vidgen import ledger as ledger_module
 from airflow_provider_vidgen.errors import LedgerUnreadable
 from airflow_provider_vidgen.ledger import (
-    KEY,
     Action,
     Decision,
     Ledger,
     Phase,
     Record,
     decide,
+    entry_key,
 )
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.submission import fingerprint, key_hash
@@ -98,7 +98,7 @@ def record(phase: Phase = Phase.SUBMITTED, **fields: Any) -> Record:
 def ledger(value: Any = None, *, max_tries: int = 2, now: datetime = NOW) -> Ledger:
     store = Store()
     if value is not None:
-        store.set(KEY, value.to_json() if isinstance(value, Record) else value)
+        store.set(entry_key(1), value.to_json() if isinstance(value, Record) else value)
     return book_of(store, max_tries=max_tries, now=now)
 
 
@@ -292,19 +292,19 @@ def test_a_clear_is_a_changed_limit_of_tries(phase: Phase, retry: Action, clear:
 
 def test_a_clear_of_a_running_task_is_spent_once_its_job_is_delivered() -> None:
     store = Store()
-    store.set(KEY, record(Phase.SUBMITTED, max_tries=2).to_json())
+    store.set(entry_key(1), record(Phase.SUBMITTED, max_tries=2).to_json())
     cleared = book_of(store, max_tries=3)
     found = resolve_in(cleared)
     assert found.action is Action.REATTACH
     assert found.record is not None
     cleared.moved(found.record, Phase.DELIVERED)
     assert resolve_in(book_of(store, max_tries=3)).action is Action.RETURN
-    assert resolve(store.get(KEY), max_tries=4).action is Action.RETURN_OR_SUBMIT
+    assert resolve_in(book_of(store, max_tries=4)).action is Action.RETURN_OR_SUBMIT
 
 
 def test_a_clear_that_finds_an_open_submission_is_told_and_the_next_one_submits() -> None:
     store = Store()
-    store.set(KEY, record(Phase.SUBMITTING, max_tries=2).to_json())
+    store.set(entry_key(1), record(Phase.SUBMITTING, max_tries=2).to_json())
     for max_tries, action in ((3, Action.STOP), (3, Action.STOP), (4, Action.SUBMIT)):
         book = book_of(store, max_tries=max_tries)
         decision = resolve_in(book)
@@ -320,11 +320,11 @@ def test_the_record_is_small_and_holds_neither_prompt_nor_key() -> None:
     store = Store()
     wanted = fingerprint({"prompt": "A SECRET PLACE"}, path="/v1", conn_id="c")
     intend(book_of(store), wanted=wanted)
-    assert len(store[KEY]) < 1000
-    assert "SECRET" not in store[KEY]
-    assert store.get(KEY)["v"] == 1
-    assert store.get(KEY)["phase"] == "submitting"
-    assert store.get(KEY)["submitted_at"] == "2026-11-20T03:00:00+00:00"
+    assert len(store[entry_key(1)]) < 1000
+    assert "SECRET" not in store[entry_key(1)]
+    assert store.get(entry_key(1))["v"] == 1
+    assert store.get(entry_key(1))["phase"] == "submitting"
+    assert store.get(entry_key(1))["submitted_at"] == "2026-11-20T03:00:00+00:00"
 
 
 @pytest.mark.parametrize("phase", Phase)
@@ -341,13 +341,65 @@ def test_a_record_is_read_back_as_it_was_written(phase: Phase) -> None:
 def test_a_record_says_when_it_was_written() -> None:
     store = Store()
     first = intend(book_of(store))
-    assert first.updated_at == store.get(KEY)["updated_at"] == NOW.isoformat()
+    assert first.updated_at == store.get(entry_key(1))["updated_at"] == NOW.isoformat()
     assert book_of(store, now=NOW + HOUR).moved(first, Phase.LOST).updated_at == (NOW + HOUR).isoformat()
 
 
 def test_nothing_is_submitted_when_the_intent_cannot_be_written() -> None:
     with pytest.raises(LedgerUnreadable, match=r"intent to submit cannot be recorded \(ConnectionError\)"):
         intend(book_of(Broken()))
+
+
+@given(writes=st.lists(st.sampled_from(list(Phase)), min_size=1, max_size=70))
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_the_newest_of_many_entries_counts_and_few_are_read(writes: list[Phase]) -> None:
+    reads = []
+
+    class Counting(Store):
+        def get(self, key: str, default: Any = None) -> Any:
+            reads.append(key)
+            return super().get(key, default)
+
+    store = Counting()
+    for phase in writes:
+        book = book_of(store)
+        book.moved(record(phase, task_id="task_1"), phase)
+        reads.clear()
+        found = book_of(store).read()
+        assert found is not None
+        assert found.phase is phase
+        assert len(reads) <= 2 * len(store).bit_length() + 1
+    assert len(store) == len(writes)
+
+
+def test_a_write_that_the_server_finishes_late_changes_nothing() -> None:
+    """Airflow's client gives a write up and repeats it; the first one may come after others."""
+    store = Store()
+    book = book_of(store)
+    intent = intend(book)
+    late = dict(store)
+    submitted = book.moved(intent, Phase.SUBMITTED, task_id="task_1")
+    store.update(late)
+    assert book_of(store).read() == submitted
+    assert resolve_in(book_of(store)).action is Action.REATTACH
+
+
+def test_a_write_that_failed_is_repeated_under_its_own_number() -> None:
+    store = Store()
+    book = book_of(store)
+    intent = intend(book)
+    refused = [True]
+
+    def write(key: str, value: Any) -> None:
+        if refused.pop() if refused else False:
+            raise ConnectionError("away")
+        Store.set(store, key, value)
+
+    store.set = write  # type: ignore[method-assign]
+    with pytest.raises(ConnectionError):
+        book.moved(intent, Phase.SUBMITTED, task_id="task_1")
+    book.moved(intent, Phase.SUBMITTED, task_id="task_1")
+    assert sorted(store) == [entry_key(1), entry_key(2)]
 
 
 # --- what is read ---------------------------------------------------------------------------------------
@@ -396,7 +448,9 @@ GOOD = record().to_json()
     ],
 )
 def test_a_record_that_is_not_ours_stops_the_try(value: Any) -> None:
-    with pytest.raises(LedgerUnreadable, match=r"'vidgen' .*; look for a job in the vendor's console before"):
+    with pytest.raises(
+        LedgerUnreadable, match=r"'vidgen_1' .*; look for a job in the vendor's console before"
+    ):
         resolve_in(ledger(value), on_unknown="resubmit", key_window=HOUR)
 
 

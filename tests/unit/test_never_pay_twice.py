@@ -24,7 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from paid_once_world import AFTER, BEFORE, FATES, GETS, LostVideo, PaidTwice, Plan, Task, World
 
 from airflow_provider_vidgen import ledger, submission
-from airflow_provider_vidgen.errors import LedgerUnreadable, StatusError, SubmitOutcomeUnknown
+from airflow_provider_vidgen.errors import StatusError, SubmitOutcomeUnknown
 from airflow_provider_vidgen.models import Failure, FailureCategory, JobState, JobStatus
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 from airflow_provider_vidgen.transport import policy
@@ -39,7 +39,7 @@ _tasks = st.builds(
     on_unknown=st.sampled_from(["fail", "fail", "fail", "resubmit"]),
     on_clear=st.sampled_from(["reuse", "regenerate"]),
 )
-_points = st.none() | st.integers(1, 24)
+_points = st.none() | st.integers(1, 32)
 _gets = st.lists(st.sampled_from(("ok", *GETS)), max_size=3).map(tuple)
 _plans = st.builds(
     Plan,
@@ -48,7 +48,7 @@ _plans = st.builds(
     by_clear=st.booleans(),
     posts=st.lists(st.sampled_from(("ok", *BEFORE, *AFTER, *AFTER)), max_size=4).map(tuple),
     gets=_gets,
-    writes=st.lists(st.sampled_from(("ok", "ok", "refused", "lost_answer")), max_size=8).map(tuple),
+    writes=st.lists(st.sampled_from(("ok", "ok", "refused", "lost_answer", "late")), max_size=8).map(tuple),
     unreadable=st.sampled_from((False,) * 7 + (True,)),
     fate=st.sampled_from(("succeeds", "succeeds", *FATES)),
 )
@@ -77,7 +77,7 @@ class NeverPayTwice(RuleBasedStateMachine):
         self.world.run(self.world.tasks[which], plan)
         self._count("worker")
 
-    @rule(which=_which, kill_at=st.integers(1, 14), answered=st.booleans())
+    @rule(which=_which, kill_at=st.integers(1, 20), answered=st.booleans())
     def a_worker_dies(self, which: int, kill_at: int, answered: bool) -> None:
         posts = () if answered else ("timeout_after",) * 4
         self.world.run(self.world.tasks[which], Plan(kill_at=kill_at, posts=posts))
@@ -113,6 +113,11 @@ class NeverPayTwice(RuleBasedStateMachine):
     def a_strange_event_wakes_the_task(self, which: int, event: Any) -> None:
         self.world.wake(self.world.tasks[which], event)
         self._count("event")
+
+    @rule(which=_which)
+    def late_writes_are_finished(self, which: int) -> None:
+        self.world.finish_late_writes(self.world.tasks[which])
+        self._count("late")
 
     @rule(which=_which)
     def a_person_clears(self, which: int) -> None:
@@ -223,15 +228,15 @@ def _retry_on_a_read_timeout(patch: pytest.MonkeyPatch) -> None:
 
 
 def _resubmit_on_an_unreadable_store(patch: pytest.MonkeyPatch) -> None:
-    real = ledger.Ledger.read
+    real = ledger.Ledger._find_newest
 
-    def read(self: ledger.Ledger) -> Any:
+    def find_newest(self: ledger.Ledger) -> tuple[int, Any]:
         try:
             return real(self)
-        except LedgerUnreadable:
-            return None
+        except ConnectionError:
+            return 0, None
 
-    patch.setattr(ledger.Ledger, "read", read)
+    patch.setattr(ledger.Ledger, "_find_newest", find_newest)
 
 
 def _resubmit_on_a_poll_error(patch: pytest.MonkeyPatch) -> None:
@@ -297,6 +302,16 @@ def _take_what_was_delivered_for_failed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(VideoGenerationOperator, "_note", note)
 
 
+def _write_over_what_was_written_before(patch: pytest.MonkeyPatch) -> None:
+    real = ledger.Ledger._write
+
+    def write(self: Any, record: ledger.Record) -> ledger.Record:
+        self._newest = 0
+        return real(self, record)
+
+    patch.setattr(ledger.Ledger, "_write", write)
+
+
 def _pay_for_a_delivered_video_at_each_clear(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(submission.Attempt, "_delivered_again", lambda self, record: None)
 
@@ -304,6 +319,7 @@ def _pay_for_a_delivered_video_at_each_clear(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "mutation",
     [
+        _write_over_what_was_written_before,
         _pay_for_a_delivered_video_at_each_clear,
         _persist_after_the_post,
         _key_with_the_try_number,

@@ -33,7 +33,7 @@ from airflow_provider_vidgen.errors import (
     SubmitToBeResent,
     SubmitToBeRisked,
 )
-from airflow_provider_vidgen.ledger import KEY, Ledger, OnClear, OnUnknown
+from airflow_provider_vidgen.ledger import Ledger, OnClear, OnUnknown, entry_key
 from airflow_provider_vidgen.models import (
     Failure,
     FailureCategory,
@@ -91,7 +91,12 @@ class Store(dict[str, Any]):
 
     @property
     def phase(self) -> str:
-        return str(self.get(KEY)["phase"])
+        return str(self.record["phase"])
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The newest entry."""
+        return dict(json.loads(self[entry_key(len(self))]))
 
 
 class Client:
@@ -188,7 +193,8 @@ class Case:
 
     def becomes(self, phase: str, **fields: Any) -> None:
         """Have the record say so."""
-        self.store.set(KEY, {**self.store.get(KEY), "phase": phase, **fields})
+        record = {**self.store.record, "phase": phase, **fields}
+        self.store[entry_key(len(self.store) + 1)] = json.dumps(record)
 
 
 UNKNOWN = SubmitOutcomeUnknown("no reply came")
@@ -305,7 +311,7 @@ def test_an_unknown_outcome_is_reported_until_a_clear_submits() -> None:
         assert type(again.value) is SubmitOutcomeUnknown
         assert START.isoformat() in str(again.value)
         assert again.value.job is None
-        assert case.store.get(KEY)["task_id"] == ""
+        assert case.store.record["task_id"] == ""
     assert case.client.posts == 1
     case.clear()
     case.attempt()
@@ -387,7 +393,7 @@ def test_a_vendor_without_keys_is_sent_none() -> None:
     case = Case()
     case.attempt()
     assert case.client.keys == [None]
-    assert case.store.get(KEY)["idempotency_key"] == ""
+    assert case.store.record["idempotency_key"] == ""
 
 
 @pytest.mark.parametrize("how", ["retry", "clear"])
@@ -537,7 +543,7 @@ def test_a_result_that_cannot_be_asked_for_again_is_kept_with_the_time_of_its_li
     case = Case()
     case.client.answers = [Submission(job=_job(case.client.settings, ""), status=VIDEO)]
     case.attempt()
-    assert case.store.get(KEY)["expires_at"] == (START + timedelta(hours=1)).isoformat()
+    assert case.store.record["expires_at"] == (START + timedelta(hours=1)).isoformat()
     case.becomes("delivered")
     case.clear()
     case.now += timedelta(minutes=59)
@@ -844,8 +850,8 @@ def test_the_record_tells_nothing_about_the_key() -> None:
     case.attempt()
     other.prompt = "another lighthouse"
     other.attempt()
-    assert "k3y" not in case.store[KEY]
-    hashes = {one.store.get(KEY)["key_hash"] for one in (case, other)}
+    assert "k3y" not in str(case.store.record)
+    hashes = {one.store.record["key_hash"] for one in (case, other)}
     assert {len(told) for told in hashes} == {32}
     assert len(hashes) == 2  # records cannot even be compared
 

@@ -16,7 +16,7 @@ from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.airflow_internals import CoreTask
 from airflow_provider_vidgen.cli import jobs
 from airflow_provider_vidgen.cli.definition import get_commands
-from airflow_provider_vidgen.ledger import KEY, Action, Ledger, Phase, Record, decide
+from airflow_provider_vidgen.ledger import Action, Ledger, Phase, Record, decide, entry_key
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -45,7 +45,7 @@ def record(phase: Phase, task_id: str = "") -> Record:
 
 
 def task(stored: Any = None, *, state: str = "failed", map_index: int = -1) -> CoreTask:
-    store = Store({} if stored is None else {KEY: stored})
+    store = Store({} if stored is None else {entry_key(1): stored})
     return CoreTask(task_id="make", map_index=map_index, state=state, max_tries=1, store=store)  # type: ignore[arg-type]
 
 

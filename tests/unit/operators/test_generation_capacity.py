@@ -21,9 +21,10 @@ from airflow.sdk.exceptions import (
     AirflowRescheduleException,
     TaskDeferred,
 )
-from fakes import CREATE, NOW, PROMPT, STATUS, VENDORS, Clock, context, created, finished
+from fakes import CREATE, NOW, PROMPT, STATUS, VENDORS, Clock, context, created, finished, record_of
 
 from airflow_provider_vidgen import airflow_internals
+from airflow_provider_vidgen.ledger import entry_key
 from airflow_provider_vidgen.operators import capacity
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 
@@ -75,7 +76,7 @@ def test_a_full_vendor_frees_the_worker_at_once(
     assert len(web.request_history) == 1
     assert clock.slept == []
     # Whatever happens to the task while it waits, the record says that nothing was taken.
-    assert task["task_state_store"].get("vidgen")["phase"] == "fresh"
+    assert record_of(task)["phase"] == "fresh"
     assert _ticket(task) == {
         "queued_at": NOW.isoformat(),
         "expires_at": (NOW + timedelta(seconds=900)).isoformat(),
@@ -176,7 +177,7 @@ def test_an_open_submission_waits_too_and_goes_out_again_under_its_key(vidgen: C
         web.post(CREATE["apimart"], [{"exc": requests.ReadTimeout}, FULL, {"json": created("apimart")}])
         web.get(STATUS["apimart"], json=finished("apimart"))
         pause = _pause(lambda: _operator().execute(task), clock)
-        assert task["task_state_store"].get("vidgen")["phase"] == "unknown"
+        assert record_of(task)["phase"] == "unknown"
         clock.sleep(pause)
         assert _operator(deferrable=False).execute(task)["task_id"] == "task_1"
     keys = [sent.headers["Idempotency-Key"] for sent in web.request_history if sent.method == "POST"]
@@ -321,7 +322,7 @@ def test_of_a_mapped_task_only_as_many_submit_as_the_account_may_have_jobs(
                 _operator(deferrable=deferrable).execute(task)
     assert _posts(web) == (0 if waits else 1)
     assert (_ticket(task) is not None) is waits
-    assert ("vidgen" in task["task_state_store"]) is not waits
+    assert (entry_key(1) in task["task_state_store"]) is not waits
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,20 @@ from typing import Any
 import pytest
 import requests_mock
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from fakes import CREATE, LINK, MP4, PROMPT, STATUS, Clock, FakeTi, context, created, finished, running
+from fakes import (
+    CREATE,
+    LINK,
+    MP4,
+    PROMPT,
+    STATUS,
+    Clock,
+    FakeTi,
+    context,
+    created,
+    finished,
+    record_of,
+    running,
+)
 
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 
@@ -33,7 +45,7 @@ class Task:
 
     @property
     def phase(self) -> str:
-        return str(json.loads(self.context["task_state_store"]["vidgen"])["phase"])
+        return str(record_of(self.context)["phase"])
 
     def run(self) -> Any:
         with requests_mock.Mocker() as web:

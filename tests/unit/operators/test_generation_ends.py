@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +20,7 @@ from fakes import (
     created,
     failed,
     finished,
+    record_of,
     running,
     status,
     unknown,
@@ -66,7 +66,7 @@ def test_a_job_that_failed_ends_retries_only_if_the_same_request_would_fail_agai
     assert type(failure.value) is kind
     assert "apixo job task_1" in str(failure.value)
     assert words in str(failure.value)
-    assert json.loads(task["task_state_store"]["vidgen"])["phase"] == "failed"
+    assert record_of(task)["phase"] == "failed"
 
 
 def test_the_try_after_a_failed_job_submits_afresh_and_says_so(

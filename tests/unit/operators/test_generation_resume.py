@@ -28,11 +28,13 @@ from fakes import (
     created,
     failed,
     finished,
+    record_of,
     running,
     status,
     unknown,
 )
 
+from airflow_provider_vidgen.ledger import entry_key
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 from airflow_provider_vidgen.triggers.events import Reason
 
@@ -93,7 +95,7 @@ def test_a_video_is_a_success_whatever_the_trigger_said(
     result = resume(left, finished("apixo"), event=event(reason))
     assert result["result_urls"] == [LINK]
     assert left[0]["ti"].xcom["result_urls"] == [LINK]
-    assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "delivered"
+    assert record_of(left[0])["phase"] == "delivered"
 
 
 @pytest.mark.parametrize("case", ODD)
@@ -138,7 +140,7 @@ def test_a_failed_job_is_typed_by_what_the_vendor_says_now(
     with pytest.raises(AirflowException) as failure:
         resume(left, failed("apixo", words, code), event=event())
     assert type(failure.value) is kind
-    assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "failed"
+    assert record_of(left[0])["phase"] == "failed"
 
 
 def test_a_second_resume_brings_the_same_result(deferred: Callable[..., Deferred]) -> None:
@@ -185,7 +187,7 @@ def test_the_deadline_is_judged_by_the_clock_and_keeps_the_job(
     with pytest.raises(AirflowException, match="DeadlineExceeded") as end:
         resume(left, running("apixo"), event=event(reason))
     assert not isinstance(end.value, AirflowFailException)
-    assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "submitted"
+    assert record_of(left[0])["phase"] == "submitted"
 
 
 def test_a_deadline_reported_before_its_time_is_waited_for(deferred: Callable[..., Deferred]) -> None:
@@ -210,7 +212,7 @@ def test_a_lost_job_is_lost_only_if_the_worker_finds_it_so_too(deferred: Callabl
         resume(left, running("apixgo"), event=event("lost"), vendor="apixgo")
     with pytest.raises(AirflowFailException, match="JobLost"):
         resume(left, missing, event=event("lost"), vendor="apixgo")
-    assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "lost"
+    assert record_of(left[0])["phase"] == "lost"
 
 
 def test_a_job_not_found_at_the_deadline_stays_attached(
@@ -220,7 +222,7 @@ def test_a_job_not_found_at_the_deadline_stays_attached(
     clock.sleep(901)
     with pytest.raises(AirflowException, match="DeadlineExceeded: The vendor could not be asked"):
         resume(left, unknown("apixo"), event=event())
-    assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "submitted"
+    assert record_of(left[0])["phase"] == "submitted"
 
 
 @pytest.mark.parametrize("code", [401, 403])
@@ -234,7 +236,7 @@ def test_a_refused_key_ends_the_try_once_trigger_and_worker_agree_and_keeps_the_
     with pytest.raises(AirflowException, match=r"StatusRefused.*asks about the same job") as failure:
         resume(left, refused, event=event("refused"))
     assert not isinstance(failure.value, AirflowFailException)
-    assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "submitted"
+    assert record_of(left[0])["phase"] == "submitted"
 
 
 def test_a_refused_key_at_the_deadline_ends_the_try(deferred: Callable[..., Deferred], clock: Clock) -> None:
@@ -284,7 +286,7 @@ def test_no_such_job_is_not_believed_when_asked_with_another_key(
     missing = unknown("apixgo")
     with pytest.raises(AirflowFailException, match=r"AccountChanged.*apixgo job task_1"):
         resume(left, missing, event=event("lost"), vendor="apixgo")
-    assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "submitted"
+    assert record_of(left[0])["phase"] == "submitted"
 
 
 def test_a_connection_that_leads_elsewhere_is_named_and_the_job_stays_attached(
@@ -295,7 +297,7 @@ def test_a_connection_that_leads_elsewhere_is_named_and_the_job_stays_attached(
     with pytest.raises(AirflowException, match=r"https://staging.*https://img") as end:
         resume(left, {"status_code": 404, "text": "<html>"}, event=event("trouble"), vendor="apixgo")
     assert not isinstance(end.value, AirflowFailException)
-    assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "submitted"
+    assert record_of(left[0])["phase"] == "submitted"
 
 
 def test_a_job_without_a_link_is_lost_only_after_the_time_of_its_links(
@@ -307,11 +309,11 @@ def test_a_job_without_a_link_is_lost_only_after_the_time_of_its_links(
         clock.sleep(seconds)
         with pytest.raises(AirflowFailException, match=said):
             resume(left, no_link, event=event("result_missing"), vendor="apixgo")
-        assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == phase
+        assert record_of(left[0])["phase"] == phase
     clock.sleep(200)
     with pytest.raises(AirflowFailException, match="ResultExpired"):
         resume(left, no_link, event=event("result_missing"), vendor="apixgo")
-    assert json.loads(left[0]["task_state_store"]["vidgen"])["phase"] == "lost"
+    assert record_of(left[0])["phase"] == "lost"
 
 
 def test_the_file_is_landed_by_the_worker_that_resumes(
@@ -324,10 +326,10 @@ def test_the_file_is_landed_by_the_worker_that_resumes(
 
 def test_a_record_of_a_later_job_is_not_touched(deferred: Callable[..., Deferred]) -> None:
     task, operator, kwargs = deferred()
-    record = json.loads(task["task_state_store"]["vidgen"])
-    task["task_state_store"].set("vidgen", {**record, "task_id": "task_2"})
+    record = record_of(task)
+    task["task_state_store"].set(entry_key(3), {**record, "task_id": "task_2"})
     resume((task, operator, kwargs), finished("apixo"), event=event())
-    assert json.loads(task["task_state_store"]["vidgen"])["phase"] == "submitted"
+    assert record_of(task)["phase"] == "submitted"
 
 
 @pytest.mark.parametrize("prompt", [PROMPT, PROMPT + " of " + "waves " * 200])
@@ -345,7 +347,7 @@ def test_prompt_key_and_link_are_in_no_error_and_no_log(
         resume(left, busy, event=event("unavailable"))
     cause = failure.value.__context__
     shown = [str(failure.value), str(cause), repr(cause), str(unavailable.value), repr(again.value.trigger)]
-    shown += [json.dumps(again.value.trigger.serialize()), logged(), left[0]["task_state_store"]["vidgen"]]
+    shown += [json.dumps(again.value.trigger.serialize()), logged(), str(left[0]["task_state_store"])]
     for text in shown:
         for secret in (prompt, PROMPT, KEY, LINK, "s3cret-signature"):
             assert secret not in text
