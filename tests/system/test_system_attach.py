@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
-from airflow_runs import Runs, Task, bill, orders
+from airflow_runs import PATIENCE, Runs, Task, bill, orders
 
 from airflow_provider_vidgen.simulator import SimulatorClient
 
@@ -73,15 +75,32 @@ def assert_asked_about_the_same_job(task: Task, job: str, simulator: SimulatorCl
     assert bill(simulator, job).state == "settled"
 
 
-def test_clearing_a_delivered_task_makes_and_pays_a_new_video(
+def test_clearing_a_delivered_task_returns_the_same_video_for_nothing(
     runs: Runs, simulator: SimulatorClient, cleared_after_delivery: str
 ) -> None:
     task = runs.task(DAG, "delivered")
     task.ends("success", try_number=2)
-    second = task.xcom()["task_id"]
-    assert second != cleared_after_delivery
-    assert "was cleared after the job" in task.log(2)
-    assert [bill(simulator, job).state for job in (cleared_after_delivery, second)] == ["settled", "settled"]
+    result = task.xcom()
+    assert result["task_id"] == cleared_after_delivery
+    assert result["result_urls"] == task.xcom("result_urls") != []
+    assert "airflow vidgen regenerate" in task.log(2)
+    assert bill(simulator, cleared_after_delivery).state == "settled"
+    assert len(orders(simulator, "a velvet pangolin, delivered")) == 1
+
+
+def test_a_cleared_task_makes_a_new_video_once_it_is_told_to(
+    runs: Runs, simulator: SimulatorClient, cleared_after_delivery: str
+) -> None:
+    """After the test above: the same task is cleared again, with the command that its log names."""
+    task = runs.task(DAG, "delivered")
+    task.ends("success", try_number=2)
+    command = [sys.executable, "-m", "airflow", "vidgen", "regenerate", DAG, task.run_id, "delivered"]
+    done = subprocess.run(command, env=runs.airflow.env, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    assert cleared_after_delivery in done.stdout
+    task.clear()
+    task.ends("success", try_number=3)
+    assert task.xcom()["task_id"] != cleared_after_delivery
     assert len(orders(simulator, "a velvet pangolin, delivered")) == 2
 
 
