@@ -90,8 +90,8 @@ class Attempt:
     :param on_clear: see :mod:`.ledger`.
     :param now: the clock.
     :param warn: takes a sentence that the log must show.
-    :param before_paying: called when a submission is due; raises to prevent it.
     :param still_there: whether landed files are where they were put.
+    :param before_paying: called when a submission is due; raises to prevent it.
     :param sleep: waits for so many seconds.
     """
 
@@ -102,11 +102,11 @@ class Attempt:
         *,
         timeout: float,
         on_unknown: OnUnknown,
-        on_clear: OnClear = "reuse",
+        on_clear: OnClear,
         now: Callable[[], datetime],
         warn: Callable[[str], None],
+        still_there: Callable[[Sequence[Mapping[str, Any]]], bool],
         before_paying: Callable[[], None] = lambda: None,
-        still_there: Callable[[Sequence[Mapping[str, Any]]], bool] = lambda files: False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client = client
