@@ -518,7 +518,8 @@ def test_the_fingerprint_knows_body_path_and_account_and_nothing_else() -> None:
         fingerprint({"a": 1, "b": "é"}, path="/p", conn_id="d"),
         fingerprint({"a": "1", "b": "é"}, path="/p", conn_id="c"),
         fingerprint(None, path="/p", conn_id="c"),
-    }) == 6  # fmt: skip
+        fingerprint({"a": "half a character: \ud83d"}, path="/p", conn_id="c"),
+    }) == 7  # fmt: skip
 
 
 def test_a_resolved_record_survives_a_change_of_its_phase() -> None:

@@ -211,6 +211,7 @@ def test_the_intent_is_written_before_the_call_and_the_id_right_after_it() -> No
     assert case.store.written == ["submitting", "submitted"]
     assert (attached.job.task_id, attached.status) == ("task_1", QUEUED)
     assert (attached.submitted_at, attached.deadline) == (START, START + timedelta(seconds=600))
+    assert case.store.get(KEY)["deadline"] == attached.deadline.isoformat()
     assert case.client.sent == [case.request]
 
 
