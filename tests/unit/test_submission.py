@@ -665,6 +665,15 @@ def test_the_first_time_that_was_told_for_a_link_counts() -> None:
     assert case.attempt().job.task_id == "task_2"
 
 
+@pytest.mark.parametrize("phase", REPORTED)
+def test_a_job_that_runs_has_no_links_that_could_have_outlived_their_time(phase: str) -> None:
+    case = reported(phase, expires_at=(START + timedelta(minutes=5)).isoformat())
+    case.client.statuses["task_1"] = RENDERS
+    case.now = START + timedelta(minutes=6)
+    assert case.attempt().job.task_id == "task_1"
+    assert case.client.posts == 1
+
+
 @pytest.mark.parametrize("phase", [*REPORTED, "delivered"])
 @pytest.mark.parametrize("error", [StatusUnavailable("502"), StatusRefused("401")])
 def test_a_clear_does_not_pay_while_the_vendor_does_not_answer(phase: str, error: Exception) -> None:
@@ -809,6 +818,15 @@ def test_a_connection_that_leads_elsewhere_names_both_hosts_and_pays_nothing(
         assert first in str(error.value)
         assert not error.value.ends_retries
         assert (case.client.posts, case.client.asked, case.store.phase) == (1, [], phase)
+
+
+def test_a_changed_request_can_be_submitted_elsewhere() -> None:
+    case = Case()
+    case.attempt()
+    case.prompt = "another lighthouse"
+    case.client.connect(host=ELSEWHERE)
+    assert case.attempt().job.base_url == ELSEWHERE
+    assert "task_1" in case.said[-1]
 
 
 @pytest.mark.parametrize("phase", ["fresh", "discarded"])
