@@ -66,6 +66,8 @@ def test_a_backend_that_stores_elsewhere_does_not_hold_up_the_loop(
     sent: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(xcom, "XCom", Slow)
+    monkeypatch.setattr(Slow, "given", [])
+    monkeypatch.setattr(Slow, "loop_came_round", threading.Event())
 
     async def begin() -> None:
         pushing = asyncio.create_task(
