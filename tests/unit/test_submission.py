@@ -576,6 +576,14 @@ def test_a_failure_without_an_id_leaves_nothing_to_ask_about() -> None:
     assert case.attempt().job.task_id == "task_2"
 
 
+def test_a_failure_with_an_id_is_asked_about_like_any_other_job() -> None:
+    case = Case()
+    case.client.answers = [Submission(job=_job(case.client.settings, "task_1"), status=FAILED)]
+    assert case.attempt().status == FAILED
+    assert case.store.phase == "submitted"
+    assert case.attempt().job.task_id == "task_1"
+
+
 # --- two processes at once ------------------------------------------------------------------------------
 
 
@@ -851,6 +859,17 @@ def test_another_key_voids_the_idempotency_key_and_says_so() -> None:
     case.client.connect()
     case.attempt()
     assert len(set(case.client.keys)) == 1
+
+
+def test_a_vendor_without_keys_has_none_that_could_be_worth_nothing() -> None:
+    case = Case()
+    case.client.answers = [UNKNOWN]
+    with pytest.raises(SubmitOutcomeUnknown):
+        case.attempt()
+    case.client.connect(password="k3y-of-another-account")
+    with pytest.raises(SubmitOutcomeUnknown, match="An earlier try sent") as error:
+        case.attempt()
+    assert "idempotency" not in str(error.value)
 
 
 @pytest.mark.parametrize("phase", ["unknown", "lost", "failed", "delivered"])
