@@ -355,7 +355,7 @@ def test_a_worker_that_died_in_the_call_is_reported_first_even_to_a_clear() -> N
     case.client.answers = [Killed()]
     with pytest.raises(Killed):
         case.attempt()
-    assert case.store.phase == "submitting"
+    assert (case.store.phase, case.store.get(KEY)["task_id"]) == ("submitting", "")
     case.clear()
     with pytest.raises(SubmitOutcomeUnknown):
         case.attempt()
