@@ -11,11 +11,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from fakes import task_instance
 
 from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.errors import StatusUnavailable
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.models import VideoJob
+from airflow_provider_vidgen.triggers import video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 
 JOB = VideoJob(vendor="apixo", base_url="https://api.apixo.ai", model="grok-video", task_id="task_1")
@@ -46,23 +48,27 @@ class Client:
 def kill(
     monkeypatch: pytest.MonkeyPatch, state: str | None, client: Client, *, cancel_on_kill: bool = True
 ) -> VideoTaskTrigger:
-    async def task_state(task_instance: Any) -> str | None:
+    async def task_state(of: Any) -> str | None:
+        assert of is killed.task_instance
         return state
 
     @asynccontextmanager
     async def async_client(hook: VideoGenHook) -> AsyncIterator[Client]:
+        assert hook.vidgen_conn_id == "of_the_job"
         yield client
 
     monkeypatch.setattr(airflow_internals, "task_state", task_state)
     monkeypatch.setattr(VideoGenHook, "async_client", async_client)
-    return VideoTaskTrigger(
-        vidgen_conn_id="vidgen_default",
+    killed = VideoTaskTrigger(
+        vidgen_conn_id="of_the_job",
         job=JOB.to_dict(),
         submitted_at="2026-01-01T00:00:00+00:00",
         deadline="2026-01-01T00:30:00+00:00",
         not_before="2026-01-01T00:00:10+00:00",
         cancel_on_kill=cancel_on_kill,
     )
+    killed.task_instance = task_instance()
+    return killed
 
 
 @pytest.mark.parametrize("state", ["failed", "success"])
@@ -99,7 +105,7 @@ def test_a_vendor_that_cannot_be_told_is_named_without_its_words(
     client = Client(StatusUnavailable("Apixo did not answer", words="your prompt was a cat"))
     asyncio.run(kill(monkeypatch, "failed", client).on_kill())
     said = logged()
-    assert "could not be cancelled: Apixo did not answer" in said
+    assert "task_1 could not be cancelled: Apixo did not answer" in said
     assert "a cat" not in said
 
 
@@ -111,8 +117,12 @@ def test_a_cancellation_goes_on_when_airflow_cuts_on_kill_short(monkeypatch: pyt
         killing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await killing
+        # The loop keeps only a weak reference to the task that is still at it.
+        assert len(video_task._ending) == 1
         client.go_on.set()
-        await client.ended.wait()
+        await asyncio.gather(*video_task._ending)
+        await asyncio.sleep(0)
+        assert not video_task._ending
         return client.cancelled
 
     assert asyncio.run(cut_short()) == [JOB]

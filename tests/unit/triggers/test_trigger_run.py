@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -182,7 +183,7 @@ def test_an_unexpected_error_becomes_an_event_and_its_text_is_not_logged(
     vendor.answers = [error]
     assert reason(trigger()) == "trouble"
     told = logged()
-    assert type(error).__name__ in told
+    assert f"apixo job task_1 cannot be watched: {type(error).__name__}" in told
     assert LINK not in told
     assert KEY not in told
 
@@ -205,7 +206,17 @@ def test_what_a_vendor_says_is_not_logged_for_it_may_repeat_the_prompt(
     words = {"code": 401, "message": "no rights for: a lighthouse in a storm"}
     vendor.answers = [HttpReply(status=401, content=json.dumps(words).encode())]
     assert reason(trigger()) == "refused"
-    assert "lighthouse" not in logged()
+    told = logged()
+    assert "apixo job task_1 cannot be watched on: Apixo answered the status check with HTTP 401" in told
+    assert "lighthouse" not in told
+
+
+def test_the_tasks_own_interval_is_kept(vendor: Vendor) -> None:
+    vendor.answers = [*[running("apixo")] * 4, finished("apixo")]
+    assert reason(trigger(poll_interval=70.0)) == "ended"
+    gaps = [(later - one).total_seconds() for one, later in pairwise(vendor.times)]
+    assert len(gaps) == 4
+    assert all(63 <= gap <= 77 for gap in gaps)
 
 
 def test_no_event_comes_before_its_time(vendor: Vendor, clock: Clock) -> None:
@@ -235,12 +246,23 @@ def test_cancellation_is_not_an_event(vendor: Vendor) -> None:
     assert not shared_module._shared
 
 
+def test_news_is_logged_also_where_there_is_no_task_to_show_it_on(
+    vendor: Vendor, logged: Callable[[], str]
+) -> None:
+    vendor.answers = [running("apixo"), finished("apixo")]
+    assert reason(trigger()) == "ended"
+    told = logged()
+    assert "apixo job task_1 is running (" in told
+    assert "Progress" not in told
+
+
 def test_progress_is_pushed_when_it_changes_and_only_then(
     vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pushed: list[Any] = []
 
     async def push(ti: Any, key: str, value: Any) -> None:
+        assert ti is watching.task_instance
         pushed.append((key, value))
 
     monkeypatch.setattr(airflow_internals, "push_xcom_from_trigger", push)
