@@ -211,7 +211,7 @@ def test_the_intent_is_written_before_the_call_and_the_id_right_after_it() -> No
     assert case.store.written == ["submitting", "submitted"]
     assert (attached.job.task_id, attached.status) == ("task_1", QUEUED)
     assert (attached.submitted_at, attached.deadline) == (START, START + timedelta(seconds=600))
-    assert case.store.get(KEY)["deadline"] == attached.deadline.isoformat()
+    assert case.store.record["deadline"] == attached.deadline.isoformat()
     assert case.client.sent == [case.request]
 
 
@@ -355,7 +355,7 @@ def test_a_worker_that_died_in_the_call_is_reported_first_even_to_a_clear() -> N
     case.client.answers = [Killed()]
     with pytest.raises(Killed):
         case.attempt()
-    assert (case.store.phase, case.store.get(KEY)["task_id"]) == ("submitting", "")
+    assert (case.store.phase, case.store.record["task_id"]) == ("submitting", "")
     case.clear()
     with pytest.raises(SubmitOutcomeUnknown):
         case.attempt()
