@@ -125,7 +125,7 @@ def test_success_without_a_link_is_never_a_result(case: str, deferred: Callable[
 
 
 def test_a_link_that_stays_missing_is_reported_as_paid(deferred: Callable[..., Deferred]) -> None:
-    with pytest.raises(AirflowFailException, match=r"ResultMissing.*paid for"):
+    with pytest.raises(AirflowFailException, match=r"no usable link.*apixo job task_1.*paid for"):
         resume(deferred(), status("apixo", "success"), event=event("result_missing"))
 
 
@@ -184,10 +184,24 @@ def test_the_deadline_is_judged_by_the_clock_and_keeps_the_job(
 ) -> None:
     left = deferred()
     clock.sleep(901)
-    with pytest.raises(AirflowException, match="DeadlineExceeded") as end:
+    with pytest.raises(AirflowException, match=r"DeadlineExceeded: The job was still.*task_1") as end:
         resume(left, running("apixo"), event=event(reason))
     assert not isinstance(end.value, AirflowFailException)
     assert record_of(left[0])["phase"] == "submitted"
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+def test_the_trigger_is_told_whether_a_kill_cancels_the_job(
+    cancel: bool, deferred: Callable[..., Deferred]
+) -> None:
+    with pytest.raises(TaskDeferred) as again:
+        resume(deferred(cancel_on_kill=cancel), running("apixo"), event=event())
+    assert again.value.trigger.cancel_on_kill is cancel
+
+
+def test_trouble_on_the_triggerer_names_the_job(deferred: Callable[..., Deferred]) -> None:
+    with pytest.raises(AirflowException, match=r"TriggerTrouble: The triggerer could not.*task_1"):
+        resume(deferred(), running("apixo"), event=event("trouble"))
 
 
 def test_a_deadline_reported_before_its_time_is_waited_for(deferred: Callable[..., Deferred]) -> None:
@@ -210,7 +224,7 @@ def test_a_lost_job_is_lost_only_if_the_worker_finds_it_so_too(deferred: Callabl
         resume(left, missing, event=event(), vendor="apixgo")
     with pytest.raises(TaskDeferred):
         resume(left, running("apixgo"), event=event("lost"), vendor="apixgo")
-    with pytest.raises(AirflowFailException, match="JobLost"):
+    with pytest.raises(AirflowFailException, match=r"JobLost: The vendor does not .*task_not_exist.* task_1"):
         resume(left, missing, event=event("lost"), vendor="apixgo")
     assert record_of(left[0])["phase"] == "lost"
 

@@ -130,6 +130,8 @@ def test_a_deferrable_sensor_leaves_the_worker_with_a_deadline_from_its_start(
         "deadline": (NOW + timedelta(seconds=600)).isoformat(),
     }
     assert left.timeout > timedelta(seconds=600)  # type: ignore[operator]
+    # The job is somebody else's: a sensor that is marked failed must not cancel it.
+    assert left.trigger.cancel_on_kill is False
 
 
 def resumed(vidgen: Connect, reply: Any, event: Any) -> Any:
