@@ -35,8 +35,9 @@ from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.errors import StatusUnavailable
 from airflow_provider_vidgen.transport import aio
 from airflow_provider_vidgen.transport import shared as shared_module
+from airflow_provider_vidgen.transport.client import TriggererClient
 from airflow_provider_vidgen.transport.shared import shared
-from airflow_provider_vidgen.triggers import video_task
+from airflow_provider_vidgen.triggers import progress, video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 from airflow_provider_vidgen.vendors.apixo import Apixo
 from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
@@ -277,6 +278,44 @@ def test_progress_is_pushed_when_it_changes_and_only_then(
         ("progress", {"state": "running", "progress": 60.0}),
         ("progress", {"state": "succeeded", "progress": 100.0}),
     ]
+
+
+def test_a_task_whose_job_has_ended_is_woken_rather_than_shown(
+    vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[bool] = []
+
+    async def show(ti: Any, status: Any, *, has_ended: bool) -> None:
+        ended.append(has_ended)
+
+    monkeypatch.setattr(progress, "show", show)
+    vendor.answers = [running("apixo"), finished("apixo")]
+    watching = trigger()
+    watching.task_instance = task_instance()
+    assert reason(watching) == "ended"
+    assert ended == [False, True]
+
+
+def test_a_check_waits_for_its_turn_until_the_deadline_and_ten_seconds_at_least(
+    vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience: list[float] = []
+    ask = TriggererClient.status
+
+    async def status(client: TriggererClient, job: Any, **options: float) -> Any:
+        patience.append(options["patience"])
+        return await ask(client, job, **options)
+
+    monkeypatch.setattr(TriggererClient, "status", status)
+    vendor.answers = [finished("apixo")]
+    for seconds in (100, 5):
+        events(trigger(submitted_at=(NOW - timedelta(hours=1)).isoformat(), deadline=_after(vendor, seconds)))
+    assert 80 < patience[0] <= 100
+    assert patience[1] == 10
+
+
+def _after(vendor: Vendor, seconds: float) -> str:
+    return (vendor.clock.now() + timedelta(seconds=seconds)).isoformat()
 
 
 def test_progress_that_cannot_be_shown_does_not_end_the_watch(
