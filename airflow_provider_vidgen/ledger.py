@@ -202,7 +202,7 @@ class Decision:
 
 
 def decide(
-    record: Record | None,
+    record: Record,
     wanted: str,
     *,
     cleared: bool,
@@ -221,7 +221,7 @@ def decide(
     def so(action: Action, why: str = "") -> Decision:
         return Decision(action=action, record=record, why=why)
 
-    if record is None or record.phase is Phase.FRESH:
+    if record.phase is Phase.FRESH:
         return so(Action.SUBMIT)
     phase = record.phase
     left = f"the job {record.task_id}" if record.task_id else "a job of unknown id"
