@@ -13,6 +13,7 @@ import requests_mock
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 from fakes import (
     CREATE,
+    LINK,
     PROMPT,
     STATUS,
     Clock,
@@ -131,3 +132,33 @@ def test_an_unreadable_record_submits_nothing_and_a_retry_may_help(vidgen: Conne
         operator().execute(task)
     assert not isinstance(failure.value, AirflowFailException)
     assert web.request_history == []
+
+
+@pytest.mark.parametrize("at_last", [True, False])
+def test_a_blocking_task_without_a_link_looks_once_more_before_it_fails(
+    at_last: bool, vidgen: Connect
+) -> None:
+    vidgen("apixo")
+    task, no_link = context(), status("apixo", "success")
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        last = finished("apixo") if at_last else no_link
+        web.get(STATUS["apixo"], [*[{"json": no_link}] * 6, {"json": last}])
+        if at_last:
+            assert operator(deferrable=False).execute(task)["result_urls"] == [LINK]
+        else:
+            with pytest.raises(AirflowFailException, match=r"ResultMissing.*task_1"):
+                operator(deferrable=False).execute(task)
+            # When its links will have died is kept, for a later clear.
+            assert json.loads(task["task_state_store"]["vidgen"])["expires_at"]
+        assert sum(sent.method == "GET" for sent in web.request_history) == 7
+
+
+def test_a_blocking_task_keeps_its_own_interval(vidgen: Connect, clock: Clock) -> None:
+    vidgen("apixo")
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        web.get(STATUS["apixo"], [{"json": running("apixo")}, {"json": finished("apixo")}])
+        operator(deferrable=False, poll_interval=90).execute(context())
+    assert len(clock.slept) == 2
+    assert all(81 <= slept <= 99 for slept in clock.slept)
