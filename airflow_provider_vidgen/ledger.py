@@ -22,7 +22,7 @@ discarded      submit                         submit                          su
 
 (*) A vendor with idempotency keys is sent the same request under the same key instead, while the key is
 younger than the vendor's window and the connection still has the API key that it was sent with. Otherwise
-``on_unknown_submit="resubmit"`` accepts the risk of a second bill and submits.
+``on_unknown_submit="resubmit"`` accepts the risk of a second bill and submits, having asked about a known id.
 
 (**) With ``on_clear="regenerate"`` a clear submits. *Discarded* is what ``airflow vidgen regenerate`` writes.
 
@@ -60,6 +60,9 @@ from airflow_provider_vidgen.models import VideoJob
 
 KEY = "vidgen"
 VERSION = 1
+
+#: Workers' clocks differ by no more; a key from further ahead is of an age that nobody knows.
+_CLOCKS_DIFFER = timedelta(minutes=5)
 
 OnUnknown = Literal["fail", "resubmit"]
 OnClear = Literal["reuse", "regenerate"]
@@ -252,6 +255,8 @@ def decide(
         )
     if phase is Phase.LOST:
         return so(Action.STOP)
+    if on_unknown == "resubmit" and record.task_id:
+        return so(Action.CHECK_THEN_SUBMIT, f"{open_}; asking about {left} before a new one is paid for")
     if on_unknown == "resubmit":
         accepted = "as on_unknown_submit='resubmit' asks, and both may be billed"
         return so(Action.SUBMIT, f"{open_}; a new job is submitted all the same, {accepted}")
@@ -344,7 +349,7 @@ class Ledger:
         """
         if key_window is None or not record.idempotency_key or record.key_hash != key_hash:
             return False
-        return self._now() - _moment(record.key_since) < key_window
+        return -_CLOCKS_DIFFER <= self._now() - _moment(record.key_since) < key_window
 
     def submitting(
         self,
@@ -379,6 +384,7 @@ class Ledger:
             deadline=deadline.isoformat(),
             max_tries=self._max_tries,
             key_hash=key_hash,
+            task_id=resent.task_id if resent else "",
         )
         try:
             return self._write(record)

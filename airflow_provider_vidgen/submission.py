@@ -258,7 +258,8 @@ class Attempt:
                 request, idempotency_key=record.idempotency_key or None, when_full="raise"
             )
         except SubmitOutcomeUnknown as error:
-            self._note(record, Phase.UNKNOWN, task_id=error.job.task_id if error.job else "")
+            named = error.job.task_id if error.job else ""
+            self._note(record, Phase.UNKNOWN, task_id=named or record.task_id)
             raise self._unknown(error, record) from error
         except SubmitError as error:
             self._note(record, Phase.UNKNOWN if resent else Phase.FRESH)

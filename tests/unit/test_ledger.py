@@ -171,7 +171,7 @@ def test_every_case_is_decided_as_the_table_says(
         expected = Action.SUBMIT  # nobody could be asked
     if cell.endswith("(*)"):
         if expected is Action.STOP and on_unknown == "resubmit":
-            expected = Action.SUBMIT
+            expected = Action.CHECK_THEN_SUBMIT if known_id else Action.SUBMIT
         expected = Action.RESEND if key_holds else expected
     if cell.endswith("(**)") and on_clear == "regenerate":
         expected = Action.SUBMIT
@@ -237,6 +237,8 @@ def test_what_becomes_of_an_open_submission_is_said_with_the_money() -> None:
         (HOUR, HOUR, Action.STOP),
         (timedelta(days=3), HOUR, Action.STOP),
         (timedelta(0), None, Action.STOP),
+        (timedelta(minutes=-5), HOUR, Action.RESEND),
+        (timedelta(minutes=-5, seconds=-1), HOUR, Action.STOP),
     ],
 )
 @pytest.mark.parametrize("phase", [Phase.SUBMITTING, Phase.UNKNOWN])

@@ -458,6 +458,32 @@ def test_an_old_key_is_not_trusted_and_resending_does_not_make_it_younger() -> N
     assert len(set(case.client.keys)) == 2
 
 
+def test_a_resend_does_not_forget_the_id_that_an_error_named() -> None:
+    case = Case("apimart")
+    named = _job(case.client.settings, "task_7")
+    case.client.answers = [SubmitOutcomeUnknown("500", job=named), RateLimited("429"), UNKNOWN]
+    for _ in range(3):
+        with pytest.raises(SubmitToBeResent):
+            case.attempt()
+        assert case.store.record["task_id"] == "task_7"
+    case.now += timedelta(hours=2)
+    case.clear()
+    case.client.statuses["task_7"] = RENDERS
+    assert case.attempt().job.task_id == "task_7"
+    assert (case.client.posts, case.client.asked) == (3, ["task_7"])
+
+
+def test_resubmit_asks_about_an_id_that_an_error_named_before_it_pays() -> None:
+    case = Case(on_unknown="resubmit")
+    named = _job(case.client.settings, "task_7")
+    case.client.answers = [SubmitOutcomeUnknown("500", job=named)]
+    with pytest.raises(SubmitToBeRisked):
+        case.attempt()
+    case.client.statuses["task_7"] = RENDERS
+    assert case.attempt().job.task_id == "task_7"
+    assert (case.client.posts, case.client.asked) == (1, ["task_7"])
+
+
 def test_a_new_submission_after_a_failure_has_a_key_of_its_own() -> None:
     case = Case("apimart")
     case.attempt()

@@ -150,7 +150,7 @@ def test_a_blocking_task_without_a_link_looks_once_more_before_it_fails(
             with pytest.raises(AirflowFailException, match=r"ResultMissing.*task_1"):
                 operator(deferrable=False).execute(task)
             # When its links will have died is kept, for a later clear.
-            assert json.loads(task["task_state_store"]["vidgen"])["expires_at"]
+            assert record_of(task)["expires_at"]
         assert sum(sent.method == "GET" for sent in web.request_history) == 7
 
 
