@@ -56,9 +56,13 @@ MISTYPED = "mistyped"
 #: killed workers took along. The last three touch only their own tasks, and two of them take a minute.
 ROUNDS = ((WORKER,), (TRIGGERER,), (SCHEDULER,), (API_SERVER,), (SIMULATOR,), (RESET, LATE_LINK, MISTYPED))
 KINDS = tuple(kind for together in ROUNDS for kind in together)
-#: The kinds that make sense at some points only. The worker, the trigger, and the worker again read the
-#: connection just after these.
-ONLY_AT = {LATE_LINK: (LANDING,), MISTYPED: (PERSISTED, DEFERRING, DEFERRED, EVENT)}
+#: The kinds that make sense at some points only. A cleared task that has its video again makes no call that
+#: could be reset. The worker, the trigger, and the worker again read the connection just after the last four.
+ONLY_AT = {
+    RESET: tuple(point for point in POINTS if point != CLEARED),
+    LATE_LINK: (LANDING,),
+    MISTYPED: (PERSISTED, DEFERRING, DEFERRED, EVENT),
+}
 
 #: Virtual seconds in a real one.
 SPEED = 10
