@@ -91,6 +91,7 @@ class Attempt:
     :param now: the clock.
     :param warn: takes a sentence that the log must show.
     :param still_there: whether landed files are where they were put.
+    :param link_lives: whether links give their files, tried once.
     :param before_paying: called when a submission is due; raises to prevent it.
     :param sleep: waits for so many seconds.
     """
@@ -106,6 +107,7 @@ class Attempt:
         now: Callable[[], datetime],
         warn: Callable[[str], None],
         still_there: Callable[[Sequence[Mapping[str, Any]]], bool],
+        link_lives: Callable[[Sequence[str]], bool],
         before_paying: Callable[[], None] = lambda: None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -118,6 +120,7 @@ class Attempt:
         self._warn = warn
         self._before_paying = before_paying
         self._still_there = still_there
+        self._link_lives = link_lives
         self._sleep = sleep
 
     def attach(self, request: VideoRequest) -> Attached:
@@ -130,6 +133,7 @@ class Attempt:
         :raises JobLost: an earlier try found that the vendor does not know the job.
         :raises StatusError: the vendor had to be asked about an earlier job before another one is paid for,
             and did not answer.
+        :raises DownloadFailed: whether an earlier video can still be had could not be found out.
         :raises JobElsewhere: the earlier job was submitted at another base URL than the connection's.
         """
         wanted = self._fingerprint(request)
@@ -186,12 +190,13 @@ class Attempt:
             if not self._still_there(record.files):
                 raise
             self._warn(f"{error.what}; the files that were landed are still there")
-        if status is not None and status.has_video and not self._is_gone(record, status):
+        usable = status is not None and status.failure is None and not self._is_gone(record, status)
+        if status is not None and usable and status.has_video:
             return self._attached(record, status)
         if self._still_there(record.files):
             kept = JobStatus(state=JobState.SUCCEEDED, raw_state="landed")
             return self._attached(record, kept, files=record.files)
-        if status is not None and status.failure is None and not self._is_gone(record, status):
+        if status is not None and usable:
             return self._attached(record, status)
         self._warn(f"Neither a link nor a file of {record.job} exists any more")
         return None
@@ -220,9 +225,16 @@ class Attempt:
             raise AccountChanged(what, job=record.job, code=error.code, words=error.words) from None
 
     def _is_gone(self, record: Record, status: JobStatus) -> bool:
-        """Whether a finished job's links have outlived their time."""
+        """
+        Whether a finished job's links have outlived their time, and are dead.
+
+        :raises DownloadFailed: nobody knows.
+        """
         expires = from_iso(record.expires_at) if record.expires_at else status.expires_at
-        return status.state is JobState.SUCCEEDED and expires is not None and self._now() >= expires
+        if status.state is not JobState.SUCCEEDED or expires is None or self._now() < expires:
+            return False
+        # Some links outlive what their vendor documents, and to try one is free.
+        return not (status.has_video and self._link_lives(status.result_urls))
 
     # --- the paid call ----------------------------------------------------------------------------------
 

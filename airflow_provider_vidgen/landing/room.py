@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.errors import (
     LandingError,
+    LinkNotLive,
     Problem,
     StorageFailed,
     TargetExists,
+    UnsafeLink,
     VideoMismatch,
     VidgenError,
 )
@@ -146,6 +148,24 @@ class Landing:
         :raises StorageUnreachable: nobody knows.
         """
         return places.hold(files)
+
+    def link_lives(self, links: Sequence[str]) -> bool:
+        """
+        Whether each link gives a file, and no page about it; nothing is downloaded.
+
+        :raises DownloadFailed: nobody knows.
+        """
+        from airflow_provider_vidgen.transport.download import open_link
+
+        for link in links:
+            try:
+                with open_link(link, self._settings) as reply:
+                    kind = reply.headers.get("Content-Type", "").strip().lower()
+            except (LinkNotLive, UnsafeLink):
+                return False
+            if kind.startswith(("text/", "application/json", "application/xml")):
+                return False
+        return bool(links)
 
     def _pause(self, seconds: float) -> None:
         self._stop.wait(seconds)

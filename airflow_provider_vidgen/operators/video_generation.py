@@ -238,6 +238,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
             now=utcnow,
             warn=lambda sentence: self.log.warning("%s", sentence),
             still_there=lambda files: bool(files) and self._landing(hook).still_there(files),
+            link_lives=lambda links: self._landing(hook).link_lives(links),
             **options,
         )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -168,6 +168,7 @@ class Case:
         self.before_paying: Callable[[], None] = lambda: None
         self.on_clear: OnClear = "reuse"
         self.there: list[Any] = []
+        self.live, self.tried = False, list[str]()
 
     def attempt(self) -> Attached:
         attempt = Attempt(
@@ -180,6 +181,7 @@ class Case:
             warn=self.said.append,
             before_paying=lambda: self.before_paying(),
             still_there=lambda files: bool(files) and list(files) == self.there,
+            link_lives=self.try_link,
             sleep=self.slept.append,
         )
         return attempt.attach(self.request)
@@ -187,6 +189,10 @@ class Case:
     @property
     def request(self) -> VideoRequest:
         return VideoRequest(prompt=self.prompt, model=self.model, callback_url=self.callback)
+
+    def try_link(self, links: Sequence[str]) -> bool:
+        self.tried += links
+        return self.live
 
     def clear(self) -> None:
         self.max_tries += 1
@@ -689,6 +695,21 @@ def test_a_clear_pays_once_the_links_have_outlived_their_time(phase: str, dead: 
     case.client.statuses["task_1"] = dead
     case.now = START + timedelta(hours=1)
     assert case.attempt().job.task_id == "task_2"
+
+
+@pytest.mark.parametrize("phase", [*REPORTED, "delivered"])
+def test_a_link_that_outlives_its_time_is_used_and_nothing_is_paid(phase: str) -> None:
+    case = reported(phase)
+    case.client.statuses["task_1"] = VIDEO
+    case.live = True
+    case.now = START + timedelta(minutes=59)
+    case.attempt()
+    assert case.tried == []
+    case.becomes(phase)
+    case.clear()
+    case.now = START + timedelta(days=2)
+    assert case.attempt().status == VIDEO
+    assert (case.tried, case.client.posts) == ([LINK], 1)
 
 
 def test_the_first_time_that_was_told_for_a_link_counts() -> None:

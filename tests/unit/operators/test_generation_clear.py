@@ -127,6 +127,42 @@ def test_a_video_without_file_and_link_is_paid_anew_by_a_clear(
     assert made.posts == 2
 
 
+@pytest.mark.parametrize(
+    ("link", "lives"),
+    [
+        ({"content": MP4}, True),
+        ({"status_code": 404}, False),
+        ({"status_code": 403, "text": "<html>"}, False),
+        ({"text": "<html>expired</html>", "headers": {"Content-Type": "text/html"}}, False),
+        ({"json": {"error": "gone"}, "headers": {"Content-Type": "application/json"}}, False),
+    ],
+)
+def test_a_link_is_tried_before_a_clear_pays_for_another_video(
+    link: dict[str, Any], lives: bool, task: Callable[..., Task], clock: Clock
+) -> None:
+    made = task(lands=False)
+    made.run()
+    made.clear()
+    clock.sleep(2 * 3600)
+    made.link = link
+    assert made.run()["task_id"] == "task_1"
+    assert (made.posts, made.downloads) == (1 if lives else 2, 1)
+
+
+def test_a_clear_does_not_pay_while_nobody_knows_whether_the_link_lives(
+    task: Callable[..., Task], clock: Clock
+) -> None:
+    made = task(lands=False)
+    made.run()
+    made.clear()
+    clock.sleep(2 * 3600)
+    made.link = {"status_code": 503}
+    with pytest.raises(AirflowException, match="DownloadFailed") as failure:
+        made.run()
+    assert not isinstance(failure.value, AirflowFailException)
+    assert made.posts == 1
+
+
 def test_a_file_that_was_deleted_is_landed_again_while_the_link_lives(
     task: Callable[..., Task], tmp_path: Path
 ) -> None:
@@ -191,7 +227,7 @@ def test_a_link_is_lost_once_its_time_has_passed_though_the_vendor_gives_it_a_ne
     assert made.phase == "lost"
     made.clear()
     made.status = [{"json": finished("apixgo")}, {"json": running("apixgo")}, {"json": finished("apixgo")}]
-    made.link = {"content": MP4}
+    made.link = {"response_list": [DEAD, {"content": MP4}]}
     assert made.run()["files"][0]["bytes"] == len(MP4)
     assert made.posts == 2
 
