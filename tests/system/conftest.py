@@ -24,7 +24,10 @@ if str(_ROOT) not in sys.path:
     sys.path.insert(0, str(_ROOT))
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from airflow_runs import Runs
+    from tested_examples import Ended
 
     from airflow_provider_vidgen.simulator import SimulatorClient
     from dev.local_airflow import LocalAirflow
@@ -150,8 +153,24 @@ def videos_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def runs(airflow: LocalAirflow, simulator_process: LocalSimulator, videos_folder: Path) -> Runs:
-    """One run of each Dag of the system tests, started at the same time."""
+def tested_examples(
+    tmp_path_factory: pytest.TempPathFactory, database_templates: Path
+) -> Iterator[dict[str, Future[Ended]]]:
+    """What ``airflow dags test`` makes of each example Dag."""
+    from tested_examples import run_examples
+
+    with run_examples(tmp_path_factory.mktemp("dags-test"), database_templates) as ended:
+        yield ended
+
+
+@pytest.fixture(scope="session")
+def runs(
+    airflow: LocalAirflow,
+    simulator_process: LocalSimulator,
+    videos_folder: Path,
+    tested_examples: dict[str, Future[Ended]],
+) -> Runs:
+    """One run of each Dag of the system tests, started at the same time, and beside them the examples."""
     from airflow_runs import Runs
     from system_accounts import GOOD_KEY
 

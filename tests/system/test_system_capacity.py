@@ -8,7 +8,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
+import pytest
 from airflow_runs import PATIENCE, Runs, Task, jobs_for, orders
 
 from airflow_provider_vidgen.simulator import SimulatorClient
@@ -21,6 +23,17 @@ REHEARSED = 2
 WAITED = "waiting without a worker"
 #: Airflow's own words.
 RESCHEDULED = "marking task as UP_FOR_RESCHEDULE"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rehearsal(airflow: LocalAirflow) -> Iterator[subprocess.Popen[str]]:
+    """``airflow dags test``, beside the other tests: it waits, too."""
+    airflow.wait_for_dag("system_capacity_test", timeout=60)
+    command = [sys.executable, "-m", "airflow", "dags", "test", "system_capacity_test"]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, env=airflow.env, **output) as process:  # type: ignore[call-overload]
+        yield process
+        process.kill()
 
 
 def _land(runs: Runs, simulator: SimulatorClient, name: str) -> list[Task]:
@@ -74,17 +87,10 @@ def test_who_waits_holds_neither_trigger_nor_worker_nor_pool_slot(
     assert len(jobs_for(simulator, "patient heron")) == QUEUED
 
 
-def test_airflow_dags_test_waits_too(airflow: LocalAirflow, simulator: SimulatorClient) -> None:
+def test_airflow_dags_test_waits_too(rehearsal: subprocess.Popen[str], simulator: SimulatorClient) -> None:
     """It runs one instance after another, in any order; whose turn it is not is looked at again."""
-    airflow.wait_for_dag("system_capacity_test", timeout=60)
-    done = subprocess.run(
-        [sys.executable, "-m", "airflow", "dags", "test", "system_capacity_test"],
-        env=airflow.env,
-        capture_output=True,
-        text=True,
-        timeout=2 * PATIENCE,
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    said, _ = rehearsal.communicate(timeout=2 * PATIENCE)
+    assert rehearsal.returncode == 0, said[-4000:]
     assert len(orders(simulator, "rehearsing heron")) == REHEARSED
     assert len(jobs_for(simulator, "rehearsing heron")) == REHEARSED
 

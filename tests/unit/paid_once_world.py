@@ -40,6 +40,7 @@ from airflow_provider_vidgen.errors import (
     SubmitOutcomeUnknown,
 )
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
+from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.ledger import entry_key
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 from airflow_provider_vidgen.transport import client as client_module
@@ -118,6 +119,7 @@ class Plan:
     What goes wrong in one process.
 
     :param kill_at: the process dies at this point.
+    :param kill_after: the process dies right after it has recorded this phase.
     :param overtake_at: at this point Airflow gives it up and another process runs to its end.
     :param by_clear: it is given up because a person clears the running task, not for want of heartbeats.
     :param posts: what each POST meets, ``ok`` after the last.
@@ -128,6 +130,7 @@ class Plan:
     """
 
     kill_at: int | None = None
+    kill_after: str = ""
     overtake_at: int | None = None
     by_clear: bool = False
     posts: tuple[str, ...] = ()
@@ -241,6 +244,8 @@ class World:
                 (video_task, "VideoGenHook", Hook),
                 (submission, "Attempt", functools.partial(submission.Attempt, sleep=self.clock.sleep)),
                 (submission, "_log", _Silent()),
+                # Here links die when their time has passed.
+                (Landing, "link_lives", lambda landing, links: False),
                 (VideoTaskTrigger, "log", _Silent()),
                 (VideoGenerationOperator, "log", _Silent()),
                 (VideoGenHook, "log", _Silent()),
@@ -517,6 +522,8 @@ class Process:
             job.recorded = job.recorded or f'"{job.id}"' in self.task.store[key]
         if fault == "late":
             self.task.late.append((self.ti_id, key, self.task.store[key]))
+        if value.get("phase") == self.plan.kill_after:
+            raise Killed
         if fault == "lost_answer":
             raise ConnectionError("the API server went away")
         self.point()

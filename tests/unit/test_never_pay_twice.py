@@ -83,6 +83,12 @@ class NeverPayTwice(RuleBasedStateMachine):
         self.world.run(self.world.tasks[which], Plan(kill_at=kill_at, posts=posts))
         self._count("worker")
 
+    @rule(which=_which, phase=st.sampled_from(("submitting", "unknown", "delivered")))
+    def a_worker_dies_right_after_its_record(self, which: int, phase: str) -> None:
+        posts = () if phase == "delivered" else ("timeout_after",) * 4
+        self.world.run(self.world.tasks[which], Plan(kill_after=phase, posts=posts))
+        self._count("worker")
+
     @rule(which=_which, posts=_doubts)
     def a_worker_is_left_in_doubt(self, which: int, posts: tuple[str, ...]) -> None:
         self.world.run(self.world.tasks[which], Plan(posts=posts))
@@ -113,6 +119,12 @@ class NeverPayTwice(RuleBasedStateMachine):
     def a_strange_event_wakes_the_task(self, which: int, event: Any) -> None:
         self.world.wake(self.world.tasks[which], event)
         self._count("event")
+
+    @rule(which=_which)
+    def a_worker_runs_and_its_first_write_comes_late(self, which: int) -> None:
+        self.world.run(self.world.tasks[which], Plan(writes=("late",)))
+        self.world.finish_late_writes(self.world.tasks[which])
+        self._count("worker")
 
     @rule(which=_which)
     def late_writes_are_finished(self, which: int) -> None:
@@ -277,18 +289,26 @@ def _forget_that_an_earlier_sending_was_open(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(WorkerClient, "submit", submit)
 
 
+def _all_tasks_have(patch: pytest.MonkeyPatch, **fields: str) -> None:
+    """Do not look where the mutation changes nothing."""
+    real = Task.__post_init__
+
+    def post_init(self: Task) -> None:
+        real(self)
+        vars(self).update(fields)
+
+    patch.setattr(Task, "__post_init__", post_init)
+
+
 def _trust_a_key_forever(patch: pytest.MonkeyPatch) -> None:
+    _all_tasks_have(patch, vendor="apimart")
     patch.setattr(ApiMart, "idempotency_window", timedelta(days=365))
 
 
 def _take_a_retry_after_delivery_for_a_clear(patch: pytest.MonkeyPatch) -> None:
-    real, real_init = ledger.decide, Task.__post_init__
-
-    def post_init(self: Task) -> None:
-        real_init(self)
-        self.on_clear = "regenerate"  # where it is not, a clear returns the same video as a retry does
-
-    patch.setattr(Task, "__post_init__", post_init)
+    real = ledger.decide
+    # Where it is not so, a clear returns the same video as a retry does.
+    _all_tasks_have(patch, on_clear="regenerate")
     patch.setattr(ledger, "decide", lambda *args, **kwargs: real(*args, **{**kwargs, "cleared": True}))
 
 
