@@ -42,7 +42,8 @@ def problems_with(output_path: str, *, written: object, overwrite: bool) -> list
     :raises StorageUnreachable: the storage cannot be looked at, and nothing else is wrong.
     """
     found = list(_in_text(output_path, written))
-    if isinstance(output_path, str) and output_path.strip():
+    # What was not rendered names no place that could be looked at.
+    if isinstance(output_path, str) and output_path.strip() and not _is_template(output_path):
         try:
             found += _in_storage(output_path, overwrite)
         except Exception as error:
@@ -61,7 +62,7 @@ def _in_text(output_path: object, written: object) -> Iterator[str]:
     if not output_path.strip():
         yield "must be a folder that ends in /, or a file; a template may have left nothing"
         return
-    if "{{" in output_path or "{%" in output_path:
+    if _is_template(output_path):
         yield "must be rendered: a template is left in it, as where it came out of another template"
     elif unknown := list(dict.fromkeys(re.findall(r"\{[^{}]*\}|[{}]", _FIELD.sub("", output_path)))):
         yield (
@@ -74,6 +75,10 @@ def _in_text(output_path: object, written: object) -> Iterator[str]:
         yield "must end in / if it is a folder, or in an extension such as .{ext} if it is a file"
     if same_for_all(written, output_path):
         yield "must differ between mapped tasks: end in /, or have {task_id} or {map_index}"
+
+
+def _is_template(output_path: str) -> bool:
+    return "{{" in output_path or "{%" in output_path
 
 
 def _missing(output_path: str, written: object) -> str | None:

@@ -233,7 +233,7 @@ def test_a_link_is_lost_once_its_time_has_passed_though_the_vendor_gives_it_a_ne
 
 
 def test_all_that_is_wrong_is_told_at_once_before_anything_is_paid(task: Callable[..., Task]) -> None:
-    made = task(prompt="", duration=99, output_path="s3://bucket/{product}.mp4", lands=False)
+    made = task(prompt="", duration=99, output_path="file:///videos/{product}.mp4", lands=False)
     with pytest.raises(AirflowFailException) as failure:
         made.run()
     assert all(name in str(failure.value) for name in ("prompt=", "duration=", "output_path="))
