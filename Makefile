@@ -27,7 +27,7 @@ chaos: $(READY)
 	@$(BIN)/python -m dev.chaos $(CHAOS)
 
 test: lint types browser azurite
-	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 lint: $(READY)
 	$(BIN)/ruff check .

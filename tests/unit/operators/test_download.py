@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,27 @@ def test_a_link_lands_with_its_manifest(download: Callable[..., Any], tmp_path: 
         "mismatches": ["it does not play"],
     }
     assert (tmp_path / "v.mp4").read_bytes() == MP4
+
+
+def test_a_link_lands_by_the_index_of_its_mapped_task(download: Callable[..., Any], tmp_path: Path) -> None:
+    path = f"file://{tmp_path}/v-{{map_index}}.mp4"
+    (file,) = download({LINK: [{"content": MP4}]}, url=LINK, output_path=path, map_index=3)
+    assert file["path"] == f"file://{tmp_path}/v-3.mp4"
+
+
+def test_sidecar_and_look_into_the_file_can_be_left_out(download: Callable[..., Any], tmp_path: Path) -> None:
+    (file,) = download({LINK: [{"content": MP4}]}, url=LINK, sidecar=False, verify=False)
+    assert (file["sidecar"], file["probe"], file["mismatches"]) == (None, None, [])
+    assert [each.suffix for each in tmp_path.iterdir()] == [".mp4"]
+
+
+def test_the_sidecar_of_a_download_tells_what_the_generation_told(
+    download: Callable[..., Any], tmp_path: Path
+) -> None:
+    cost = {"amount": "0.12", "currency": "USD"}
+    (file,) = download({LINK: [{"content": MP4}]}, video={**VIDEO, "cost": cost})
+    told = json.loads(Path(file["sidecar"].removeprefix("file://")).read_text())
+    assert (told["vendor"], told["task_id"], told["cost"]) == ("apixo", "task_1", cost)
 
 
 def test_a_list_of_links_lands_under_names_of_their_own(download: Callable[..., Any], tmp_path: Path) -> None:
@@ -208,6 +230,13 @@ def test_verify_is_one_of_three(make: Callable[[], Any]) -> None:
         make()
 
 
+@pytest.mark.parametrize("verify", [True, False, "fail"])
+def test_each_of_the_three_is_taken(verify: Any) -> None:
+    download = VideoDownloadOperator(task_id="t", output_path="x", url=LINK, verify=verify)
+    assert (download.verify, download.vidgen_conn_id) == (verify, "vidgen_default")
+    assert VideoGenerationOperator(task_id="t", prompt="x", verify=verify).verify == verify
+
+
 @pytest.mark.parametrize("given", [{}, {"url": LINK, "video": VIDEO}])
 def test_either_url_or_video_is_given(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="either url or video"):
@@ -229,9 +258,14 @@ def test_either_url_or_video_is_given(given: dict[str, Any]) -> None:
     ],
 )
 def test_nothing_to_download_is_not_a_success(left: dict[str, Any], download: Callable[..., Any]) -> None:
-    (field,) = left
-    with pytest.raises(AirflowFailException, match=field):
+    ((field, value),) = left.items()
+    with pytest.raises(AirflowFailException) as failure:
         download({}, **left)
+    assert "There is nothing to download" in str(failure.value)
+    must_be = {"url": "must be a link or a list of links", "video": "must be what a generation returned"}[
+        field
+    ]
+    assert f"{field}={type(value).__name__}: {must_be}" in str(failure.value)
 
 
 @pytest.mark.parametrize("field", ["url", "video"])

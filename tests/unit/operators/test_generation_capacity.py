@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -83,6 +84,19 @@ def test_a_full_vendor_frees_the_worker_at_once(
         "try_number": 1,
         "refusals": 1,
     }
+
+
+def test_the_log_says_why_the_task_waits_and_for_how_long(
+    vidgen: Connect, clock: Clock, logged: Callable[[], str]
+) -> None:
+    vidgen("apixo")
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], [{**FULL, "headers": {"Retry-After": "40"}}])
+        pause = _pause(lambda: _operator().execute(context()), clock)
+    said = re.search(r"(?m)([^\n]*?); waiting without a worker, looking again in (\d+) s", logged())
+    assert said is not None
+    assert "Apixo answered the submission with HTTP 429" in said[1]
+    assert abs(int(said[2]) - pause) <= 1
 
 
 @pytest.mark.parametrize("deferrable", MODES)
@@ -256,6 +270,10 @@ def test_a_ticket_that_cannot_be_kept_fails_the_try_and_submits_nothing_more(
         with pytest.raises((AirflowException, ConnectionError)) as caught:
             _operator().execute(task)
     assert not isinstance(caught.value, AirflowRescheduleException | AirflowFailException)
+    if reads:
+        assert "How long the task has waited for capacity cannot be read (ConnectionError)" in str(
+            caught.value
+        )
     assert _posts(web) == (1 if index < 0 else 0)
 
 
@@ -268,6 +286,7 @@ def test_a_ticket_that_cannot_be_kept_fails_the_try_and_submits_nothing_more(
         {"queued_at": "x", "expires_at": "never", "try_number": 1},
         {"queued_at": "x", "expires_at": 3, "try_number": 1},
         {"queued_at": NOW.isoformat(), "expires_at": NOW.isoformat(), "try_number": 1, "refusals": "many"},
+        {"queued_at": "x", "expires_at": NOW.isoformat(), "try_number": 1, "refusals": -1},
         {"queued_at": NOW.isoformat(), "expires_at": NOW.isoformat(), "try_number": 1, "v": 2},
         {"queued_at": NOW.isoformat(), "expires_at": NOW.isoformat(), "try_number": 7},
     ],

@@ -23,6 +23,7 @@ from fakes import (
     context,
     created,
     finished,
+    record_of,
 )
 
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
@@ -102,6 +103,20 @@ def test_mapped_tasks_with_paths_of_their_own_are_paid(vidgen: Connect, tmp_path
     assert posts(web) == 1
 
 
+def test_the_file_of_a_mapped_task_is_called_by_its_index(vidgen: Connect, tmp_path: Path) -> None:
+    vidgen("apixo", extra={"allow_private_urls": True})
+    path = f"file://{tmp_path}/v-{{map_index}}.mp4"
+    dag = mapped(given={"output_path": path}, prompt=[PROMPT, "b", "c", "d"])
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        web.get(STATUS["apixo"], json=finished("apixo"))
+        web.get(LINK, content=MP4)
+        operator(deferrable=False, output_path=path).execute(
+            {**context(map_index=3, task_id="t"), "dag": dag}
+        )
+    assert (tmp_path / "v-3.mp4").read_bytes() == MP4
+
+
 def test_the_file_lands_in_the_same_task(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     with requests_mock.Mocker() as web:
@@ -116,6 +131,39 @@ def test_the_file_lands_in_the_same_task(vidgen: Connect, tmp_path: Path) -> Non
     assert told["file"]["sha256"] == file["sha256"]
     assert "s3cret" not in json.dumps(told)
     assert file["task_id"] == "task_1"
+
+
+def test_a_link_that_died_meanwhile_is_asked_for_anew(vidgen: Connect, tmp_path: Path) -> None:
+    vidgen("apixo", extra={"allow_private_urls": True})
+    fresh = "https://cdn.example.com/v/fresh.mp4"
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        web.get(STATUS["apixo"], [{"json": finished("apixo")}, {"json": finished("apixo", fresh)}])
+        web.get(LINK, status_code=403)
+        web.get(fresh, content=MP4)
+        operator(deferrable=False, output_path=f"file://{tmp_path}/v.mp4").execute(context())
+    assert (tmp_path / "v.mp4").read_bytes() == MP4
+
+
+@pytest.mark.parametrize("prompt_kept", [True, False])
+def test_the_sidecar_knows_the_request_and_may_leave_out_the_prompt(
+    prompt_kept: bool, vidgen: Connect, tmp_path: Path
+) -> None:
+    vidgen("apixo", extra={"allow_private_urls": True})
+    task = context()
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        web.get(STATUS["apixo"], json=finished("apixo"))
+        web.get(LINK, content=MP4)
+        path = f"file://{tmp_path}/v.mp4"
+        operator(
+            deferrable=False, output_path=path, sidecar_prompt=prompt_kept, verify=False, duration=6
+        ).execute(task)
+    told = json.loads((tmp_path / "v.mp4.json").read_text())
+    assert told["request"].get("prompt") == (PROMPT if prompt_kept else None)
+    assert told["request"]["duration"] == 6
+    assert told["fingerprint"] == record_of(task)["fingerprint"]
+    assert told["mismatches"] == []
 
 
 def test_a_download_that_fails_leaves_the_job_attached(vidgen: Connect, tmp_path: Path) -> None:

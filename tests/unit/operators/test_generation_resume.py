@@ -287,7 +287,12 @@ def test_a_resume_without_a_record_asks_nobody_and_pays_nothing(
 ) -> None:
     task, operator, _ = deferred()
     task["task_state_store"].clear()
-    with requests_mock.Mocker() as web, pytest.raises(AirflowException, match="LedgerUnreadable"):
+    with (
+        requests_mock.Mocker() as web,
+        pytest.raises(
+            AirflowException, match="LedgerUnreadable: The task was woken, and its record has no job"
+        ),
+    ):
         operator.resume(task, event=event())
     assert web.request_history == []
 
@@ -325,8 +330,10 @@ def test_a_job_without_a_link_is_lost_only_after_the_time_of_its_links(
             resume(left, no_link, event=event("result_missing"), vendor="apixgo")
         assert record_of(left[0])["phase"] == phase
     clock.sleep(200)
-    with pytest.raises(AirflowFailException, match="ResultExpired"):
+    with pytest.raises(AirflowFailException, match="ResultExpired") as failure:
         resume(left, no_link, event=event("result_missing"), vendor="apixgo")
+    assert "apixgo job task_1" in str(failure.value)
+    assert "The vendor gives no link, and the time of the job's links has passed" in str(failure.value)
     assert record_of(left[0])["phase"] == "lost"
 
 
