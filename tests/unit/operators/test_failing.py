@@ -177,4 +177,4 @@ def test_the_vendor_is_quoted_where_the_prompt_is_known_and_only_there(vidgen: C
             resumed(VideoTaskSensor(task_id="t", job_id="task_1"), "ended")
     error = behind(unknown.value)
     assert isinstance(error, GenerationFailed)
-    assert error.failure.message == ""
+    assert (error.failure.code, error.failure.message) == ("CONTENT_VIOLATION", "")

@@ -246,4 +246,7 @@ def test_a_vendor_without_callbacks_refuses_to_be_asked_for_one(vidgen: Connect)
 
 def test_a_kill_says_that_the_job_goes_on(logged: Callable[[], str]) -> None:
     operator().on_kill()
-    assert "goes on at the vendor" in logged()
+    assert (
+        "The task was killed. A job that was submitted goes on at the vendor and may be billed. "
+        "Clearing the task asks about the same job."
+    ) in logged()

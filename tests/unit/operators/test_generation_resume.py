@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -103,7 +104,9 @@ def test_an_odd_event_leads_to_a_look_and_a_video_is_believed(
     case: str, deferred: Callable[..., Deferred], logged: Callable[[], str]
 ) -> None:
     assert resume(deferred(), finished("apixo"), event=ODD[case])["state"] == "succeeded"
-    assert "asking the vendor" in logged()
+    said = re.search(r"(\S[^\n]{10,}); asking the vendor", logged())
+    assert said is not None
+    assert "event" in said[1]
 
 
 @pytest.mark.parametrize("case", ["ended", *ODD])
@@ -178,6 +181,29 @@ def test_a_vendor_that_is_down_at_the_deadline_ends_the_try(
         resume(left, {"exc": requests.ConnectTimeout}, event=event())
 
 
+def test_why_the_task_waits_on_is_in_the_log(
+    deferred: Callable[..., Deferred], logged: Callable[[], str]
+) -> None:
+    left = deferred()
+    logged()
+    for reply, said in (
+        (running("apixo"), "apixo job task_1 is still running; waiting on"),
+        ({"status_code": 502}, "The vendor does not tell about apixo job task_1 just now; waiting on"),
+    ):
+        with pytest.raises(TaskDeferred):
+            resume(left, reply, event=event())
+        assert said in logged()
+
+
+def test_the_deadline_has_passed_in_the_moment_it_names(
+    deferred: Callable[..., Deferred], clock: Clock
+) -> None:
+    left = deferred()
+    clock.sleep(900)
+    with pytest.raises(AirflowException, match="DeadlineExceeded"):
+        resume(left, running("apixo"), event=event())
+
+
 @pytest.mark.parametrize("reason", ["deadline", "ended", "trouble"])
 def test_the_deadline_is_judged_by_the_clock_and_keeps_the_job(
     reason: str, deferred: Callable[..., Deferred], clock: Clock
@@ -227,6 +253,21 @@ def test_a_lost_job_is_lost_only_if_the_worker_finds_it_so_too(deferred: Callabl
     with pytest.raises(AirflowFailException, match=r"JobLost: The vendor does not .*task_not_exist.* task_1"):
         resume(left, missing, event=event("lost"), vendor="apixgo")
     assert record_of(left[0])["phase"] == "lost"
+
+
+def test_a_lost_job_is_reported_with_the_vendors_code_and_words(deferred: Callable[..., Deferred]) -> None:
+    left = deferred("apimart")
+    with pytest.raises(AirflowFailException) as failure:
+        resume(left, unknown("apimart"), event=event("lost"), vendor="apimart")
+    assert '"404 not found"' in str(failure.value)
+
+
+def test_a_resume_that_is_handed_nothing_but_the_event_believes_what_it_says_of_the_wait(
+    deferred: Callable[..., Deferred],
+) -> None:
+    task, operator, _ = deferred()
+    with pytest.raises(AirflowFailException, match="no usable link"):
+        resume((task, operator, {}), status("apixo", "success"), event=event("result_missing"))
 
 
 def test_a_job_not_found_at_the_deadline_stays_attached(
