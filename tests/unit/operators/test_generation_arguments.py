@@ -64,6 +64,8 @@ def test_the_operator_can_be_mapped() -> None:
         {"timeout": -1},
         {"poll_interval": 0},
         {"poll_interval": -5},
+        {"verify": "FAIL"},
+        {"on_clear": "always"},
     ],
 )
 def test_a_wrong_setting_is_found_when_the_dag_is_read(wrong: dict[str, Any]) -> None:
@@ -72,9 +74,35 @@ def test_a_wrong_setting_is_found_when_the_dag_is_read(wrong: dict[str, Any]) ->
         VideoGenerationOperator(task_id="t", prompt="x", **wrong)
 
 
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"on_unknown_submit": "fail"},
+        {"on_unknown_submit": "resubmit"},
+        {"on_clear": "reuse"},
+        {"on_clear": "regenerate"},
+        {"timeout": 0.5},
+        {"poll_interval": 0.5},
+        {"verify": True},
+        {"verify": False},
+        {"verify": "fail"},
+        {"sidecar": False},
+        {"sidecar_prompt": False},
+        {"cancel_on_kill": False},
+        {"use_callback": True},
+        {"deferrable": True},
+    ],
+)
+def test_a_setting_is_kept_as_it_was_given(right: dict[str, Any]) -> None:
+    ((name, value),) = right.items()
+    assert getattr(VideoGenerationOperator(task_id="t", prompt="x", **right), name) == value
+
+
 def test_defaults_are_those_of_the_design() -> None:
     operator = VideoGenerationOperator(task_id="t", prompt="x")
     assert operator.vidgen_conn_id == "vidgen_default"
     assert (operator.timeout, operator.poll_interval, operator.use_callback) == (1800, None, False)
     assert (operator.output_path, operator.on_unknown_submit) == (None, "fail")
+    assert (operator.sidecar, operator.sidecar_prompt, operator.verify) == (True, True, True)
+    assert (operator.on_clear, operator.cancel_on_kill) == ("reuse", True)
     assert operator.deferrable is False

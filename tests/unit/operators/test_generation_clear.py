@@ -179,7 +179,7 @@ def test_a_file_that_was_deleted_is_landed_again_while_the_link_lives(
 def test_regenerate_makes_a_new_video_of_a_clear_and_of_nothing_else(
     lands: bool, task: Callable[..., Task]
 ) -> None:
-    made = task(lands=False, on_clear="regenerate")
+    made = task(lands=lands, on_clear="regenerate")
     made.run()
     made.run()
     assert made.posts == 1
@@ -232,6 +232,20 @@ def test_a_link_is_lost_once_its_time_has_passed_though_the_vendor_gives_it_a_ne
     assert made.posts == 2
 
 
+def test_a_clear_keeps_the_time_of_a_links_end_as_it_was_first_told(
+    task: Callable[..., Task], clock: Clock
+) -> None:
+    made = task(lands=False)
+    made.run()
+    ends = record_of(made.context)["expires_at"]
+    assert ends
+    clock.sleep(1800)
+    made.clear()
+    made.run()
+    assert record_of(made.context)["expires_at"] == ends
+    assert made.posts == 1
+
+
 def test_all_that_is_wrong_is_told_at_once_before_anything_is_paid(task: Callable[..., Task]) -> None:
     made = task(prompt="", duration=99, output_path="file:///videos/{product}.mp4", lands=False)
     with pytest.raises(AirflowFailException) as failure:
@@ -249,4 +263,8 @@ def test_a_record_that_airflow_is_to_delete_is_told_with_what_it_costs(
 ) -> None:
     monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", clears)
     task(lands=False).run()
-    assert ("a clear of the task submits a new, paid job" in logged()) == (clears == "True")
+    warning = (
+        "[state_store] clear_on_success deletes the record of this video once the task has succeeded; "
+        "after that a clear of the task submits a new, paid job"
+    )
+    assert (warning in logged()) == (clears == "True")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -30,8 +31,10 @@ from fakes import (
     running,
 )
 
+from airflow_provider_vidgen.models import VideoRequest
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
+from airflow_provider_vidgen.vendors import get_vendor
 
 Connect = Callable[..., None]
 RESULT_KEYS = {
@@ -209,7 +212,68 @@ def test_doubts_are_logged_and_the_request_goes_out(vidgen: Connect, logged: Cal
         web.post(CREATE["apimodels"], json=created("apimodels"))
         with pytest.raises(TaskDeferred):
             operator(deferrable=True, aspect_ratio="2:3").execute(context())
-    assert "aspect_ratio" in logged()
+    told = logged()
+    assert "] aspect_ratio=2:3: the document is sure of 16:9, 1:1, 9:16" in told
+    assert "The job is apimodels job task_1" in told
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("duration", 10),
+        ("aspect_ratio", "9:16"),
+        ("resolution", "720p"),
+        ("image_urls", ["https://example.com/a.png"]),
+        ("continue_from", {"task_id": "task_0", "index": 1}),
+        ("style", "anime"),
+        ("routing", "value"),
+        ("extra", {"seed": 7}),
+    ],
+)
+def test_each_field_of_the_request_reaches_the_vendor(field: str, value: Any, vidgen: Connect) -> None:
+    vidgen("apixo")
+    given = {"duration": 6, "prompt": PROMPT, field: value}
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        with pytest.raises(TaskDeferred):
+            operator(deferrable=True, **given).execute(context())
+        body = web.last_request.json()
+    expected = get_vendor("apixo").submit_call(VideoRequest(model=MODEL["apixo"], **given))
+    assert body == expected.body
+
+
+def test_an_unknown_submission_is_repeated_by_those_who_take_the_risk(vidgen: Connect) -> None:
+    vidgen("apixo")
+    task = context()
+    risky = operator(deferrable=True, on_unknown_submit="resubmit")
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], [{"exc": requests.ReadTimeout}, {"json": created("apixo")}])
+        with pytest.raises(AirflowException, match="SubmitToBeRisked"):
+            risky.execute(task)
+        with pytest.raises(TaskDeferred):
+            risky.execute(task)
+    assert posts(web) == 2
+
+
+def test_a_delivery_that_cannot_be_recorded_is_a_delivery_all_the_same(
+    vidgen: Connect, logged: Callable[[], str]
+) -> None:
+    vidgen("apixo")
+    task = context()
+    store = task["task_state_store"]
+    put = store.set
+
+    def refuse(key: str, value: Any, **options: Any) -> None:
+        if value.get("phase") == "delivered":
+            raise ConnectionError("the API server is away")
+        put(key, value, **options)
+
+    store.set = refuse
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        web.get(STATUS["apixo"], json=finished("apixo"))
+        assert operator(deferrable=False).execute(task)["task_id"] == "task_1"
+    assert re.search(r"The delivery could not be recorded \(\w*Error\w*\)", logged())
 
 
 @pytest.mark.parametrize(

@@ -221,8 +221,10 @@ def test_the_synchronous_endpoints_dead_link_is_not_refreshed_from_a_job_that_ha
 
 def test_a_callback_needs_a_place_to_call(vidgen: Connect) -> None:
     vidgen("apixo")
-    with requests_mock.Mocker() as web, pytest.raises(AirflowFailException, match="callback_base_url"):
+    with requests_mock.Mocker() as web, pytest.raises(AirflowFailException) as failure:
         operator(use_callback=True).execute(context())
+    assert "The connection 'vidgen_default' cannot be used with use_callback" in str(failure.value)
+    assert "callback_base_url=empty: must be a link vendors can reach" in str(failure.value)
     assert web.request_history == []
 
 
