@@ -6,14 +6,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests_mock
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowRescheduleException,
+    TaskDeferred,
+)
 from fakes import (
     CREATE,
     LINK,
+    MP4,
     PROMPT,
     STATUS,
     Clock,
@@ -27,6 +34,7 @@ from fakes import (
     unknown,
 )
 
+from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 
 Connect = Callable[..., None]
@@ -162,3 +170,62 @@ def test_a_blocking_task_keeps_its_own_interval(vidgen: Connect, clock: Clock) -
         operator(deferrable=False, poll_interval=90).execute(context())
     assert len(clock.slept) == 2
     assert all(81 <= slept <= 99 for slept in clock.slept)
+
+
+def test_a_blocking_task_shows_its_progress_as_a_deferred_one_does(vidgen: Connect) -> None:
+    vidgen("apixgo")
+    task = context()
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixgo"], json=created("apixgo"))
+        half = running("apixgo", progress="50%")
+        web.get(STATUS["apixgo"], [{"json": half}, {"json": finished("apixgo")}])
+        operator(deferrable=False).execute(task)
+    assert ("progress", {"state": "running", "progress": 50}) in task["ti"].pushed
+
+
+def test_a_blocking_task_whose_link_comes_late_lands_it(vidgen: Connect, tmp_path: Path) -> None:
+    vidgen("apixo", extra={"allow_private_urls": True})
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        no_link = {"json": status("apixo", "success")}
+        web.get(STATUS["apixo"], [*[no_link] * 6, {"json": finished("apixo")}])
+        web.get(LINK, content=MP4)
+        operator(deferrable=False, output_path=f"file://{tmp_path}/v.mp4").execute(context())
+    assert (tmp_path / "v.mp4").read_bytes() == MP4
+
+
+def test_a_blocking_task_does_not_believe_no_such_job_when_asked_with_another_key(vidgen: Connect) -> None:
+    vidgen("apixgo")
+    task = context()
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixgo"], json=created("apixgo"))
+        with pytest.raises(TaskDeferred):
+            operator(deferrable=True).execute(task)
+        vidgen("apixgo", password="sk-of-another-account")
+        web.get(STATUS["apixgo"], [unknown("apixgo")])
+        with pytest.raises(AirflowException, match="AccountChanged"):
+            operator(deferrable=False).execute(task)
+    assert record_of(task)["phase"] == "submitted"
+    assert posts(web) == 1
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_with_a_store_of_the_workers_all_is_kept_in_airflows_own_rows_of_this_try(
+    full: bool, vidgen: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vidgen("apixo")
+    rows: dict[tuple[Any, str], Any] = {}
+    monkeypatch.setattr(airflow_internals, "has_state_store_backend", lambda: True)
+    monkeypatch.setattr(airflow_internals, "get_state_row", lambda ti_id, key: rows.get((ti_id, key)))
+    monkeypatch.setattr(
+        airflow_internals, "set_state_row", lambda ti_id, key, value: rows.update({(ti_id, key): value})
+    )
+    task = context()
+    with requests_mock.Mocker() as web:
+        answer = {"status_code": 429, "json": {"code": 429}} if full else {"json": created("apixo")}
+        web.post(CREATE["apixo"], **answer)
+        with pytest.raises((AirflowRescheduleException, TaskDeferred)):
+            operator(deferrable=True).execute(task)
+    assert {ti_id for ti_id, _ in rows} == {task["ti"].id}
+    assert (("ti-1", "vidgen_queue") in rows) is full
+    assert len(task["task_state_store"]) == 0

@@ -73,6 +73,9 @@ def test_a_place_where_nothing_can_land_is_refused_before_anything_is_paid(
         web.post(CREATE["apixo"], json=created("apixo"))
         making = operator(path.replace("{folder}", str(tmp_path)))
         making.deferrable = deferrable
-        with pytest.raises(AirflowFailException, match=r"(?s)output_path=.*Nothing was spent\."):
+        with pytest.raises(
+            AirflowFailException,
+            match=r"(?s)The video could not be landed.*output_path=.*Nothing was spent\.",
+        ):
             making.execute(context())
         assert web.request_history == []
