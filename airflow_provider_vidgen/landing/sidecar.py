@@ -12,14 +12,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from airflow_provider_vidgen.landing.places import exists, sha256_of
 from airflow_provider_vidgen.landing.storing import whole_or_absent
 from airflow_provider_vidgen.models import VideoJob, VideoRequest
+from airflow_provider_vidgen.redaction import without_secrets
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -59,7 +59,7 @@ class About:
 
     def request_told(self, prompt: bool) -> dict[str, Any] | None:
         """
-        Return the request as JSON values.
+        Return the request as JSON values, without keys, tokens and signatures.
 
         :param prompt: with the prompt, and whatever else may repeat it.
         """
@@ -67,11 +67,14 @@ class About:
             return None
         # The callback's link carries a secret of ours.
         left_out = {"callback_url", *(() if prompt else _TELLING)}
-        told = {
-            name: value if name == "prompt" else _without_secrets(value)
-            for name, value in asdict(self.request).items()
-            if value is not None and name not in left_out
-        }
+        told: dict[str, Any] = {}
+        for name in (item.name for item in fields(self.request)):
+            value = getattr(self.request, name)
+            if value is not None and name not in left_out:
+                try:
+                    told[name] = without_secrets(value)
+                except RecursionError:
+                    told[name] = "nested too deep to be kept"
         return told
 
 
@@ -168,24 +171,3 @@ def recognise(
     if fingerprint and told.get("fingerprint") and told["fingerprint"] != fingerprint:
         return Known.OTHER
     return Known.SAME if sha256_of(target) == file.get("sha256") else Known.NOTHING
-
-
-def _without_secrets(value: Any) -> Any:
-    """Shorten pictures to their kind, and take user names and signatures out of links."""
-    if isinstance(value, Mapping):
-        return {str(key): _without_secrets(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_secrets(inner) for inner in value]
-    if not isinstance(value, str):
-        return value
-    kind, comma, data = value.partition(",")
-    if comma and kind.lower().startswith("data:"):
-        return f"{kind},... ({len(data)} characters)"
-    if value.lower().startswith(("http://", "https://")):
-        try:
-            parts = urlsplit(value)
-        except ValueError:
-            return "a link"
-        host = parts.netloc.rpartition("@")[2]
-        return parts._replace(netloc=host, query="", fragment="").geturl()
-    return value

@@ -322,7 +322,8 @@ class Vendor(ABC):
         documented = _later(completed or now, self.retention) if succeeded else None
         return JobStatus(
             state=state,
-            raw_state=text(word)[:100],
+            # An unknown word goes into logs and errors, and may be anything.
+            raw_state=(text(word) if known else redact(text(word)))[:100],
             known_state=known,
             progress=percent(progress),
             result_urls=urls if succeeded else (),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_vidgen.redaction import redact, without_prompt
+from airflow_provider_vidgen.redaction import redact, without_prompt, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -136,3 +136,52 @@ def test_a_prompt_never_shows_as_it_was_given(prompt: str, before: str, after: s
     letters = [letter for letter in prompt if letter.isalnum()]
     shown = without_prompt(f"{before}{prompt}{after}", prompt)
     assert len(letters) < 6 or prompt.strip() not in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'said "https:\\/\\/a.example\\/x?a=1\\u0026sig=S3CRET40letters" now',
+        "via https://proxy.example/x%253A%252F%252Fy?next=https%253A%252F%252Fa.example%252F%253Fsig%253DS3CRET40",
+        "the api_key=S3CRET40letters was refused",
+        '{"token": "S3CRET40letters"}',
+        "bucket s3://user:S3CRET40letters@videos/x",
+        "the key AKIAS3CRET40LETTERS1 was refused",
+    ],
+    ids=range(6),
+)
+def test_what_a_file_must_not_hold_no_log_holds_either(text: str) -> None:
+    assert "S3CRET40" not in redact(text)
+
+
+def test_the_connection_in_a_path_stays() -> None:
+    assert redact("no bucket at s3://aws_default@videos/x") == "no bucket at s3://aws_default@videos/x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data:" * 200_000,
+        "data:" + "a" * 1_000_000,
+        "https://" * 100_000,
+        "https%3A%2F%2F" * 70_000,
+        "https://a?" * 100_000,
+        "https://a?=灯" * 100_000,
+        "token " * 200_000,
+        "token:" * 200_000,
+        "token=" * 200_000,
+        "token:a" * 150_000,
+        'token:"' * 150_000,
+        "'token'" * 150_000,
+        "a." * 500_000,
+        "-----BEGIN PRIVATE KEY-----" * 40_000,
+        "\\" * 1_000_000,
+        "{" * 1_000_000,
+        "x://:" * 200_000,
+    ],
+    ids=range(17),
+)
+def test_no_text_takes_long_to_be_made_fit_for_a_file(text: str) -> None:
+    started = time.perf_counter()
+    without_secrets(text)
+    assert time.perf_counter() - started < 3

@@ -154,6 +154,12 @@ def test_an_unknown_word_means_still_running(vendor: str, word: Any) -> None:
 
 
 @_every_vendor
+def test_an_unknown_word_brings_no_secret_into_the_log(vendor: str) -> None:
+    status = _status(vendor, "see https://a.example/x?sig=s3cret or token=s3cret")
+    assert (status.known_state, status.raw_state) == (False, "see https://a.example/*** or token=***")
+
+
+@_every_vendor
 def test_progress_proves_nothing(vendor: str) -> None:
     status = _status(vendor, "processing", progress="100%", **video_data(vendor))
     assert (status.state, status.has_video) == (JobState.RUNNING, False)
