@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from airflow_provider_vidgen.simulator.guard import exposure
 from airflow_provider_vidgen.simulator.rendering import can_render
 from airflow_provider_vidgen.simulator.server import serve
 
@@ -25,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if told.render and not can_render():
         print("real videos need the extra: airflow-provider-vidgen[simulator]", file=sys.stderr)
         return 2
+    if exposed := exposure(told.host):
+        print(f"warning: {exposed}", file=sys.stderr, flush=True)
     asyncio.run(_serve(told))
     return 0
 

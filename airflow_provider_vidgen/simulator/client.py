@@ -178,7 +178,8 @@ class SimulatorClient:
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = Request(f"{self.url}/__sim{path}", data=data, method=method)
+        headers = {} if data is None else {"Content-Type": "application/json"}
+        request = Request(f"{self.url}/__sim{path}", data=data, headers=headers, method=method)
         try:
             with _OPENER.open(request, timeout=_TIMEOUT) as response:
                 return json.load(response)

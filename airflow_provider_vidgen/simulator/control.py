@@ -12,6 +12,7 @@ from aiohttp import web
 
 from airflow_provider_vidgen.simulator.answers import Json
 from airflow_provider_vidgen.simulator.faults import rule_from_json
+from airflow_provider_vidgen.simulator.guard import refusal
 from airflow_provider_vidgen.simulator.webhooks import Webhooks
 from airflow_provider_vidgen.simulator.world import World
 
@@ -46,7 +47,7 @@ class Control:
             ("POST", "/clock", self._set_clock),
             ("POST", "/reset", self._reset),
         ]
-        return [web.route(method, f"/__sim{path}", _serving(action)) for method, path, action in actions]
+        return [web.route(method, f"/__sim{path}", self._serving(action)) for method, path, action in actions]
 
     def _jobs(self, request: web.Request, body: Json) -> Any:
         now = self._world.clock.now()
@@ -88,16 +89,17 @@ class Control:
         self._world.reset()
         return {}
 
+    def _serving(self, action: Action) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def serve(request: web.Request) -> web.StreamResponse:
+            if refused := refusal(request, self._world.url):
+                return web.json_response({"error": refused[1]}, status=refused[0])
+            try:
+                raw = await request.read()
+                body = json.loads(raw) if raw else {}
+                if not isinstance(body, dict):
+                    raise ValueError("the body must be a JSON object")
+                return web.json_response(action(request, body))
+            except (ValueError, TypeError) as error:
+                return web.json_response({"error": str(error)}, status=400)
 
-def _serving(action: Action) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-    async def serve(request: web.Request) -> web.StreamResponse:
-        try:
-            raw = await request.read()
-            body = json.loads(raw) if raw else {}
-            if not isinstance(body, dict):
-                raise ValueError("the body must be a JSON object")
-            return web.json_response(action(request, body))
-        except (ValueError, TypeError) as error:
-            return web.json_response({"error": str(error)}, status=400)
-
-    return serve
+        return serve

@@ -16,6 +16,7 @@ from airflow_provider_vidgen.simulator.app import build_app
 from airflow_provider_vidgen.simulator.client import SimulatorClient
 from airflow_provider_vidgen.simulator.clock import VirtualClock
 from airflow_provider_vidgen.simulator.films import Film, FilmStore, tiny
+from airflow_provider_vidgen.simulator.guard import in_url
 from airflow_provider_vidgen.simulator.options import Options
 from airflow_provider_vidgen.simulator.rendering import can_render, render
 from airflow_provider_vidgen.simulator.world import World
@@ -58,7 +59,7 @@ async def serve(
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
-        url = f"http://{host}:{runner.addresses[0][1]}"
+        url = f"http://{in_url(host)}:{runner.addresses[0][1]}"
         world.url = (public_url or url).rstrip("/")
         ready(url)
         await stop.wait()
@@ -73,8 +74,10 @@ class Simulator(SimulatorClient):
     :param speed: virtual seconds for each real second; 0 stands still until :meth:`advance`.
     :param start: virtual time at the beginning; the real time when left out.
     :param seed: gives the same ids of jobs at each start; without one, no id is ever given again.
+    :param host: address to listen on.
     :param port: port to listen on; 0 takes a free one.
     :param options: settings that differ from the usual ones, see :class:`~.options.Options`.
+    :param public_url: how clients reach this place, if not at host and port; result links begin with it.
     """
 
     def __init__(
@@ -84,8 +87,10 @@ class Simulator(SimulatorClient):
         speed: float = 1.0,
         start: float | None = None,
         seed: int | None = None,
+        host: str = "127.0.0.1",
         port: int = 0,
         options: Mapping[str, Any] | None = None,
+        public_url: str | None = None,
     ) -> None:
         super().__init__("")
         self._settings: dict[str, Any] = {
@@ -93,8 +98,10 @@ class Simulator(SimulatorClient):
             "speed": speed,
             "start": start,
             "seed": seed,
+            "host": host,
             "port": port,
             "options": options,
+            "public_url": public_url,
         }
         self._ready = threading.Event()
         self._failure: BaseException | None = None

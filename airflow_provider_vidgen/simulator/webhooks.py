@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 from collections.abc import Iterator
 from typing import Final
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from airflow_provider_vidgen.simulator.answers import Json
+from airflow_provider_vidgen.simulator.guard import is_loopback
 from airflow_provider_vidgen.simulator.jobs import Job
 from airflow_provider_vidgen.simulator.vendors import VENDORS
 from airflow_provider_vidgen.simulator.vendors.base import Schedule, Vendor
@@ -79,7 +79,9 @@ class Webhooks:
 
     async def _post(self, job: Job, schedule: Schedule, url: str, body: bytes) -> bool:
         outcome = (
-            await _attempt(url, body, schedule.timeout) if _is_loopback(url) else "not a loopback address"
+            await _attempt(url, body, schedule.timeout)
+            if is_loopback(urlsplit(url).hostname or "")
+            else "not a loopback address"
         )
         self._world.deliveries.append(
             {"task_id": job.task_id, "url": url, "at": self._world.clock.now(), "outcome": outcome}
@@ -120,13 +122,3 @@ def _forged(vendor: Vendor, job: Job) -> bytes:
         "resultJson": json.dumps({"resultUrls": ["https://attacker.example/video.mp4"]}),
     }
     return json.dumps({"code": 200, "data": data}).encode()
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
