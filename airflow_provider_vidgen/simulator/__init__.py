@@ -19,6 +19,10 @@ no credit. Words in a prompt choose what happens to a job:
 ``[sim:latelink=60]``       its link answers 404 for 60 virtual seconds after its end
 ``[sim:null=2]``            two looks find ``"data": null``
 ``[sim:errorurl]``          it fails, with the error text where the link would be (Apixgo)
+``[sim:results=3]``         it makes three videos
+``[sim:thumbnail]``         it makes a small JPEG besides
+``[sim:container=webm]``    its video is ``webm``, ``mov``, ``fragmented`` or ``mp4``
+``[sim:picture=600x800]``   the size of its reference image, where the simulator has not got it (APIMart)
 =========================== ====================================================================
 
 Everything else is chosen through the control API under ``/__sim/``, for which there is

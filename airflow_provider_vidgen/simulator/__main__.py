@@ -12,8 +12,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from airflow_provider_vidgen.simulator.extras import MISSING, can_render
 from airflow_provider_vidgen.simulator.guard import exposure
-from airflow_provider_vidgen.simulator.rendering import can_render
+from airflow_provider_vidgen.simulator.options import Options
 from airflow_provider_vidgen.simulator.server import serve
 
 
@@ -22,14 +23,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     :param arguments: the command line; that of the process when left out.
     """
-    told = _parser().parse_args(arguments)
+    parser = _parser()
+    told = parser.parse_args(arguments)
     if told.render and not can_render():
-        print("real videos need the extra: airflow-provider-vidgen[simulator]", file=sys.stderr)
+        print(f"--render {MISSING}", file=sys.stderr)
         return 2
     if exposed := exposure(told.host):
         print(f"warning: {exposed}", file=sys.stderr, flush=True)
+    try:
+        Options().changed(_options(told))
+    except ValueError as error:
+        parser.error(str(error))
     asyncio.run(_serve(told))
     return 0
+
+
+def _options(told: argparse.Namespace) -> dict[str, Any]:
+    options: dict[str, Any] = dict(told.option)
+    if told.job_seconds is not None:
+        options["job_seconds"] = told.job_seconds
+    if told.key:
+        options["keys"] = told.key
+    return options
 
 
 async def _serve(told: argparse.Namespace) -> None:
@@ -37,11 +52,6 @@ async def _serve(told: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    options: dict[str, Any] = dict(told.option)
-    if told.job_seconds is not None:
-        options["job_seconds"] = told.job_seconds
-    if told.key:
-        options["keys"] = told.key
     await serve(
         stop=stop,
         ready=lambda url: print(f"simulator listening on {url}", flush=True),
@@ -51,7 +61,7 @@ async def _serve(told: argparse.Namespace) -> None:
         start=told.start,
         seed=told.seed,
         rendering=told.render,
-        options=options,
+        options=_options(told),
         public_url=told.public_url,
     )
 

@@ -28,7 +28,8 @@ class Answer:
         """The bytes of the body."""
         if isinstance(self.body, bytes):
             return self.body
-        return json.dumps(self.body, ensure_ascii=False).encode()
+        # A prompt may hold half a character, and then so does what a vendor repeats of it.
+        return json.dumps(self.body, ensure_ascii=False).encode(errors="replace")
 
     def response(self) -> web.Response:
         """Give it as aiohttp sends it."""

@@ -58,8 +58,8 @@ def build_app(world: World) -> web.Application:
             desk = Desk(world, vendor, endpoint)
             app.router.add_route(endpoint.method, f"/{vendor.name}{endpoint.path}", desk.serve)
     cdn = Cdn(world)
-    app.router.add_get("/cdn/{vendor}/{task_id}/{number}.mp4", cdn.video)
     app.router.add_get("/cdn/{vendor}/uploads/{name}", cdn.image)
+    app.router.add_get("/cdn/{vendor}/{task_id}/{name}", cdn.result)
     app.add_routes(Control(world, webhooks).routes())
     app.on_shutdown.append(stop)
     return app

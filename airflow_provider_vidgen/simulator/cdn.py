@@ -12,11 +12,11 @@ from typing import Final
 from aiohttp import web
 
 from airflow_provider_vidgen.simulator.answers import Answer
-from airflow_provider_vidgen.simulator.films import film_of
+from airflow_provider_vidgen.simulator.films import film_of, thumbnail_of
 from airflow_provider_vidgen.simulator.misbehaving import misbehave
 from airflow_provider_vidgen.simulator.world import World
 
-_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _GONE: Final = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code></Error>'
 _NOT_YET: Final = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>NoSuchKey</Code></Error>'
 _GONE_HTML: Final = b"<!DOCTYPE html><html><body>This link has expired.</body></html>"
@@ -31,8 +31,8 @@ class Cdn:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def video(self, request: web.Request) -> web.StreamResponse:
-        """Give a video, if its link is good and alive.
+    async def result(self, request: web.Request) -> web.StreamResponse:
+        """Give a video or its thumbnail, if its link is good and alive.
 
         :param request: the request.
         """
@@ -40,12 +40,10 @@ class Cdn:
         fault = self._world.faults.match(vendor, "download", task_id)
         answer = await self._answer(request, task_id)
         if answer.status in (200, 206) and fault is not None:
-            if fault.kind == "range_ignored":
-                answer = await self._whole(task_id)
-            elif fault.kind == "range_416":
-                answer = await self._unsatisfiable(task_id)
-            else:
+            if fault.kind not in ("range_ignored", "range_416"):
                 return await misbehave(request, fault, answer)
+            whole = await self._whole(request)
+            answer = whole if fault.kind == "range_ignored" else _refused_range(len(whole.payload))
         return answer.response()
 
     async def image(self, request: web.Request) -> web.StreamResponse:
@@ -71,27 +69,30 @@ class Cdn:
             return Answer(_GONE, status=int(dead), content_type="application/xml")
         if self._world.clock.now() < job.finishes + job.script.link_late:
             return Answer(_NOT_YET, status=404, content_type="application/xml")
-        whole = await self._whole(task_id)
-        return _ranged(request, whole)
+        return _ranged(request, await self._whole(request))
 
-    async def _whole(self, task_id: str) -> Answer:
-        job = self._world.jobs.get(task_id)
+    async def _whole(self, request: web.Request) -> Answer:
+        job, name = self._world.jobs.get(request.match_info["task_id"]), request.match_info["name"]
         assert job is not None
+        films = [
+            thumbnail_of(job),
+            *(film_of(job, number) for number in range(1, (job.script.results or 1) + 1)),
+        ]
+        film = next((film for film in films if film.name == name), None)
+        if film is None:
+            # Its script was changed after the link was given.
+            return Answer(_NOT_YET, status=404, content_type="application/xml")
         # A client that goes away must not take the film with it: others will ask for it.
-        content = await asyncio.shield(self._world.films.start(film_of(job)))
+        content = await asyncio.shield(self._world.films.start(film))
         tag = hashlib.sha256(content).hexdigest()[:32]
         headers = {"ETag": f'"{tag}"', "Accept-Ranges": "bytes"}
-        return Answer(content, headers=headers, content_type="video/mp4")
-
-    async def _unsatisfiable(self, task_id: str) -> Answer:
-        whole = await self._whole(task_id)
-        return _refused_range(len(whole.payload))
+        return Answer(content, headers=headers, content_type=film.content_type)
 
 
 def _ranged(request: web.Request, whole: Answer) -> Answer:
     """Cut out what is asked for; an If-Range that no longer fits gets the whole."""
     asked = _RANGE.fullmatch(request.headers.get("Range", ""))
-    if asked is None or asked.groups() == ("", ""):
+    if whole.status != 200 or asked is None or asked.groups() == ("", ""):
         return whole
     if request.headers.get("If-Range", whole.headers["ETag"]) != whole.headers["ETag"]:
         return whole

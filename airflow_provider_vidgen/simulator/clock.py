@@ -7,6 +7,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Final
+
+#: In the year 9892: later ones cannot be written as dates.
+_END: Final = 250_000_000_000.0
 
 
 class VirtualClock:
@@ -29,7 +33,7 @@ class VirtualClock:
 
     def now(self) -> float:
         """Virtual seconds since 1970."""
-        return to_microsecond(self._virtual + (time.monotonic() - self._real) * self._speed)
+        return min(_END, to_microsecond(self._virtual + (time.monotonic() - self._real) * self._speed))
 
     def advance(self, seconds: float) -> None:
         """Jump forward and wake whoever waits.
@@ -38,7 +42,7 @@ class VirtualClock:
         """
         if seconds < 0:
             raise ValueError("the clock cannot be turned back")
-        self._virtual = to_microsecond(self._virtual + seconds)
+        self._virtual = min(_END, to_microsecond(self._virtual + seconds))
         self._wake()
 
     def set_speed(self, speed: float) -> None:

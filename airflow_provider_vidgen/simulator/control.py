@@ -6,17 +6,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
 
 from aiohttp import web
+from pydantic import Field
 
 from airflow_provider_vidgen.simulator.answers import Json
-from airflow_provider_vidgen.simulator.faults import rule_from_json
+from airflow_provider_vidgen.simulator.checking import LONGEST, STRICT, Seconds, checked
 from airflow_provider_vidgen.simulator.guard import refusal
 from airflow_provider_vidgen.simulator.webhooks import Webhooks
 from airflow_provider_vidgen.simulator.world import World
 
 Action = Callable[[web.Request, Json], Any]
+
+
+@dataclass(frozen=True)
+class _ClockChange:
+    __pydantic_config__: ClassVar = STRICT
+
+    speed: Annotated[float, Field(ge=0, le=LONGEST)] | None = None
+    advance: Seconds = 0.0
 
 
 class Control:
@@ -63,7 +73,7 @@ class Control:
         return job.as_json(self._world.clock.now())
 
     def _add_fault(self, request: web.Request, body: Json) -> Any:
-        self._world.faults.add(rule_from_json(body))
+        self._world.faults.add(body)
         return self._world.faults.as_json()
 
     def _clear_faults(self, request: web.Request, body: Json) -> Any:
@@ -78,9 +88,10 @@ class Control:
         return {"now": self._world.clock.now(), "speed": self._world.clock.speed}
 
     def _set_clock(self, request: web.Request, body: Json) -> Any:
-        if "speed" in body:
-            self._world.clock.set_speed(float(body["speed"]))
-        self._world.clock.advance(float(body.get("advance", 0)))
+        change = checked(_ClockChange, body)
+        if change.speed is not None:
+            self._world.clock.set_speed(change.speed)
+        self._world.clock.advance(change.advance)
         self._world.tick()
         return self._clock(request, body)
 
@@ -99,7 +110,7 @@ class Control:
                 if not isinstance(body, dict):
                     raise ValueError("the body must be a JSON object")
                 return web.json_response(action(request, body))
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, RecursionError) as error:
                 return web.json_response({"error": str(error)}, status=400)
 
         return serve

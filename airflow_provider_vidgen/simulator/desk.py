@@ -155,8 +155,8 @@ class Desk:
         for part in message.iter_parts() if message.is_multipart() else ():
             if part.get_param("name", header="content-disposition") == "file":
                 content = part.get_payload(decode=True)
-                assert isinstance(content, bytes)
-                return Answer(self._store(part.get_filename() or "", part.get_content_type(), content))
+                if isinstance(content, bytes):
+                    return Answer(self._store(part.get_filename() or "", part.get_content_type(), content))
         raise Refusal(400, "file is required", field="file")
 
     def _store(self, filename: str, content_type: str, content: bytes) -> Json:
@@ -183,7 +183,7 @@ def _named_job(request: web.Request) -> str | None:
 def _json_object(raw: bytes) -> Json:
     try:
         body = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Refusal(400, "Invalid JSON body") from None
     if not isinstance(body, dict):
         raise Refusal(400, "The body must be a JSON object")

@@ -4,20 +4,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Final
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
-ROUTES: Final = ("create", "status", "download", "models", "balance", "upload", "p-video")
+from pydantic import Field
+
+from airflow_provider_vidgen.simulator.checking import STRICT, Seconds, VendorName, checked
+
+Route = Literal["create", "status", "download", "models", "balance", "upload", "p-video"]
+ROUTES: Final = get_args(Route)
 # On these routes money moves, so it matters whether the fault comes before or after acceptance.
 PAID_ROUTES: Final = ("create", "p-video")
 
-KINDS: Final = (
+Kind = Literal[
     "reset",
     "close",
     "hang",
     "slow_header",
     "slow_body",
+    "drip",
     "truncated",
     "long_length",
     "short_length",
@@ -28,10 +35,23 @@ KINDS: Final = (
     "html_as_video",
     "gzip",
     "status",
+    "busy",
     "redirect",
     "range_ignored",
     "range_416",
-)
+]
+KINDS: Final = get_args(Kind)
+
+#: What aiohttp and every client take in a head.
+_HeaderName = Annotated[str, Field(pattern="^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
+_HeaderText = Annotated[str, Field(pattern=r"^[\t\x20-\x7e]*$")]
+_ContentType = Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+(;[\x20-\x7e]*)?$")]
+_Location = Annotated[str, Field(pattern=r"^[\x21-\x7e]+$")]
+_Times = Annotated[int, Field(ge=1)]
+#: What the answer's own body decides.
+_NOT_TOLD: Final = ("content-length", "transfer-encoding", "content-encoding", "content-type", "connection")
+#: Kinds that can have these statuses only.
+_STATUSES: Final = {"redirect": range(300, 400), "busy": (429, 503)}
 
 
 @dataclass(frozen=True)
@@ -41,9 +61,10 @@ class Fault:
     :param kind: one of :data:`KINDS`.
     :param when: on paid routes, ``before`` or ``after`` the job is accepted and billed.
     :param seconds: for the slow ones and ``hang``, in real seconds, because the client's patience is real;
-        a ``hang`` without it lasts until the client goes.
+        a ``hang`` without it lasts until the client goes. A ``slow_body`` takes them for the whole,
+        a ``drip`` for each byte, and ``busy`` asks for so many in its ``Retry-After``; each 1 without it.
     :param share: for ``truncated`` and ``chunked_cut``, the part of the body that is sent.
-    :param status: for ``status`` and ``redirect``.
+    :param status: for ``status`` (500) and ``redirect`` (302); 503 or 429 for ``busy`` (503).
     :param body: for ``status``: a JSON value, or a string sent as it is.
     :param content_type: for ``content_type`` and ``status``.
     :param headers: more headers for ``status``.
@@ -51,23 +72,31 @@ class Fault:
         of the chain and None a loop.
     """
 
-    kind: str
-    when: str = "before"
-    seconds: float | None = None
-    share: float = 0.5
-    status: int | None = None
+    __pydantic_config__: ClassVar = STRICT
+
+    kind: Kind
+    when: Literal["before", "after"] = "before"
+    seconds: Seconds | None = None
+    share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    status: Annotated[int, Field(ge=200, le=599)] | None = None
     body: Any = None
-    content_type: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    location: str | None = None
+    content_type: _ContentType | None = None
+    headers: Mapping[_HeaderName, _HeaderText] = field(default_factory=dict)
+    location: _Location | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"no fault {self.kind!r}; there are {', '.join(KINDS)}")
-        if self.when not in ("before", "after"):
-            raise ValueError(f"a fault comes before or after acceptance, not {self.when!r}")
-        if not 0 <= self.share <= 1:
-            raise ValueError(f"share is from 0 to 1, not {self.share!r}")
+        allowed = _STATUSES.get(self.kind)
+        if allowed is not None and self.status is not None and self.status not in allowed:
+            least, most = min(allowed), max(allowed)
+            between = f"{least} or {most}" if len(allowed) == 2 else f"from {least} to {most}"
+            raise ValueError(f"status={self.status}: with {self.kind} it is {between}")
+        try:
+            json.dumps(self.body, allow_nan=False)
+        except ValueError:
+            raise ValueError("body: a number in it is not finite, which JSON cannot say") from None
+        wrong = [name for name in self.headers if name.lower() in _NOT_TOLD]
+        if wrong:
+            raise ValueError(f"headers: {', '.join(wrong)} cannot be set, the body decides about it")
 
 
 @dataclass
@@ -78,13 +107,15 @@ class Rule:
     :param times: how many requests it meets from there; None for all.
     """
 
+    __pydantic_config__: ClassVar = STRICT
+
     fault: Fault
-    vendor: str | None = None
-    route: str | None = None
+    vendor: VendorName | None = None
+    route: Route | None = None
     task_id: str | None = None
-    nth: int = 1
-    times: int | None = 1
-    seen: int = 0
+    nth: _Times = 1
+    times: _Times | None = 1
+    seen: int = field(default=0, init=False)
 
     def meets(self, vendor: str, route: str, task_id: str | None) -> bool:
         """Count a request if it is one of the rule's, and say whether the fault is for it.
@@ -101,39 +132,19 @@ class Rule:
         return self.seen >= self.nth and (self.times is None or self.seen < self.nth + self.times)
 
 
-def rule_from_json(told: Mapping[str, Any]) -> Rule:
-    """Read a rule as the control API takes it.
-
-    :param told: the JSON object.
-    """
-    allowed = {item.name for item in fields(Rule)} - {"seen"}
-    unknown = set(told) - allowed
-    if unknown:
-        raise ValueError(f"a fault rule has no {', '.join(sorted(unknown))}")
-    if told.get("route") not in (None, *ROUTES):
-        raise ValueError(f"route is one of {', '.join(ROUTES)}")
-    fault = told.get("fault")
-    if not isinstance(fault, Mapping) or "kind" not in fault:
-        raise ValueError('a rule needs "fault": {"kind": ...}')
-    strange = set(fault) - {item.name for item in fields(Fault)}
-    if strange:
-        raise ValueError(f"a fault has no {', '.join(sorted(strange))}")
-    rest = {name: value for name, value in told.items() if name not in ("fault", "nth")}
-    return Rule(fault=Fault(**fault), nth=told.get("nth") or 1, **rest)
-
-
 class FaultBook:
     """All rules, in the order they were given; the first that meets a request wins."""
 
     def __init__(self) -> None:
         self._rules: list[Rule] = []
 
-    def add(self, rule: Rule) -> None:
-        """Take in a rule.
+    def add(self, told: Mapping[str, Any]) -> None:
+        """Take in a rule as the control API takes it.
 
-        :param rule: the rule.
+        :param told: the fields of a :class:`Rule`.
+        :raises ValueError: a field does not exist, or does not take its value.
         """
-        self._rules.append(rule)
+        self._rules.append(checked(Rule, told))
 
     def clear(self) -> None:
         """Forget all rules."""

@@ -8,18 +8,31 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from airflow_provider_vidgen.simulator.jobs import Job
-from airflow_provider_vidgen.simulator.tiny_mp4 import tiny_mp4
 
 _KEPT: Final = 128
+_ENDINGS: Final = {"mp4": "mp4", "fragmented": "mp4", "webm": "webm", "mov": "mov", "jpeg": "jpg"}
+_TYPES: Final = {
+    "mp4": "video/mp4",
+    "fragmented": "video/mp4",
+    "webm": "video/webm",
+    "mov": "video/quicktime",
+    "jpeg": "image/jpeg",
+}
+#: No picture is so narrow that the long side is more than this many times the short one.
+_NARROWEST: Final = 4
 
 
 @dataclass(frozen=True)
 class Film:
-    """What a video shows."""
+    """What a video shows.
+
+    :param number: which of the job's results it is, from 1.
+    :param form: its container, or ``jpeg`` for a picture of it.
+    """
 
     task_id: str
     vendor: str
@@ -28,16 +41,39 @@ class Film:
     seconds: int
     width: int
     height: int
+    number: int = 1
+    form: str = "mp4"
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return f"{self.number}.{_ENDINGS[self.form]}"
+
+    @property
+    def content_type(self) -> str:
+        """What the file is served as."""
+        return _TYPES[self.form]
 
 
-def film_of(job: Job) -> Film:
-    """Say what the video of a job shows.
+def film_of(job: Job, number: int = 1) -> Film:
+    """Say what a video of a job shows.
+
+    :param job: the job.
+    :param number: which of its results, from 1.
+    """
+    order, form = job.order, job.script.container or "mp4"
+    width, height = frame_size(order.aspect_ratio, order.resolution)
+    return Film(
+        job.task_id, job.vendor, order.model, order.prompt, order.seconds, width, height, number, form
+    )
+
+
+def thumbnail_of(job: Job) -> Film:
+    """Say what the picture of a job's first video shows.
 
     :param job: the job.
     """
-    order = job.order
-    width, height = frame_size(order.aspect_ratio, order.resolution)
-    return Film(job.task_id, job.vendor, order.model, order.prompt, order.seconds, width, height)
+    return replace(film_of(job), form="jpeg")
 
 
 def frame_size(aspect_ratio: str, resolution: str) -> tuple[int, int]:
@@ -48,7 +84,7 @@ def frame_size(aspect_ratio: str, resolution: str) -> tuple[int, int]:
     """
     wide, high = map(int, aspect_ratio.split(":"))
     short = int(resolution.removesuffix("p"))
-    long = round(short * max(wide, high) / min(wide, high) / 2) * 2
+    long = round(short * min(_NARROWEST, max(wide, high) / min(wide, high)) / 2) * 2
     return (long, short) if wide >= high else (short, long)
 
 
@@ -80,11 +116,3 @@ class FilmStore:
     def close(self) -> None:
         """Drop what is waiting to be made."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def tiny(film: Film) -> bytes:
-    """Make a file without a picture.
-
-    :param film: what it would show.
-    """
-    return tiny_mp4(film.task_id, film.seconds, film.width, film.height)

@@ -27,6 +27,7 @@ class Order:
     aspect_ratio: str
     resolution: str
     request: Mapping[str, Any]
+    images: tuple[str, ...] = ()
     callback_url: str | None = None
     script: Script | None = None
 
@@ -44,7 +45,8 @@ class Job:
     script: Script
     polls: int = 0
     polls_done: int = 0
-    link: str | None = None
+    links: tuple[str, ...] = ()
+    thumbnail: str | None = None
     link_expires: float = 0.0
     closed: bool = field(default=False)
 
@@ -60,7 +62,8 @@ class Job:
         """
         if now >= self.finishes:
             return 1.0
-        return min((now - self.created) / self.seconds, STUCK_AT if self.script.stuck else 1.0)
+        share = (now - self.created) / self.seconds if self.seconds else 1.0
+        return min(share, STUCK_AT if self.script.stuck else 1.0)
 
     def state(self, now: float) -> str:
         """Say ``waiting``, or how the job ended.
@@ -111,8 +114,9 @@ class Report:
     fraction: float
     progress: int
     word: str | None
-    url: str | None
-    url_expires: float
+    urls: tuple[str, ...]
+    thumbnail: str | None
+    urls_expire: float
     created: float
     finished: float
     fail_code: str

@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import math
+import re
 import socket
 import struct
 from dataclasses import replace
@@ -20,6 +22,7 @@ from airflow_provider_vidgen.simulator.faults import Fault
 HTML: Final = (
     b"<!DOCTYPE html><html><head><title>502 Bad Gateway</title></head><body>Bad Gateway</body></html>"
 )
+_HOP: Final = re.compile("[0-9]{1,9}")
 _DRIPS: Final = 20
 _LIE: Final = 100
 
@@ -43,7 +46,10 @@ async def misbehave(request: web.Request, fault: Fault, answer: Answer) -> web.S
         case "slow_header":
             await asyncio.sleep(fault.seconds or 1.0)
         case "slow_body":
-            return await _drip(request, answer, fault.seconds or 1.0)
+            piece = max(1, -(-len(body) // _DRIPS))
+            return await _drip(request, answer, piece, (fault.seconds or 1.0) / _DRIPS)
+        case "drip":
+            return await _drip(request, answer, 1, 1.0 if fault.seconds is None else fault.seconds)
         case "truncated":
             return _raw(request, _head(answer, len(body)) + body[: int(len(body) * fault.share)])
         case "long_length":
@@ -67,6 +73,13 @@ async def misbehave(request: web.Request, fault: Fault, answer: Answer) -> web.S
             )
         case "status":
             answer = _told(fault)
+        case "busy":
+            wait = str(math.ceil(1.0 if fault.seconds is None else fault.seconds))
+            answer = replace(
+                _told(replace(fault, kind="status")),
+                status=fault.status or 503,
+                headers={"Retry-After": wait, **fault.headers},
+            )
         case "redirect":
             answer = Answer(b"", status=fault.status or 302, headers={"Location": _location(request, fault)})
     return answer.response()
@@ -87,8 +100,8 @@ def _told(fault: Fault) -> Answer:
 def _location(request: web.Request, fault: Fault) -> str:
     if fault.location is not None:
         return fault.location
-    hop = int(request.query.get("hop", "0")) + 1
-    return str(request.url.update_query(hop=str(hop)))
+    hop = request.query.get("hop", "0")
+    return str(request.url.update_query(hop=str(int(hop) + 1 if _HOP.fullmatch(hop) else 1)))
 
 
 def _head(answer: Answer, length: int | None) -> bytes:
@@ -110,16 +123,15 @@ def _raw(request: web.Request, content: bytes) -> web.StreamResponse:
     return web.Response()
 
 
-async def _drip(request: web.Request, answer: Answer, seconds: float) -> web.StreamResponse:
+async def _drip(request: web.Request, answer: Answer, piece: int, pause: float) -> web.StreamResponse:
     body = answer.payload
-    step = max(1, -(-len(body) // _DRIPS))
     if request.transport is not None:
         request.transport.write(_head(answer, len(body)))
-    for start in range(0, len(body), step):
-        await asyncio.sleep(seconds / _DRIPS)
+    for start in range(0, len(body), piece):
+        await asyncio.sleep(pause)
         if request.transport is None:
             break
-        request.transport.write(body[start : start + step])
+        request.transport.write(body[start : start + piece])
     return _raw(request, b"")
 
 

@@ -5,21 +5,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Final
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import Field
+
+from airflow_provider_vidgen.simulator.checking import STRICT, Count, Seconds, VendorName, checked
+from airflow_provider_vidgen.simulator.extras import Container
 
 HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR
 
-CHOICES: Final[dict[str, tuple[Any, ...]]] = {
-    "apimart_create": ("list", "object", "task"),
-    "apimart_error": ("int", "string", "bare"),
-    "apixgo_create": ("flat", "enveloped"),
-    "apimodels_result": ("resultUrls", "resultJson"),
-    "retry_after": ("none", "seconds", "date"),
-    "dead_link": (403, 404, 410, "html200"),
-    "webhooks": ("normal", "duplicate", "late", "lost", "forged", "malformed", "null_result"),
-}
+Webhooks = Literal["normal", "duplicate", "late", "lost", "forged", "malformed", "null_result"]
+Results = Annotated[int, Field(ge=1, le=10)]
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,7 @@ class Options:
     :param apimart_cost: completed APIMart jobs report ``cost`` and ``credits_cost``.
     :param apixgo_create: ``flat`` as in the Apixgo document, or ``enveloped`` as seen at its siblings.
     :param apimodels_result: status replies give a list ``resultUrls``, or a JSON string ``resultJson``.
+    :param apimodels_failed_result: callbacks about a failure have ``null`` or no links for a result.
     :param apixo_errors_at_200: Apixo refuses with HTTP 200 and says the code in the body only.
     :param requests_per_minute: by vendor and key; None for no limit.
     :param concurrent_jobs: unfinished jobs of a key: by vendor, or by key for one with another limit; None
@@ -43,51 +42,51 @@ class Options:
     :param fresh_links: asking for the status again gives a new link once the old one has expired.
     :param webhooks: how callbacks go wrong.
     :param late_seconds: how long a ``late`` callback is held back.
+    :param results: how many videos a job makes; Apixgo's reply has a place for one link only.
+    :param thumbnails: a result has a picture besides, as APIModels' document shows it. The other documents show
+        none: Apixo's and APIMart's stand where their siblings have them, Apixgo's reply has no place for one.
+    :param container: what the videos come in.
     """
 
-    job_seconds: float = 20.0
+    __pydantic_config__: ClassVar = STRICT
+
+    job_seconds: Seconds = 20.0
     keys: tuple[str, ...] | None = None
-    apimart_create: str = "object"
-    apimart_error: str = "int"
+    apimart_create: Literal["list", "object", "task"] = "object"
+    apimart_error: Literal["int", "string", "bare"] = "int"
     apimart_cost: bool = False
-    apixgo_create: str = "flat"
-    apimodels_result: str = "resultUrls"
+    apixgo_create: Literal["flat", "enveloped"] = "flat"
+    apimodels_result: Literal["resultUrls", "resultJson"] = "resultUrls"
+    apimodels_failed_result: Literal["null", "empty"] = "null"
     apixo_errors_at_200: bool = False
-    requests_per_minute: Mapping[str, int | None] = field(default_factory=lambda: {"apixo": 60})
-    concurrent_jobs: Mapping[str, int | None] = field(default_factory=lambda: {"apixo": 10})
-    retry_after: str = "none"
-    link_seconds: Mapping[str, float] = field(
+    requests_per_minute: Mapping[VendorName, Count | None] = field(default_factory=lambda: {"apixo": 60})
+    concurrent_jobs: Mapping[str, Count | None] = field(default_factory=lambda: {"apixo": 10})
+    retry_after: Literal["none", "seconds", "date"] = "none"
+    link_seconds: Mapping[VendorName, Seconds] = field(
         default_factory=lambda: {"apimodels": 7 * DAY, "apixo": 15 * DAY, "apixgo": HOUR, "apimart": DAY}
     )
-    dead_link: int | str = 403
+    dead_link: Literal[403, 404, 410, "html200"] = 403
     fresh_links: bool = True
-    webhooks: str = "normal"
-    late_seconds: float = 600.0
+    webhooks: Webhooks = "normal"
+    late_seconds: Seconds = 600.0
+    results: Results = 1
+    thumbnails: bool = False
+    container: Container = "mp4"
 
     def changed(self, changes: Mapping[str, Any]) -> Options:
         """Give these options with some of them changed; settings by vendor are merged.
 
         :param changes: new values by option name.
+        :raises ValueError: an option does not exist, or does not take its value.
         """
-        known = {item.name for item in fields(self)}
-        new: dict[str, Any] = {}
-        for name, value in changes.items():
-            if name not in known:
-                raise ValueError(f"no option {name!r}; there are {', '.join(sorted(known))}")
-            if name in CHOICES and value not in CHOICES[name]:
-                raise ValueError(f"{name} is one of {', '.join(map(str, CHOICES[name]))}, not {value!r}")
-            old = getattr(self, name)
-            if isinstance(old, Mapping):
-                new[name] = {**old, **value}
-            elif name == "keys":
-                new[name] = None if value is None else tuple(value)
-            elif type(old) is float:
-                new[name] = float(value)
-            elif type(old) is bool and type(value) is not bool:
-                raise ValueError(f"{name} is true or false, not {value!r}")
-            else:
-                new[name] = value
-        return replace(self, **new)
+        now = self.as_json()
+        merged = {
+            name: {**now[name], **value}
+            if isinstance(now.get(name), Mapping) and isinstance(value, Mapping)
+            else value
+            for name, value in changes.items()
+        }
+        return checked(Options, {**now, **merged})
 
     def as_json(self) -> dict[str, Any]:
         """Give them as the control API shows them."""

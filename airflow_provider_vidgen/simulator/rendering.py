@@ -7,43 +7,71 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_vidgen.simulator.films import Film
+from airflow_provider_vidgen.simulator.pictures import tiny_jpeg
+from airflow_provider_vidgen.simulator.tiny_mp4 import tiny_mp4
 
 if TYPE_CHECKING:
     from PIL import Image
 
 FPS: Final = 8
+#: Muxers write chance and the time into files unless told to be exact.
+_FORMS: Final = {
+    "mp4": ("mp4", {}),
+    "fragmented": ("mp4", {"movflags": "frag_keyframe+empty_moov+default_base_moof"}),
+    "webm": ("webm", {"fflags": "+bitexact"}),
+    "mov": ("mov", {}),
+}
+_FAST: Final = {
+    "libx264": {"preset": "ultrafast", "crf": "30"},
+    "libvpx": {"deadline": "realtime", "cpu-used": "8", "crf": "30", "b": "500k"},
+}
+_THUMBNAIL: Final = 320
 _WHITE: Final = (255, 255, 255)
 
 
-def can_render() -> bool:
-    """Say whether the extra ``simulator`` is installed."""
-    return find_spec("av") is not None and find_spec("PIL") is not None
+def light(film: Film) -> bytes:
+    """Make a file without a picture, as far as that can be done for its form.
+
+    :param film: what it would show.
+    """
+    match film.form:
+        case "mp4":
+            name = film.task_id if film.number == 1 else f"{film.task_id}/{film.number}"
+            return tiny_mp4(name, film.seconds, film.width, film.height)
+        case "jpeg":
+            return tiny_jpeg(film.task_id)
+    return render(film)
 
 
 def render(film: Film) -> bytes:
-    """Make a playable MP4.
+    """Make a playable video, or a picture of its beginning.
 
     :param film: what it shows.
     """
+    ground = _ground(film)
+    frames = film.seconds * FPS
+    file = io.BytesIO()
+    if film.form == "jpeg":
+        picture = _with_bar(ground, 1 / frames)
+        picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        picture.save(file, "JPEG")
+        return file.getvalue()
+
     import av
     from av.video.stream import VideoStream
 
     to_frame: Callable[[Image.Image], av.VideoFrame] = av.VideoFrame.from_image
-    ground = _ground(film)
-    frames = film.seconds * FPS
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream(_encoder(), rate=FPS)
+    form, settings = _FORMS[film.form]
+    with av.open(file, "w", format=form, options=settings) as container:
+        stream = container.add_stream("libvpx" if form == "webm" else _encoder(), rate=FPS)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = film.width, film.height, "yuv420p"
         stream.gop_size = FPS * 2
-        if stream.codec.name == "libx264":
-            # One thread gives the same bytes every time, so that an interrupted download can go on.
-            stream.options = {"preset": "ultrafast", "crf": "30", "threads": "1"}
+        # One thread gives the same bytes every time, so that an interrupted download can go on.
+        stream.options = {"threads": "1", **_FAST.get(stream.codec.name, {})}
         for number in range(frames):
             picture = _with_bar(ground, (number + 1) / frames)
             container.mux(stream.encode(to_frame(picture)))
@@ -69,9 +97,10 @@ def _ground(film: Film) -> Image.Image:
     large, small = ImageFont.load_default(side // 16), ImageFont.load_default(side // 28)
     wrapped = _wrap(film.prompt, lambda text: draw.textlength(text, large) <= film.width - 2 * margin)
     draw.multiline_text((margin, margin), "\n".join(wrapped[:8]), _WHITE, large, spacing=side // 40)
+    which = "" if film.number == 1 else f", {film.number}"
     told = (
         f"{film.vendor}, {film.model}",
-        f"{film.seconds} s, {film.width}x{film.height}",
+        f"{film.seconds} s, {film.width}x{film.height}{which}",
         film.task_id,
     )
     draw.multiline_text(

@@ -6,11 +6,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Final
+from dataclasses import asdict, dataclass, replace
+from math import isfinite
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-OUTCOMES: Final = ("succeeded", "failed", "cancelled")
+from pydantic import Field
+
+from airflow_provider_vidgen.simulator.checking import LONGEST, STRICT, Count, Seconds, checked
+from airflow_provider_vidgen.simulator.extras import Container
+from airflow_provider_vidgen.simulator.options import Results
+
 PROGRESS: Final = ("natural", "null", "empty", "absent")
+_SIZE: Final = "^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$"
 _DIRECTIVE: Final = re.compile(r"\[sim:([a-z_]+)(?:=([^\]]*))?\]")
 
 
@@ -30,34 +37,39 @@ class Script:
     :param polls_without_data: how many looks find ``"data": null``.
     :param link_late: virtual seconds after its end for which its link answers 404: a store that lags.
     :param error_in_url: a failure puts its text where the link would be (Apixgo).
+    :param results: how many videos it makes; None takes the option's.
+    :param thumbnail: whether there is a picture besides; None takes the option's.
+    :param container: what its videos come in; None takes the option's.
+    :param picture: width and height of the reference image, as in ``600x800``, where that decides about the
+        video (APIMart) and the image was not uploaded here.
     """
 
-    seconds: float | None = None
-    outcome: str = "succeeded"
+    __pydantic_config__: ClassVar = STRICT
+
+    seconds: Seconds | None = None
+    outcome: Literal["succeeded", "failed", "cancelled"] = "succeeded"
     fail_code: str = "GENERATION_FAILED"
     fail_message: str = "Generation failed"
     stuck: bool = False
     word: str | None = None
-    progress: str = "natural"
+    progress: Literal["natural", "null", "empty", "absent"] = "natural"
     backwards: bool = False
-    polls_without_url: int = 0
-    polls_without_data: int = 0
-    link_late: float = 0.0
+    polls_without_url: Count = 0
+    polls_without_data: Count = 0
+    link_late: Seconds = 0.0
     error_in_url: bool = False
+    results: Results | None = None
+    thumbnail: bool | None = None
+    container: Container | None = None
+    picture: Annotated[str, Field(pattern=_SIZE)] | None = None
 
     def changed(self, changes: Mapping[str, Any]) -> Script:
         """Give this script with some lines changed.
 
         :param changes: new values by name.
+        :raises ValueError: a line does not exist, or does not take its value.
         """
-        unknown = set(changes) - {item.name for item in fields(self)}
-        if unknown:
-            raise ValueError(f"a script has no {', '.join(sorted(unknown))}")
-        if changes.get("outcome", self.outcome) not in OUTCOMES:
-            raise ValueError(f"outcome is one of {', '.join(OUTCOMES)}")
-        if changes.get("progress", self.progress) not in PROGRESS:
-            raise ValueError(f"progress is one of {', '.join(PROGRESS)}")
-        return replace(self, **changes)
+        return checked(Script, {**asdict(self), **changes})
 
 
 # The failure codes of the Apixo document with its own words; other vendors say the words only.
@@ -83,7 +95,7 @@ def from_prompt(prompt: str) -> Script:
     :param prompt: what the user wrote.
     """
     script = Script()
-    for name, value in _DIRECTIVE.findall(prompt):
+    for name, value in _DIRECTIVE.findall(prompt.encode(errors="replace").decode()):
         match name:
             case "fail":
                 code, _, message = (value or "GENERATION_FAILED").partition(":")
@@ -102,7 +114,7 @@ def from_prompt(prompt: str) -> Script:
             case "word":
                 script = replace(script, word=value or "halfway")
             case "progress" if value in PROGRESS:
-                script = replace(script, progress=value)
+                script = script.changed({"progress": value})
             case "backwards":
                 script = replace(script, backwards=True)
             case "nourl":
@@ -111,13 +123,28 @@ def from_prompt(prompt: str) -> Script:
                 script = replace(script, link_late=_number(value, 60.0))
             case "null":
                 script = replace(script, polls_without_data=int(_number(value, 1)))
+            case "results":
+                script = _if_it_fits(script, results=int(_number(value, 2)))
+            case "thumbnail":
+                script = replace(script, thumbnail=True)
+            case "container" | "picture":
+                script = _if_it_fits(script, **{name: value})
             case "errorurl":
                 script = replace(script, outcome="failed", error_in_url=True)
     return script
 
 
+def _if_it_fits(script: Script, **line: Any) -> Script:
+    """Take a line over; one that does not fit is no directive."""
+    try:
+        return script.changed(line)
+    except ValueError:
+        return script
+
+
 def _number(text: str, default: float) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return default
+    return number if isfinite(number) and 0 <= number <= LONGEST else default

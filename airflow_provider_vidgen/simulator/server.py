@@ -15,10 +15,11 @@ from aiohttp import web
 from airflow_provider_vidgen.simulator.app import build_app
 from airflow_provider_vidgen.simulator.client import SimulatorClient
 from airflow_provider_vidgen.simulator.clock import VirtualClock
-from airflow_provider_vidgen.simulator.films import Film, FilmStore, tiny
+from airflow_provider_vidgen.simulator.extras import MISSING, can_render
+from airflow_provider_vidgen.simulator.films import Film, FilmStore
 from airflow_provider_vidgen.simulator.guard import in_url
 from airflow_provider_vidgen.simulator.options import Options
-from airflow_provider_vidgen.simulator.rendering import can_render, render
+from airflow_provider_vidgen.simulator.rendering import light, render
 from airflow_provider_vidgen.simulator.world import World
 
 _PATIENCE: Final = 10.0
@@ -51,8 +52,8 @@ async def serve(
     :param public_url: how clients reach this place, if not at host and port; result links begin with it.
     """
     if rendering and not can_render():
-        raise RuntimeError("real videos need the extra: airflow-provider-vidgen[simulator]")
-    make: Callable[[Film], bytes] = render if rendering is not False and can_render() else tiny
+        raise RuntimeError(f"a real video {MISSING}")
+    make: Callable[[Film], bytes] = render if rendering is not False and can_render() else light
     world = World(VirtualClock(start, speed), Options().changed(options or {}), FilmStore(make), seed)
     # A client that goes away ends what hangs for it; whatever was accepted before stays accepted.
     runner = web.AppRunner(build_app(world), handler_cancellation=True, access_log=None, shutdown_timeout=0.2)

@@ -75,7 +75,7 @@ class Webhooks:
             return json.dumps(told).encode()[:-10]
         if mode == "null_result":
             told["data"]["resultJson"] = None
-        return json.dumps(told, ensure_ascii=False).encode()
+        return json.dumps(told, ensure_ascii=False).encode(errors="replace")
 
     async def _post(self, job: Job, schedule: Schedule, url: str, body: bytes) -> bool:
         outcome = (

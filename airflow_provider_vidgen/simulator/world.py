@@ -7,20 +7,21 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Final
 
 from airflow_provider_vidgen.simulator.billing import Books, Entry
 from airflow_provider_vidgen.simulator.clock import VirtualClock
 from airflow_provider_vidgen.simulator.faults import FaultBook
-from airflow_provider_vidgen.simulator.films import FilmStore, film_of
+from airflow_provider_vidgen.simulator.films import FilmStore, film_of, thumbnail_of
 from airflow_provider_vidgen.simulator.idempotency import Replays
 from airflow_provider_vidgen.simulator.jobs import Job, JobBook, Order, Report
 from airflow_provider_vidgen.simulator.journal import Journal
 from airflow_provider_vidgen.simulator.limits import RateBook
 from airflow_provider_vidgen.simulator.options import Options
-from airflow_provider_vidgen.simulator.scripts import from_prompt
+from airflow_provider_vidgen.simulator.pictures import picture_size
+from airflow_provider_vidgen.simulator.scripts import Script, from_prompt
 from airflow_provider_vidgen.simulator.vendors.apimodels import P_VIDEO
 from airflow_provider_vidgen.simulator.vendors.base import Vendor
 
@@ -78,7 +79,7 @@ class World:
         task_id = vendor.new_id(self.random)
         while task_id in self.jobs:
             task_id = vendor.new_id(self.random)
-        script = order.script or from_prompt(order.prompt)
+        order, script = self._decided(vendor, order)
         usual = self.options.job_seconds
         if order.model == P_VIDEO:
             usual = self.random.uniform(*_P_VIDEO_SECONDS)
@@ -95,6 +96,28 @@ class World:
             self.on_callback(job)
         return job
 
+    def _decided(self, vendor: Vendor, order: Order) -> tuple[Order, Script]:
+        """Fill in what the options and the reference image decide."""
+        script = order.script or from_prompt(order.prompt)
+        options = self.options
+        script = replace(
+            script,
+            results=script.results or options.results,
+            thumbnail=options.thumbnails if script.thumbnail is None else script.thumbnail,
+            container=script.container or options.container,
+        )
+        if vendor.follows_image and order.images:
+            size = script.picture or self._size_of(order.images[0])
+            if size is not None:
+                order = replace(order, aspect_ratio=size.replace("x", ":"))
+        return order, script
+
+    def _size_of(self, url: str) -> str | None:
+        """Give width and height of a reference image as in ``600x800``, if it was uploaded here."""
+        start = f"{self.url}/cdn/"
+        upload = self.uploads.get(url.rpartition("/")[2]) if url.startswith(start) else None
+        return picture_size(upload.content) if upload is not None else None
+
     def rewrite(self, job: Job, changes: Mapping[str, Any]) -> None:
         """Change the script of a job that has not ended.
 
@@ -104,6 +127,8 @@ class World:
         job.script = job.script.changed(changes)
         if job.script.seconds is not None:
             job.seconds = job.script.seconds
+        if not job.closed:
+            job.links = ()
         self.jobs.add(job)
         self.clock.advance(0)
         self.tick()
@@ -129,8 +154,9 @@ class World:
             fraction=job.fraction(now),
             progress=job.progress(now),
             word=job.own_word(now),
-            url=self._link(job, now) if shown else None,
-            url_expires=job.link_expires,
+            urls=self._links(job, now) if shown else (),
+            thumbnail=job.thumbnail if shown else None,
+            urls_expire=job.link_expires,
             created=job.created,
             finished=job.finishes,
             fail_code=job.script.fail_code,
@@ -138,18 +164,22 @@ class World:
             error_in_url=job.script.error_in_url,
         )
 
-    def _link(self, job: Job, now: float) -> str:
+    def _links(self, job: Job, now: float) -> tuple[str, ...]:
         life = self.options.link_seconds[job.vendor]
-        if job.link is None:
+        if not job.links:
             job.link_expires = job.finishes + life
         elif now < job.link_expires or not self.options.fresh_links:
-            return job.link
+            return job.links
         if now >= job.link_expires and self.options.fresh_links:
             job.link_expires = now + life
-        path = f"/cdn/{job.vendor}/{job.task_id}/1.mp4"
-        expires = repr(job.link_expires)
-        job.link = f"{self.url}{path}?exp={expires}&sig={self.sign(path, expires)}"
-        return job.link
+        films = [film_of(job, number) for number in range(1, (job.script.results or 1) + 1)]
+        job.links = tuple(self._link(job, film.name) for film in films)
+        job.thumbnail = self._link(job, thumbnail_of(job).name) if job.script.thumbnail else None
+        return job.links
+
+    def _link(self, job: Job, name: str) -> str:
+        path, expires = f"/cdn/{job.vendor}/{job.task_id}/{name}", repr(job.link_expires)
+        return f"{self.url}{path}?exp={expires}&sig={self.sign(path, expires)}"
 
     def sign(self, path: str, expires: str) -> str:
         """Sign a result link, as stores of objects do.

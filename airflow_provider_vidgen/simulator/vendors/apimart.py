@@ -42,6 +42,7 @@ class ApiMart(Vendor):
         Endpoint("upload", "POST", "/v1/uploads/images"),
     )
     replays_keys = True
+    follows_image = True
 
     def new_id(self, random: Random) -> str:
         return "task_01JN" + checks.letters(random, _ULID, 18)
@@ -74,6 +75,7 @@ class ApiMart(Vendor):
             aspect_ratio=checks.choice(body, "size", _RATIOS, "16:9"),
             resolution=checks.choice(body, "quality", ("480p", "720p"), "480p"),
             request=body,
+            images=tuple(images),
         )
 
     def price(self, order: Order) -> float:
@@ -119,8 +121,10 @@ class ApiMart(Vendor):
             data["completed"] = int(report.finished)
             data["actual_time"] = int(report.finished) - int(report.created)
         if report.state == "succeeded":
-            videos = [{"url": [report.url], "expires_at": int(report.url_expires)}] if report.url else []
-            data["result"] = {"videos": videos}
+            told = {"url": list(report.urls), "expires_at": int(report.urls_expire)}
+            data["result"] = {"videos": [told] if report.urls else []}
+            if report.thumbnail:
+                data["result"]["thumbnail_url"] = report.thumbnail
             if options.apimart_cost:
                 data["cost"] = round(self.price(job.order), 4)
                 data["credits_cost"] = round(self.price(job.order) * _CREDITS_PER_DOLLAR, 2)

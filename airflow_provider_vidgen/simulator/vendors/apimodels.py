@@ -10,6 +10,7 @@ from random import Random
 from typing import Final
 
 from airflow_provider_vidgen.simulator.answers import Answer, Json
+from airflow_provider_vidgen.simulator.films import film_of
 from airflow_provider_vidgen.simulator.jobs import Job, Order, Report
 from airflow_provider_vidgen.simulator.options import Options
 from airflow_provider_vidgen.simulator.vendors import checks
@@ -91,12 +92,12 @@ class ApiModels(Vendor):
             case "waiting":
                 data["state"] = report.word or ("pending" if report.fraction < 0.2 else "processing")
             case "succeeded":
-                urls = [report.url] if report.url else []
                 data["state"] = "completed"
                 if options.apimodels_result == "resultUrls":
-                    data["resultUrls"] = urls
+                    data["resultUrls"] = list(report.urls)
+                    data.update(_thumbnail(report))
                 else:
-                    data["resultJson"] = json.dumps({"resultUrls": urls})
+                    data["resultJson"] = json.dumps(_result(job, report))
                 data["createTime"] = int(report.created * 1000)
                 data["completeTime"] = int(report.finished * 1000)
             case _:
@@ -106,7 +107,9 @@ class ApiModels(Vendor):
 
     def callback(self, job: Job, report: Report, options: Options) -> Json:
         good = report.state == "succeeded"
-        result = {"resultUrls": [report.url], "videoDuration": job.order.seconds} if good else None
+        result: Json | None = _result(job, report) if good else None
+        if not good and options.apimodels_failed_result == "empty":
+            result = {"resultUrls": []}
         return _said(
             {
                 "taskId": job.task_id,
@@ -137,6 +140,22 @@ class ApiModels(Vendor):
 
     def no_job(self) -> Refusal:
         return Refusal(404, "Not Found -- task ID not found")
+
+
+def _result(job: Job, report: Report) -> Json:
+    """Give the result object with all that the document shows in it."""
+    film = film_of(job)
+    return {
+        "resultUrls": list(report.urls),
+        **_thumbnail(report),
+        "videoSize": f"{film.width}x{film.height}",
+        "videoDuration": job.order.seconds,
+        "videoModel": job.order.model,
+    }
+
+
+def _thumbnail(report: Report) -> Json:
+    return {"thumbnailUrl": report.thumbnail} if report.thumbnail else {}
 
 
 def _said(data: Json) -> Json:

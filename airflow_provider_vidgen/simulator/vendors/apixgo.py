@@ -99,7 +99,8 @@ class Apixgo(Vendor):
                 if word in ("NOT_START", "SUBMITTED", "QUEUED"):
                     progress = "0%"
             case "succeeded":
-                word, url = "SUCCESS", report.url or ""
+                # One link, however many videos there are: the document has a text here and no list.
+                word, url = "SUCCESS", report.urls[0] if report.urls else ""
             case _:
                 word, reason = "FAILURE", report.fail_message
                 if report.error_in_url:

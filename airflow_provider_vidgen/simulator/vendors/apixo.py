@@ -112,7 +112,10 @@ class Apixo(Vendor):
                 data["createTime"] = int(report.created * 1000)
             case "succeeded":
                 data["state"] = "success"
-                data["resultJson"] = json.dumps({"resultUrls": [report.url] if report.url else []})
+                result: Json = {"resultUrls": list(report.urls)}
+                if report.thumbnail:
+                    result["thumbnailUrl"] = report.thumbnail
+                data["resultJson"] = json.dumps(result)
                 data["createTime"] = int(report.created * 1000)
                 data["completeTime"] = int(report.finished * 1000)
                 data["costTime"] = data["completeTime"] - data["createTime"]

@@ -91,6 +91,8 @@ class Vendor(ABC):
     endpoints: ClassVar[tuple[Endpoint, ...]]
     schedule: ClassVar[Schedule | None] = None
     replays_keys: ClassVar[bool] = False
+    #: A reference image decides the ratio of the video, whatever was asked for.
+    follows_image: ClassVar[bool] = False
 
     @abstractmethod
     def new_id(self, random: Random) -> str:

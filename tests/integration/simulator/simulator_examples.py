@@ -1,8 +1,10 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
-"""The request examples of the five documents: name, vendor and body, byte for byte."""
+"""The examples of the five documents, byte for byte: requests with name, vendor and body, and results."""
 
 from __future__ import annotations
+
+from typing import Any
 
 EXAMPLES: dict[str, tuple[str, str]] = {
     "APIModels documents, create": (
@@ -127,3 +129,110 @@ EXAMPLES: dict[str, tuple[str, str]] = {
 }""",
     ),
 }
+
+#: The replies that the documents show of a finished job: vendor, words in the prompt, options, the example.
+RESULTS: dict[str, tuple[str, str, dict[str, Any], str]] = {
+    "APIModels documents, success": (
+        "apimodels",
+        "",
+        {},
+        """{
+"code": 200,
+"msg": "success",
+"data": {
+"taskId": "clxxx...",
+"state": "completed",
+"resultUrls": ["https://cdn.example.com/video.mp4"],
+"createTime": 1705123450000,
+"completeTime": 1705123500000
+}
+}""",
+    ),
+    "APIModels documents, failure": (
+        "apimodels",
+        "[sim:fail=X]",
+        {},
+        """{
+"code": 200,
+"msg": "success",
+"data": {
+"taskId": "clxxx...",
+"state": "failed",
+"failMsg": "Content policy violation"
+}
+}""",
+    ),
+    "Apixo document, success": (
+        "apixo",
+        "",
+        {},
+        """{
+  "code": 200,
+  "message": "success",
+  "data": {
+    "taskId": "task_12345678",
+    "state": "success",
+    "resultJson": "{\\"resultUrls\\":[\\"https://r2.apixo.ai/video.mp4\\"]}",
+    "createTime": 1767965610929,
+    "completeTime": 1767965652317,
+    "costTime": 41388
+  }
+}""",
+    ),
+    "Apixo document, failure": (
+        "apixo",
+        "[sim:fail=CONTENT_VIOLATION]",
+        {},
+        """{
+  "code": 200,
+  "message": "success",
+  "data": {
+    "taskId": "task_12345678",
+    "state": "failed",
+    "failCode": "CONTENT_VIOLATION",
+    "failMsg": "Content does not meet safety guidelines"
+  }
+}""",
+    ),
+    "Apixgo document, success": (
+        "apixgo",
+        "",
+        {},
+        """{
+  "code": "success",
+  "message": "",
+  "data": {
+    "task_id": "task_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    "status": "SUCCESS",
+    "progress": "100%",
+    "result_url": "https://example.com/generated-video.mp4",
+    "fail_reason": ""
+  }
+}""",
+    ),
+    "Apixgo document, failure": (
+        "apixgo",
+        "[sim:fail=X]",
+        {},
+        """{
+  "code": "success",
+  "message": "",
+  "data": {
+    "task_id": "task_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    "status": "FAILURE",
+    "progress": "100%",
+    "result_url": "",
+    "fail_reason": "Image URL could not be fetched: Fetching image failed with HTTP status 400 Bad Request."
+  }
+}""",
+    ),
+}
+
+#: The result object of APIModels' callback, with all that may be in it.
+APIMODELS_RESULT = """{
+"resultUrls": ["https://r2.apimodels.app/videos/xxx.mp4"],
+"thumbnailUrl": "https://...jpg",
+"videoSize": "1280x720",
+"videoDuration": 5,
+"videoModel": "veo3"
+}"""

@@ -7,10 +7,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import struct
+import time
 
 import pytest
 import requests
-from simulator_calls import KEY, TIMEOUT, VENDORS, created, finished_link, link, order
+from simulator_calls import KEY, TIMEOUT, VENDORS, created, finished_link, link, order, status
 
 from airflow_provider_vidgen.simulator import Simulator
 
@@ -210,3 +211,44 @@ def test_a_download_can_drip(sim: Simulator) -> None:
     sim.fault("slow_body", route="download", seconds=0.3)
     reply = fetch(url)
     assert len(reply.content) == int(reply.headers["Content-Length"])
+
+
+def test_a_download_can_bring_a_byte_at_a_time(sim: Simulator) -> None:
+    url = finished_link(sim, "apixo")
+    whole = fetch(url).content
+    sim.fault("drip", route="download", seconds=0.05)
+    started = time.monotonic()
+    with requests.get(url, stream=True, timeout=TIMEOUT) as reply:
+        assert int(reply.headers["Content-Length"]) == len(whole)
+        got = b"".join(piece for piece, _ in zip(reply.iter_content(1), range(10), strict=False))
+    assert got == whole[:10]
+    assert time.monotonic() - started >= 10 * 0.05
+    # The client that left a drip holds nobody up.
+    assert fetch(url).content == whole
+
+
+@pytest.mark.parametrize("code", [None, 429, 503])
+def test_a_store_of_results_can_ask_to_come_back_later(sim: Simulator, code: int | None) -> None:
+    url = finished_link(sim, "apixo")
+    sim.fault("busy", route="download", status=code, seconds=6.5, times=2)
+    replies = [fetch(url) for _ in range(3)]
+    assert [reply.status_code for reply in replies] == [code or 503, code or 503, 200]
+    assert [reply.headers.get("Retry-After") for reply in replies] == ["7", "7", None]
+
+
+def test_a_date_to_come_back_at_is_told_as_it_was_given(sim: Simulator) -> None:
+    url, date = finished_link(sim, "apixo"), "Sat, 21 Nov 2026 22:00:00 GMT"
+    sim.fault("busy", route="download", headers={"Retry-After": date}, body={"code": "SlowDown"})
+    reply = fetch(url)
+    assert (reply.status_code, reply.headers["Retry-After"], reply.json()) == (
+        503,
+        date,
+        {"code": "SlowDown"},
+    )
+
+
+def test_a_vendor_can_be_busy_too(sim: Simulator) -> None:
+    task_id = created(sim, "apixgo")
+    sim.fault("busy", route="status", status=429, seconds=3)
+    reply = status(sim, "apixgo", task_id)
+    assert (reply.status_code, reply.headers["Retry-After"]) == (429, "3")

@@ -177,26 +177,3 @@ def test_apimart_replays_what_a_reset_has_swallowed(sim: Simulator) -> None:
     reply = create(sim, "apimart", headers=headers)
     assert reply.json()["data"]["id"] == sim.ledger().entries[0].task_id
     assert len(sim.ledger().entries) == 1
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "words"),
-    [
-        ("faults", {"fault": {"kind": "explode"}}, "no fault"),
-        ("faults", {"fault": {"kind": "reset", "loud": True}}, "loud"),
-        ("faults", {"route": "submit", "fault": {"kind": "reset"}}, "route"),
-        ("faults", {"fault": {"kind": "reset", "when": "while"}}, "before or after"),
-        ("faults", {}, "needs"),
-        ("options", {"colour": "red"}, "no option"),
-        ("options", {"dead_link": 418}, "dead_link"),
-        ("options", {"fresh_links": "yes"}, "true or false"),
-        ("clock", {"advance": -1}, "back"),
-        ("clock", {"speed": -1}, "negative"),
-    ],
-)
-def test_a_wrong_order_to_the_simulator_is_refused(
-    sim: Simulator, path: str, body: dict[str, Any], words: str
-) -> None:
-    reply = requests.post(f"{sim.url}/__sim/{path}", json=body, timeout=TIMEOUT)
-    assert reply.status_code == 400
-    assert words in reply.json()["error"]

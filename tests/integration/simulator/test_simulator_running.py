@@ -17,6 +17,7 @@ import requests
 from simulator_calls import TIMEOUT, VENDORS, created, finished_link, order, word
 
 from airflow_provider_vidgen.simulator import Simulator, SimulatorClient
+from airflow_provider_vidgen.simulator.__main__ import main
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -33,6 +34,15 @@ def test_it_runs_as_a_process_and_ends_cleanly(number: signal.Signals) -> None:
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_an_option_that_does_not_fit_is_told_before_it_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--option", "dead_link=418", "--job-seconds=-1", "--no-render"])
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert "dead_link=418" in said
+    assert "job_seconds=-1" in said
 
 
 def test_it_imports_neither_airflow_nor_the_packages_own_reading_of_the_vendors() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from simulator_calls import created, order, status
+from simulator_examples import APIMODELS_RESULT
 
 from airflow_provider_vidgen.simulator import Simulator
 
@@ -77,6 +78,7 @@ def attempts(sim: Simulator, count: int) -> list[float]:
 
 
 def test_apimodels_calls_back_as_its_document_says(sim: Simulator, receiver: Receiver) -> None:
+    sim.options(thumbnails=True)
     task_id = ordered(sim, "apimodels", receiver)
     sim.advance(20)
     attempts(sim, 1)
@@ -97,17 +99,23 @@ def test_apimodels_calls_back_as_its_document_says(sim: Simulator, receiver: Rec
     }
     assert (data["taskId"], data["model"], data["state"]) == (task_id, "xai/grok-video-3", "completed")
     assert json.loads(data["param"])["prompt"] == "a cat"
-    assert len(json.loads(data["resultJson"])["resultUrls"]) == 1
+    told = json.loads(data["resultJson"])
+    assert list(told) == list(json.loads(APIMODELS_RESULT))
+    assert (len(told["resultUrls"]), told["videoSize"], told["videoDuration"]) == (1, "1280x720", 5)
     assert (data["failCode"], data["failMsg"], data["costTime"]) == (None, None, 20_000)
     assert "Authorization" not in receiver.headers[0]
 
 
-def test_a_failed_apimodels_job_calls_back_with_its_code(sim: Simulator, receiver: Receiver) -> None:
+@pytest.mark.parametrize(("option", "result"), [("null", None), ("empty", '{"resultUrls": []}')])
+def test_a_failed_apimodels_job_calls_back_with_its_code(
+    sim: Simulator, receiver: Receiver, option: str, result: str | None
+) -> None:
+    sim.options(apimodels_failed_result=option)
     ordered(sim, "apimodels", receiver, "[sim:fail=CONTENT_VIOLATION]")
     sim.advance(20)
     attempts(sim, 1)
     data = json.loads(receiver.bodies[0])["data"]
-    assert (data["state"], data["resultJson"], data["failCode"]) == ("failed", None, "CONTENT_VIOLATION")
+    assert (data["state"], data["resultJson"], data["failCode"]) == ("failed", result, "CONTENT_VIOLATION")
 
 
 def test_apixo_calls_back_with_its_status_reply(sim: Simulator, receiver: Receiver) -> None:
