@@ -36,7 +36,7 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-integration: azurite
+integration: azurite browser
 system: browser
 unit integration system: $(READY)
 	$(BIN)/python -m pytest tests/$@
@@ -73,7 +73,7 @@ KILLS ?= 250
 landing-kills: $(READY)
 	VIDGEN_LANDING_KILLS=$(KILLS) $(BIN)/python -m pytest -s tests/integration/landing/test_killed_landing.py
 
-# The system tests look at the connection form in a real browser.
+# The tests look at the connection form, and at landed videos, in a real browser.
 browser:
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
 	  $(call apt_install,chromium chromium-driver)

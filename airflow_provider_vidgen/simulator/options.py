@@ -43,8 +43,8 @@ class Options:
     :param webhooks: how callbacks go wrong.
     :param late_seconds: how long a ``late`` callback is held back.
     :param results: how many videos a job makes; Apixgo's reply has a place for one link only.
-    :param thumbnails: a result has a picture besides, as APIModels' document shows it. The other documents show
-        none: Apixo's and APIMart's stand where their siblings have them, Apixgo's reply has no place for one.
+    :param thumbnails: a result has a picture besides, as APIModels' document shows it. The other documents
+        show none: Apixo's and APIMart's stand where their siblings have them, Apixgo's reply has no place.
     :param container: what the videos come in.
     """
 

@@ -9,7 +9,6 @@ Needs Debian's ``chromium`` and ``chromium-driver``.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from system_accounts import BAD_KEY, GOOD_KEY
 
+from dev.browser import running_browser
 from dev.local_airflow import LocalAirflow
 from dev.local_simulator import VENDORS, LocalSimulator
 
@@ -25,37 +25,12 @@ if TYPE_CHECKING:
     from selenium.webdriver.remote.webelement import WebElement
 
 CONN_ID = "made_in_the_browser"
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-proxy-server",
-    "--window-size=1200,1500",
-)
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    assert chromium, "apt-get install chromium"
-    assert driver, "apt-get install chromium-driver"
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(flag)
-    found = webdriver.Chrome(options=options, service=Service(driver))
-    found.set_page_load_timeout(60)
-    try:
+    with running_browser(tmp_path_factory.mktemp("browser")) as found:
         yield found
-    finally:
-        found.quit()
 
 
 class Form:

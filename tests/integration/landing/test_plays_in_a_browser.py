@@ -1,0 +1,147 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""
+A page plays a landed video straight from the store's own link, in a real browser.
+
+Needs Debian's ``chromium`` and ``chromium-driver``.
+"""
+
+from __future__ import annotations
+
+import html
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+import requests
+from airflow.sdk import ObjectStoragePath
+from airflow.sdk.io import attach
+from vidgen_wire import SimClock, account_at, submit, wait
+
+from airflow_provider_vidgen.landing import Landing
+from airflow_provider_vidgen.simulator import Simulator
+from dev.browser import running_browser
+from dev.object_stores import LocalS3
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+SECONDS = 2
+PATIENCE = 30
+#: Plays a video and says how that went; both numbers are of the picture that was shown.
+PLAY = """
+const done = arguments[arguments.length - 1], video = document.querySelector("video");
+const told = (how) => done({
+  how, width: video.videoWidth, height: video.videoHeight, duration: video.duration, at: video.currentTime,
+  error: video.error && video.error.message, can: video.canPlayType(arguments[0])});
+video.addEventListener("ended", () => told("ended"));
+video.addEventListener("error", () => told("error"));
+video.addEventListener("loadeddata", () => video.play().catch((error) => told(String(error))));
+video.src = arguments[1];
+"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with running_browser(tmp_path_factory.mktemp("browser")) as found:
+        found.set_script_timeout(PATIENCE)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def rendering() -> Iterator[Simulator]:
+    with Simulator(render=True, speed=0) as running:
+        yield running
+
+
+@dataclass(frozen=True)
+class Store:
+    """Where to land, and the link that the store itself gives for an object there."""
+
+    output: str
+    link: Callable[[ObjectStoragePath], str]
+
+
+def signed(path: ObjectStoragePath) -> str:
+    return str(path.fs.sign(path.path, expiration=300))
+
+
+@pytest.fixture(params=["s3", "gcs", "azure"])
+def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Store:
+    there: Any = request.getfixturevalue(request.param)
+    folder = request.node.name.partition("[")[2].rstrip("]")
+    if isinstance(there, LocalS3):
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", there.connection)
+        return Store(f"s3://aws_default@videos/played/{folder}/", signed)
+    scheme = {"gcs": "gs", "azure": "abfs"}[request.param]
+    attach(scheme, fs=there)
+    if request.param == "azure":
+        return Store(f"abfs://videos/played/{folder}/", signed)
+
+    def plain(path: ObjectStoragePath) -> str:
+        # A signature needs a service account's key, and the emulator has no accounts.
+        bucket, _, name = path.path.partition("/")
+        return f"{there._endpoint}/download/storage/v1/b/{bucket}/o/{quote(name, safe='')}?alt=media"
+
+    return Store(f"gs://videos/played/{folder}/", plain)
+
+
+@contextmanager
+def page(title: str) -> Iterator[str]:
+    """Serve a page with a video in it on loopback, and give its URL."""
+    text = f'<!DOCTYPE html><meta charset="utf-8"><title>{html.escape(title)}</title><video muted></video>'
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def log_message(self, format: str, *args: Any) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+
+
+def landed(
+    rendering: Simulator, monkeypatch: pytest.MonkeyPatch, output: str, container: str
+) -> tuple[ObjectStoragePath, str]:
+    """Generate a video and land it; give where it is, and what its manifest says it is."""
+    rendering.reset()
+    clock = SimClock(rendering)
+    hook = account_at(rendering, clock, monkeypatch, "apixgo")
+    submission = submit(
+        hook, f"a lighthouse [sim:container={container}]", duration=SECONDS, resolution="480p"
+    )
+    links = wait(hook, clock, submission).result_urls
+    (file,) = Landing(hook.settings, sleep=clock.sleep).land(links, output, job=submission.job)
+    return ObjectStoragePath(file["path"]), file["content_type"]
+
+
+@pytest.mark.parametrize("container", ["mp4", "fragmented"])
+def test_a_page_plays_a_landed_video_from_the_stores_own_link(
+    rendering: Simulator, browser: Chrome, store: Store, monkeypatch: pytest.MonkeyPatch, container: str
+) -> None:
+    path, kind = landed(rendering, monkeypatch, store.output, container)
+    link = store.link(path)
+    with page(container) as url:
+        browser.get(url)
+        told = browser.execute_async_script(PLAY, kind, link)
+    assert (told["how"], told["error"]) == ("ended", None)
+    assert (told["width"], told["height"]) == (854, 480)
+    assert told["duration"] == pytest.approx(SECONDS, abs=0.3)
+    assert told["at"] == pytest.approx(told["duration"], abs=0.1)
+    assert told["can"] in ("maybe", "probably")
+    # A browser that is sent to the link itself plays it only if the store calls it a video.
+    with requests.get(link, stream=True, timeout=PATIENCE) as reply:
+        assert reply.headers["Content-Type"] == kind == "video/mp4"
