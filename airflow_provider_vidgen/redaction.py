@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import groupby, takewhile
 from typing import Any, Final
 
@@ -50,7 +50,7 @@ _ASSIGNED = re.compile(
 )
 _VALUE = re.compile(r"[^\s\"'&,;<>\\)\]}]+")
 #: So much of a value tells whether it is a secret.
-_JUDGED = 500
+_JUDGED = 200
 _QUOTED = {'"': re.compile(r'(?:[^"\\]|\\+[^"\\])*'), "'": re.compile(r"(?:[^'\\]|\\+[^'\\])*")}
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", re.ASCII)
 _SECRET_NAME = re.compile(
@@ -84,11 +84,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     :param text: a vendor's words, say.
     :param secrets: API key, prompt, whatever else must not show.
     """
-    # Longest first: a secret that holds another one must go whole.
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, "***")
-    text = text[:_LONGEST_READ]
+    text = _without_known(text, secrets)[:_LONGEST_READ]
     text = _DATA_URL.sub("data:***", text)
     text = _LINK.sub(lambda match: f"{match[1]}://{match[2].rpartition('@')[2]}/***", text)
     text = _BEARER.sub(r"\1 ***", text)
@@ -96,7 +92,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
-def without_secrets(value: Any) -> Any:
+def without_secrets(value: Any, secrets: Collection[str] = ()) -> Any:
     """
     Return JSON values fit for a file: without keys, tokens, passwords and signatures, within texts as well.
 
@@ -104,30 +100,40 @@ def without_secrets(value: Any) -> Any:
     ``api_key``, becomes ``***`` whole. Ordinary text stays as it is.
 
     :param value: mappings, lists and texts, however nested; JSON inside a text is read as well.
+    :param secrets: what is known to be secret, such as the API key.
     :raises RecursionError: it is nested deeper than Python can follow.
     """
     if isinstance(value, Mapping):
         pair = any(_names_secret(str(value.get(name))) for name in ("name", "key", "header"))
         return {
-            _text_without_secrets(str(name)): HIDDEN
+            _text_without_secrets(str(name), secrets): HIDDEN
             if _is_secret(name, inner) or (pair and name == "value")
-            else without_secrets(inner)
+            else without_secrets(inner, secrets)
             for name, inner in value.items()
         }
     if isinstance(value, list | tuple):
-        return [without_secrets(inner) for inner in value]
+        return [without_secrets(inner, secrets) for inner in value]
     if value is None or isinstance(value, bool | int | float):
         return value
-    return _text_without_secrets(str(value))
+    return _text_without_secrets(str(value), secrets)
 
 
-def _text_without_secrets(text: str) -> str:
+def _without_known(text: str, secrets: Iterable[str]) -> str:
+    # Longest first: a secret that holds another one must go whole.
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, HIDDEN)
+    return text
+
+
+def _text_without_secrets(text: str, secrets: Collection[str]) -> str:
+    text = _without_known(text, secrets)
     if picture := _PICTURE.fullmatch(text):  # also one in lines
         return _shortened(picture)
     if text.lstrip()[:1] in ("{", "["):
         try:
             told = json.loads(text)
-            clean = without_secrets(told)
+            clean = without_secrets(told, secrets)
         except (ValueError, RecursionError):
             clean = told = None
         if clean != told:

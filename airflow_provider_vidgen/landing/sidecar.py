@@ -41,11 +41,13 @@ class About:
     :param result: what the generation handed on, see :mod:`airflow_provider_vidgen.results`.
     :param fingerprint: the ledger's of the request: two requests that differ have different ones. Empty where
         it is not known.
+    :param secrets: the connection's key, which must not be kept wherever the request may hold it.
     """
 
     request: VideoRequest | None = None
     result: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
     def asked(self) -> dict[str, Any]:
         """Return what the video can be held against."""
@@ -72,7 +74,7 @@ class About:
             value = getattr(self.request, name)
             if value is not None and name not in left_out:
                 try:
-                    told[name] = without_secrets(value)
+                    told[name] = without_secrets(value, self.secrets)
                 except RecursionError:
                     told[name] = "nested too deep to be kept"
         return told

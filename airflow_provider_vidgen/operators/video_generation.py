@@ -302,6 +302,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
                     request=self._request(hook),
                     result=build_result(job, status),
                     fingerprint=record.fingerprint if record is not None else "",
+                    secrets=(hook.settings.api_key,),
                 ),
                 # A synchronous endpoint may name no job that could be asked about.
                 refresh=(lambda: hook.get_status(job).result_urls) if job.task_id else None,

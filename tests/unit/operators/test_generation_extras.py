@@ -166,6 +166,19 @@ def test_the_sidecar_knows_the_request_and_may_leave_out_the_prompt(
     assert told["mismatches"] == []
 
 
+def test_the_connections_key_is_in_no_sidecar_whatever_it_looks_like(vidgen: Connect, tmp_path: Path) -> None:
+    key = "correcthorsebattery"
+    vidgen("apixo", password=key, extra={"allow_private_urls": True})
+    extra = {"notes": [f"paid with {key}, as agreed"], "param": json.dumps({"by": key}), key: 1}
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        web.get(STATUS["apixo"], json=finished("apixo"))
+        web.get(LINK, content=MP4)
+        operator(deferrable=False, output_path=f"file://{tmp_path}/", extra=extra).execute(context())
+    told = json.loads((tmp_path / "task_1-0.mp4.json").read_text())["request"]["extra"]
+    assert told == {"notes": ["paid with ***, as agreed"], "param": '{"by": "***"}', "***": 1}
+
+
 def test_a_download_that_fails_leaves_the_job_attached(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     task = context()
