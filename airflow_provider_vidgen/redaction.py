@@ -26,7 +26,11 @@ _LINK = re.compile(
 )
 #: Where the part of a link begins that signs it, or carries a token.
 _SIGNED_PART = re.compile(r"[?#]|%(?:25)*(?:3F|23)|;[\w-]+=", re.IGNORECASE | re.ASCII)
-_USER = re.compile(r"((?:://|:\\/\\/|%(?:25)*3A%(?:25)*2F%(?:25)*2F))[^\s/?#%\"'<>\\]*@", re.IGNORECASE)
+_USER = re.compile(
+    r"(://|:\\/\\/|%(?:25)*3A%(?:25)*2F%(?:25)*2F)[^\s/?#\"'<>\\]{0,2000}@", re.IGNORECASE | re.ASCII
+)
+#: Not of s3:// and its like, where an Airflow connection stands before the @.
+_USER_OF_A_LINK = re.compile(rf"(?<=http|ttps){_USER.pattern}", re.IGNORECASE | re.ASCII)
 _USER_WITH_PASSWORD = re.compile(r"(?<=://)[^\s/?#\"'<>\\@:]*:[^\s/?#\"'<>\\]*@")
 _AFTER_A_LINK = ".,;:!?)]}"
 
@@ -34,6 +38,9 @@ _DATA_URL = re.compile(r"(?<![a-z\d_])data:[\w.+/-]{0,200}[;,][^\s\"'<>]*", re.I
 _PICTURE = re.compile(r"data:[^\s,]{0,200};base64,[\w+/=\s-]*", re.IGNORECASE | re.ASCII)
 _BEARER = re.compile(r"(?<![a-z\d_])(bearer)\s+[^\s\"',]+", re.IGNORECASE | re.ASCII)
 _SCHEME = re.compile(r"(?<![a-z\d_])((?:(?:bearer|basic|token)\s+)+)([\w.~+/=-]+)", re.I | re.A)
+_HEADER = re.compile(
+    r"(authorization[\\\"']*\s{0,3}[:=]\s{0,3}[\\\"']*(?:bearer|basic|token)\s+)[^\s\"',\\]+", re.I | re.A
+)
 #: The form of most vendors' keys, and of Amazon's, Google's, GitHub's, Slack's, JSON web tokens and PEM.
 _KEY = re.compile(r"(?<![a-z\d_])sk-[\w-]{8,}", re.IGNORECASE | re.ASCII)
 _OTHER_KEYS = re.compile(
@@ -86,6 +93,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """
     text = _without_known(text, secrets)[:_LONGEST_READ]
     text = _DATA_URL.sub("data:***", text)
+    text = _USER_OF_A_LINK.sub(r"\1", text)
     text = _LINK.sub(lambda match: f"{match[1]}://{match[2].rpartition('@')[2]}/***", text)
     text = _BEARER.sub(r"\1 ***", text)
     text = _without_keys(text)
@@ -167,6 +175,7 @@ def _without_keys(text: str) -> str:
     """Take out what is assigned to the name of a secret, and keys that their form gives away."""
     text = _OTHER_KEYS.sub(HIDDEN, _KEY.sub(f"sk-{HIDDEN}", text))
     text = _USER_WITH_PASSWORD.sub("", text)
+    text = _HEADER.sub(rf"\1{HIDDEN}", text)
     text = _SCHEME.sub(lambda match: match[1] + HIDDEN if _looks_secret(match[2]) else match[0], text)
     parts, done = [], 0
     for match in _ASSIGNED.finditer(text):
@@ -180,8 +189,8 @@ def _without_keys(text: str) -> str:
         found = value.match(text, match.end(), match.end() + _JUDGED)
         if found is None or not found[0]:
             continue
-        # "The secret: a garden" is prose; secret=..., "secret": "..." and ?secret=... are not.
-        written = sign.strip() != ":"
+        # "The secret: a garden" is prose; secret=..., "secret": "...", my_secret: ..., ?secret=... are not.
+        written = sign.strip() != ":" or "_" in _in_words(name)
         if (written if named else text[match.start() - 1 : match.start()] in ("?", "&")) or _looks_secret(
             found[0]
         ):

@@ -7,7 +7,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Annotated, Any, Final, TypeVar, get_type_hints
+from functools import cache
+from typing import Annotated, Any, Final, TypeVar, cast, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -33,10 +34,16 @@ def checked(kind: type[T], told: Mapping[str, Any]) -> T:
     :raises ValueError: they do not fit.
     """
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(told))
+        found: T = _adapter(cast(Any, kind)).validate_json(json.dumps(told))
     except ValidationError as error:
         problems = error.errors(include_url=False)
         raise ValueError("; ".join(_said(kind, problem) for problem in problems)) from None
+    return found
+
+
+@cache
+def _adapter(kind: Any) -> Any:
+    return TypeAdapter(kind)
 
 
 def _said(kind: Any, problem: Any) -> str:

@@ -21,6 +21,8 @@ from airflow_provider_vidgen.redaction import redact, without_prompt, without_se
         ("http://cdn.example.com", "http://cdn.example.com/***"),
         ("HTTPS://CDN.example.com/x#y", "HTTPS://CDN.example.com/***"),
         ("https://user:pw@cdn.example.com:8443/x", "https://cdn.example.com:8443/***"),
+        ("https://user:p%40w@cdn.example.com/x", "https://cdn.example.com/***"),
+        ("https%3A%2F%2Fuser:p%2540w@cdn.example.com%2Fx", "https://cdn.example.com/***"),
         ("https://cdn.example.com?sig=abc", "https://cdn.example.com/***"),
         ('{"url": "https://a.example/x?sig=abc"}', '{"url": "https://a.example/***"}'),
         ('{"url": "https:\\/\\/a.example\\/x?sig=abc"}', '{"url": "https://a.example/***"}'),
