@@ -1,0 +1,56 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""Results with more in them than one link: several videos of a job, and a thumbnail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import requests
+from vidgen_wire import VENDORS, MakeAccount, SimClock, billed, submit, wait
+
+from airflow_provider_vidgen.landing import Landing
+from airflow_provider_vidgen.results import build_result
+from airflow_provider_vidgen.simulator import Simulator
+
+#: Apixgo's reply has a place for one link and none for a thumbnail.
+ONE_LINK = ("apixgo",)
+
+
+@pytest.mark.parametrize("shape", ["resultUrls", "resultJson"])
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_all_videos_of_a_job_are_read_and_land_and_its_thumbnail_is_handed_on(
+    vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path, vendor: str, shape: str
+) -> None:
+    vendors.options(results=3, thumbnails=True, apimodels_result=shape)
+    hook = account(vendor)
+    submission = submit(hook)
+    status = wait(hook, clock, submission)
+    count = 1 if vendor in ONE_LINK else 3
+    assert len(status.result_urls) == count
+    told = build_result(submission.job, status)
+    assert (told["thumbnail_url"] is None) == (vendor in ONE_LINK)
+    if told["thumbnail_url"]:
+        reply = requests.get(told["thumbnail_url"], timeout=5)
+        assert (reply.status_code, reply.headers["Content-Type"]) == (200, "image/jpeg")
+    files = Landing(hook.settings, sleep=clock.sleep).land(
+        status.result_urls, f"file://{tmp_path}/", job=submission.job
+    )
+    assert len({file["path"] for file in files}) == len({file["sha256"] for file in files}) == count
+    assert billed(vendors) == 1
+
+
+def test_a_store_of_results_that_is_busy_for_a_moment_costs_no_second_video(
+    vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path
+) -> None:
+    hook = account("apixo")
+    submission = submit(hook)
+    links = wait(hook, clock, submission).result_urls
+    vendors.fault("busy", route="download", seconds=1, times=2)
+    (file,) = Landing(hook.settings, sleep=clock.sleep).land(
+        links, f"file://{tmp_path}/v.mp4", job=submission.job
+    )
+    assert (tmp_path / "v.mp4").stat().st_size == file["bytes"]
+    assert (billed(vendors), sum(visit.host == "cdn" for visit in vendors.requests())) == (1, 3)
