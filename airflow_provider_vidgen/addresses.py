@@ -9,10 +9,56 @@ import ipaddress
 import re
 import unicodedata
 
-#: IPv6 ranges whose last 32 bits are the IPv4 address that is reached.
-_IPV4_INSIDE = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
-#: IPv6 ranges of local use that the standard library calls global.
-_LOCAL_IPV6 = tuple(map(ipaddress.IPv6Network, ("fec0::/10", "64:ff9b:1::/48")))
+#: IPv4 ranges on which nobody on the public internet serves files. From the IANA IPv4 Special-Purpose Address
+#: Registry (https://www.iana.org/assignments/iana-ipv4-special-registry) and the IPv4 Address Space Registry.
+#: The patch levels of one Python version disagree about them, so the standard library is not asked.
+_NOT_PUBLIC_IPV4 = tuple(
+    map(
+        ipaddress.IPv4Network,
+        (
+            "0.0.0.0/8",  # this network
+            "10.0.0.0/8",  # private use
+            "100.64.0.0/10",  # shared address space; 100.100.100.200 is a cloud's metadata
+            "127.0.0.0/8",  # loopback
+            "168.63.129.16/32",  # not in the registry: Azure's platform, on every virtual machine there
+            "169.254.0.0/16",  # link local; 169.254.169.254 is most clouds' metadata
+            "172.16.0.0/12",  # private use
+            "192.0.0.0/24",  # IETF protocol assignments; 192.0.0.192 is a cloud's metadata
+            "192.0.2.0/24",  # documentation
+            "192.31.196.0/24",  # AS112
+            "192.52.193.0/24",  # AMT
+            "192.88.99.0/24",  # 6to4 relay anycast, deprecated
+            "192.168.0.0/16",  # private use
+            "192.175.48.0/24",  # AS112
+            "198.18.0.0/15",  # benchmarking
+            "198.51.100.0/24",  # documentation
+            "203.0.113.0/24",  # documentation
+            "224.0.0.0/4",  # multicast
+            "240.0.0.0/4",  # reserved, limited broadcast
+        ),
+    )
+)
+#: All of IPv6 that IANA has given out for public use (IPv6 Address Space Registry). Outside it are local,
+#: multicast, discard-only and segment routing addresses: fc00::/7, fe80::/10, fec0::/10, ff00::/8, 100::/64,
+#: 5f00::/16.
+_PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")
+#: What is special in it, from the IANA IPv6 Special-Purpose Address Registry
+#: (https://www.iana.org/assignments/iana-ipv6-special-registry).
+_NOT_PUBLIC_IPV6 = tuple(
+    map(
+        ipaddress.IPv6Network,
+        (
+            "2001::/23",  # IETF protocol assignments: Teredo, benchmarking, AMT, AS112, ORCHID, DRIP
+            "2001:db8::/32",  # documentation
+            "2620:4f:8000::/48",  # AS112
+            "3fff::/20",  # documentation
+        ),
+    )
+)
+#: IPv6 ranges whose last 32 bits are the IPv4 address that is reached: mapped, compatible, translated.
+_IPV4_INSIDE = tuple(
+    map(ipaddress.IPv6Network, ("::ffff:0:0/96", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96"))
+)
 #: What the C library takes for (the last part of) an IPv4 address: ``127.1``, ``0x7f.1``, ``127.0x0.0.1``.
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*", re.ASCII)
 _LOCAL_NAMES = ("localhost", "local", "internal", "lan", "home.arpa")
@@ -25,14 +71,17 @@ def is_public_address(address: str) -> bool:
     except ValueError:
         return False
     if isinstance(ip, ipaddress.IPv6Address):
-        embedded = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if any(ip in network for network in _LOCAL_IPV6):
-            return False
-        if embedded is not None:
-            ip = embedded
-        elif any(ip in network for network in _IPV4_INSIDE):
-            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.is_global and not ip.is_multicast
+        inside = _ipv4_inside(ip)
+        if inside is None:
+            return ip in _PUBLIC_IPV6 and not any(ip in network for network in _NOT_PUBLIC_IPV6)
+        ip = inside
+    return not any(ip in network for network in _NOT_PUBLIC_IPV4)
+
+
+def _ipv4_inside(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    if any(ip in network for network in _IPV4_INSIDE):
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.sixtofour
 
 
 def may_be_public_host(host: str) -> bool:

@@ -25,7 +25,8 @@ _PIECE = 256 * 1024
 _LARGEST = 8 * 1024**3
 #: A connection that brought so much was worth it, and does not count as a failed one.
 _WORTH = 8 * 1024**2
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
+#: Python reads no number of thousands of digits; no file has more than these.
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 
 #: Told the bytes so far and their number in all, or 0 if that is not known.
 Watch = Callable[[int, int], Any]
@@ -67,7 +68,7 @@ class Fetching:
         """
         from airflow_provider_vidgen.transport.download import open_link, read_body
 
-        place = tuple(urlsplit(link)[:3])
+        place = _place_of(link)
         if self.bytes and (place != self._place or not self._etag):
             self._restart()
         self._place = place
@@ -105,8 +106,7 @@ class Fetching:
             raise DownloadFailed("The store of results does not give the rest of the file")
         if self.bytes:
             self._restart()
-        length = reply.headers.get("Content-Length", "")
-        self._total = int(length) if length.isdecimal() else 0
+        self._total = _length_of(reply)
         etag = reply.headers.get("ETag", "")
         # A weak one does not promise the same bytes.
         self._etag = etag if etag.startswith('"') else ""
@@ -139,6 +139,23 @@ class Fetching:
         self._container = Mp4Check()
         self._etag = ""
         self._total = 0
+
+
+def _place_of(link: str) -> tuple[str, ...]:
+    """Return where a link's file is, however it is signed."""
+    try:
+        return tuple(urlsplit(link)[:3])
+    except ValueError:  # whoever opens it says what is wrong with it
+        return (link,)
+
+
+def _length_of(reply: requests.Response) -> int:
+    """Return the announced length, or 0 if none is that can be read."""
+    length = reply.headers.get("Content-Length", "").strip().lstrip("0")
+    if not length.isdecimal():
+        return 0
+    # Python reads no number of thousands of digits.
+    return int(length[:20])
 
 
 def _too_large() -> FileTooLarge:

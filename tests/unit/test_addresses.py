@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 
 import pytest
@@ -23,8 +24,13 @@ _PRIVATE_V4 = (
     "169.254.169.254",
     "172.16.0.1",
     "172.31.255.255",
+    "192.0.0.9",
+    "192.0.0.192",  # Oracle's metadata
     "192.0.2.1",
+    "192.88.99.1",
     "192.168.1.1",
+    "100.100.100.200",  # Alibaba's metadata
+    "168.63.129.16",  # Azure's, in the middle of public addresses
     "198.18.0.1",
     "198.51.100.1",
     "203.0.113.1",
@@ -45,9 +51,30 @@ _PRIVATE_V6 = (
     "ff0e::1",
     "2001:db8::1",
     "100::1",
+    "100:0:0:1::1",
     "64:ff9b:1::808:808",
+    "2001::1",
+    "2001:2::1",
+    "2001:1ff:ffff::1",
+    "2001:20::1",
+    "3fff::1",
+    "3fff:fff:ffff::1",
+    "4000::1",
+    "5f00::1",
+    "fd00:ec2::254",  # Amazon's metadata
 )
-_PUBLIC = ("8.8.8.8", "1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700:4700::1111", "2001:4860:4860::8888")
+_PUBLIC = (
+    "8.8.8.8",
+    "1.1.1.1",
+    "172.32.0.1",
+    "100.128.0.1",
+    "192.0.1.1",
+    "168.63.129.15",
+    "2606:4700:4700::1111",
+    "2001:200::1",
+    "2001:4860:4860::8888",
+    "3ffe::1",
+)
 
 
 def _groups(ipv4: str) -> str:
@@ -181,3 +208,18 @@ def test_what_the_c_library_takes_for_a_private_address_is_never_a_public_host(h
     except OSError:
         return
     assert not may_be_public_host(host) or (reached == host and is_public_address(reached))
+
+
+def test_no_patch_level_of_python_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in (ipaddress.IPv4Address, ipaddress.IPv6Address):
+        for judged in ("is_global", "is_private", "is_reserved", "is_multicast"):
+            monkeypatch.setattr(kind, judged, property(lambda self, says=judged == "is_global": says))
+    assert [address for address in (*_PRIVATE_V4, *_PRIVATE_V6) if is_public_address(address)] == []
+
+
+_MAPPED = ipaddress.ip_network("::ffff:0:0/96")
+
+
+@given(st.ip_addresses(v=4) | st.ip_addresses(v=6).filter(lambda address: address not in _MAPPED))
+def test_whatever_this_python_calls_private_is_not_public(address: ipaddress.IPv4Address) -> None:
+    assert not (is_public_address(str(address)) and address.is_private and not address.is_global)

@@ -22,6 +22,7 @@ from airflow_provider_vidgen.errors import (
     NotAVideo,
     StorageFailed,
     TargetExists,
+    UnsafeLink,
     VidgenError,
 )
 from airflow_provider_vidgen.landing import Landing
@@ -257,6 +258,38 @@ def test_a_file_announced_as_huge_is_refused_before_its_first_byte(
 ) -> None:
     with pytest.raises(NotAVideo, match="larger than"):
         land(Reply(AssertionError("read"), Content_Length=str(2**40)))
+    assert left(tmp_path) == []
+
+
+HUGE = "9" * 5000
+
+
+@pytest.mark.parametrize("length", [HUGE, f"{HUGE}9", "\u0661" * 5000])
+def test_a_length_of_more_digits_than_python_reads_is_the_links_fault(
+    length: str, land: Callable[..., Any], tmp_path: Path
+) -> None:
+    with pytest.raises(NotAVideo, match="larger than"):
+        land(Reply(AssertionError("read"), Content_Length=length))
+    assert left(tmp_path) == []
+
+
+def test_a_length_with_thousands_of_zeros_before_it_is_a_length(land: Callable[..., Any]) -> None:
+    assert land(Reply(MP4, Content_Length="0" * 5000 + str(len(MP4))))[0]["bytes"] == len(MP4)
+
+
+@pytest.mark.parametrize("told", [f"bytes 400-{HUGE}/{HUGE}", f"bytes {HUGE}-9/10", f"bytes 400-9/{HUGE}"])
+def test_a_range_of_more_digits_than_python_reads_is_not_the_rest(
+    told: str, land: Callable[..., Any], tmp_path: Path
+) -> None:
+    land(broken(), Reply(PARTS[1], status=206, ETag='"one"', Content_Range=told), whole())
+    assert (tmp_path / "v.mp4").read_bytes() == MP4
+
+
+@pytest.mark.parametrize("link", ["https://[bad", "https://[::1", "https://]/v.mp4"])
+def test_a_link_that_cannot_be_parsed_is_the_links_fault(link: str, tmp_path: Path) -> None:
+    with pytest.raises(UnsafeLink, match="not an http") as failure:
+        Landing(settings(), verify=False).land([link], f"file://{tmp_path}/", job=job())
+    assert "task_1" in str(failure.value)
     assert left(tmp_path) == []
 
 
