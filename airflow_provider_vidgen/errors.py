@@ -435,6 +435,12 @@ class UnsafeLink(LandingError):
     )
 
 
+class DownloadBlocked(LandingError):
+    """The environment of this worker, and not the link, keeps the file from being fetched."""
+
+    next_step = "Correct it and clear the task: it downloads again; no new video is made."
+
+
 class DownloadFailed(LandingError):
     """The file could not be fetched whole."""
 

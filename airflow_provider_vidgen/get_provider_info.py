@@ -93,6 +93,13 @@ def get_provider_info() -> dict[str, Any]:
                         type=["boolean", "null"],
                         default=False,
                     ),
+                    "allow_proxied_downloads": _field(
+                        "Allow proxied downloads",
+                        "Permits the worker's proxy (HTTPS_PROXY) to fetch result links. The proxy resolves "
+                        "their names, so private addresses behind them are for the proxy to refuse.",
+                        type=["boolean", "null"],
+                        default=False,
+                    ),
                 },
             }
         ],

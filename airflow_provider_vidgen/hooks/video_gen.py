@@ -84,6 +84,12 @@ class VideoGenHook(BaseHook):
 
         return check_request(self.settings, request)
 
+    def egress_problems(self) -> list[Problem]:
+        """Return what in this machine's environment, its proxy or certificates, keeps the vendor from it."""
+        from airflow_provider_vidgen.transport.egress import problems_with
+
+        return problems_with(self.settings.base_url)
+
     def submit(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Submission:
         """
         Check the request and send the paid call, again only where the vendor cannot have taken it.
@@ -91,9 +97,19 @@ class VideoGenHook(BaseHook):
         :param idempotency_key: one for the logical request; used where the vendor knows such keys.
         :return: the job's handle and first state; a synchronous endpoint's result is already in it.
         :raises InvalidRequest: nothing was sent.
+        :raises InvalidConnection: nothing was sent, for the environment names a proxy or certificates that
+            cannot be used.
         :raises SubmitError: no job handle; the subclass says whether a job may exist all the same.
         """
+        from airflow_provider_vidgen.errors import InvalidConnection
+
         self.check(request)
+        if problems := self.egress_problems():
+            raise InvalidConnection(
+                f"{self.settings.base_url} cannot be reached from here",
+                problems,
+                next_step="Correct the environment of this worker.",
+            )
         return self.client.submit(request, idempotency_key=idempotency_key)
 
     def get_status(self, job: VideoJob) -> JobStatus:

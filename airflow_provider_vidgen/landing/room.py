@@ -129,15 +129,17 @@ class Landing:
 
     def target_problems(self, output_path: str, *, written: object = None) -> list[Problem]:
         """
-        Look at the target before anything is paid.
+        Look at the way to the target before anything is paid: from the store of results, and into storage.
 
         :param written: what all mapped tasks of a run were given for it, before rendering.
         :return: why nothing could land there, or only the first of the mapped tasks.
         :raises StorageUnreachable: nobody knows.
         """
-        found = []
+        from airflow_provider_vidgen.transport.download import download_problems
+
+        found = download_problems(self._settings)
         if self._verify == "fail" and not probing.can_probe():
-            found = [Problem(field="verify", value="'fail'", allowed=_NEEDS_PYAV)]
+            found.append(Problem(field="verify", value="'fail'", allowed=_NEEDS_PYAV))
         return found + problems_with(output_path, written=written, overwrite=self._overwrite)
 
     def still_there(self, files: Sequence[Mapping[str, Any]]) -> bool:

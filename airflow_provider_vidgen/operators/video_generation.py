@@ -256,23 +256,34 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         except InvalidRequest as error:
             problems = list(error.problems)
             with suppress(StorageUnreachable):
-                problems += self._target_problems(context, hook)
+                problems += self._problems_here(context, hook)
             raise InvalidRequest(error.what, problems) from None
 
     def _before_paying(self, context: Context, hook: VideoGenHook, capacity: Capacity) -> None:
         from airflow_provider_vidgen.errors import InvalidRequest
 
-        if problems := self._target_problems(context, hook):
-            raise InvalidRequest("The video could not be landed", problems)
+        if problems := self._problems_here(context, hook):
+            raise InvalidRequest("The video could not be made or landed from here", problems)
         capacity.before_submit()
 
-    def _target_problems(self, context: Context, hook: VideoGenHook) -> list[Problem]:
-        from airflow_provider_vidgen.airflow_internals import given_to_all
+    def _problems_here(self, context: Context, hook: VideoGenHook) -> list[Problem]:
+        """
+        Look at what the request itself does not tell: the way to the vendor, and the files' way and place.
 
-        if self.output_path is None:
-            return []
-        written = given_to_all(context, "output_path")
-        return self._landing(hook).target_problems(self.output_path, written=written)
+        :raises StorageUnreachable: nobody knows about the place, and nothing else is wrong.
+        """
+        from airflow_provider_vidgen.airflow_internals import given_to_all
+        from airflow_provider_vidgen.errors import StorageUnreachable
+
+        problems = hook.egress_problems()
+        if self.output_path is not None:
+            written = given_to_all(context, "output_path")
+            try:
+                problems += self._landing(hook).target_problems(self.output_path, written=written)
+            except StorageUnreachable:
+                if not problems:
+                    raise
+        return list(dict.fromkeys(problems))
 
     def finish(
         self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus

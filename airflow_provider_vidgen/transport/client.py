@@ -246,8 +246,9 @@ class TriggererClient:
         vendor = self.settings.vendor
         if self._check is None:
             check_job(self.settings, job)
-            self._check = self._call(vendor.status_call(job))
         try:
+            if self._check is None:
+                self._check = self._call(vendor.status_call(job))
             self._asked_at = await self.account.turn(self._asked_at, patience=patience)
             reply = await self._send(self._check)
         except TimeoutError:
@@ -291,5 +292,6 @@ class TriggererClient:
         return FreeCall(self.settings, call)
 
     async def _send(self, call: FreeCall) -> HttpReply:
+        tls = await self._shared.tls() if call.over_tls else None
         async with self._shared.connections:
-            return await call.send(self._shared.session)
+            return await call.send(self._shared.session, tls)

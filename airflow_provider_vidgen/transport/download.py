@@ -5,7 +5,8 @@
 Fetch a result link on a worker: only from where it is safe, and never with the key for somebody else.
 
 The address is checked at the moment of connecting, so a name that resolves differently the second time gains
-nothing, and each redirect is checked like the first link.
+nothing, and each redirect is checked like the first link. A proxy resolves names itself, so it is used only
+where the connection allows that.
 """
 
 from __future__ import annotations
@@ -18,19 +19,29 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_vidgen.addresses import is_public_address, may_be_public_host
-from airflow_provider_vidgen.errors import DownloadFailed, LinkNotLive, UnsafeLink
-from airflow_provider_vidgen.transport.session import SingleRequestSession
+from airflow_provider_vidgen.errors import DownloadBlocked, DownloadFailed, LinkNotLive, Problem, UnsafeLink
+from airflow_provider_vidgen.transport.egress import (
+    Proxy,
+    UnusableEgress,
+    is_from_proxy,
+    problems_with,
+    proxy_for,
+    reason,
+    refused_by,
+)
+from airflow_provider_vidgen.transport.session import EgressAdapter, SingleRequestSession, through
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from airflow_provider_vidgen.vendors.reading import is_link
 
 _REDIRECTS = 5
 _DEAD = (401, 403, 404, 410)
+#: Stands for the hosts of results, which nobody knows before there is a job. No NO_PROXY but ``*`` has it.
+_SOME_LINK = "https://results.invalid/"
 
 
 @contextmanager
@@ -43,17 +54,16 @@ def open_link(
     :param start: ask for the bytes from here on only. The reply is then HTTP 206, 200 with all bytes, or 416.
     :param if_range: the ETag of the file those bytes must belong to.
     :raises UnsafeLink: the link, or one it redirects to, must not be fetched.
+    :raises DownloadBlocked: it must not be fetched through the proxy of this worker, or cannot be.
     :raises LinkNotLive: the link is dead, or not live yet.
     :raises DownloadFailed: anything else that a later try may overcome.
     """
     rest = {"Range": f"bytes={start}-", "If-Range": if_range} if start else {}
     good = (200, 206, 416) if start else (200,)
-    with SingleRequestSession() as session:
-        session.trust_env = settings.allow_private_urls
-        for prefix in ("http://", "https://"):
-            session.mount(prefix, _PublicOnlyAdapter(settings.allow_private_urls))
+    with SingleRequestSession(_PublicOnlyAdapter(settings.allow_private_urls)) as session:
         for _ in range(_REDIRECTS + 1):
             check_link(link, settings)
+            proxy = _proxy_for(link, settings)
             try:
                 response = session.get(
                     link,
@@ -61,18 +71,23 @@ def open_link(
                     timeout=(settings.timeout, settings.timeout),
                     allow_redirects=False,
                     stream=True,
-                    auth=_no_netrc,
+                    proxies=through(proxy),
                 )
+            except UnusableEgress as error:
+                raise DownloadBlocked(f"{_host(link)} cannot be reached ({error})") from None
             except _NotPublic:
                 raise UnsafeLink(f"{_host(link)} leads to a private address") from None
             except (OSError, ValueError, HTTPError) as error:
                 # requests lets some errors of the libraries below it through, such as those about a name.
-                raise DownloadFailed(f"{_host(link)} did not answer ({type(error).__name__})") from None
+                raise DownloadFailed(f"{_host(link)} did not answer ({reason(error, proxy)})") from None
             if response.is_redirect:
                 response.close()
                 link = _target_of(response, link)
                 continue
             with response:
+                if proxy is not None and is_from_proxy(response.status_code, link):
+                    why = refused_by(proxy, response.status_code)
+                    raise DownloadFailed(f"{_host(link)} did not answer ({why})")
                 if response.status_code in _DEAD:
                     raise LinkNotLive(f"The link at {_host(link)} is dead (HTTP {response.status_code})")
                 if response.status_code not in good:
@@ -84,6 +99,40 @@ def open_link(
                 yield response
                 return
         raise UnsafeLink(f"{_host(link)} redirects more than {_REDIRECTS} times")
+
+
+def download_problems(settings: ConnectionSettings) -> list[Problem]:
+    """Return why no result could be fetched from here, as far as it can be told before there is one."""
+    found = problems_with(_SOME_LINK)
+    if not found and (proxy := proxy_for(_SOME_LINK)) and not _may_use_proxy(settings):
+        found.append(_proxy_problem(proxy, settings))
+    return found
+
+
+def _proxy_for(link: str, settings: ConnectionSettings) -> Proxy | None:
+    try:
+        proxy = proxy_for(link)
+    except UnusableEgress as error:
+        raise DownloadBlocked(f"{_host(link)} cannot be reached ({error})") from None
+    if proxy is not None and not _may_use_proxy(settings):
+        raise DownloadBlocked(f"{_host(link)} was not asked: {_proxy_problem(proxy, settings)}")
+    return proxy
+
+
+def _may_use_proxy(settings: ConnectionSettings) -> bool:
+    return settings.allow_private_urls or settings.allow_proxied_downloads
+
+
+def _proxy_problem(proxy: Proxy, settings: ConnectionSettings) -> Problem:
+    return Problem(
+        field="allow_proxied_downloads",
+        value="false",
+        allowed=(
+            f"must be true in the connection {settings.conn_id!r}, or NO_PROXY must name the hosts of the "
+            f"results (or *): they would be fetched through the proxy {proxy}, which resolves their names "
+            "itself, so that private addresses behind them could not be refused here"
+        ),
+    )
 
 
 def read_body(response: requests.Response, size: int) -> Iterator[bytes]:
@@ -137,10 +186,6 @@ def _target_of(response: requests.Response, link: str) -> str:
         raise UnsafeLink(f"{_host(link)} redirects to what is not a link") from None
 
 
-def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
-
-
 def _host(link: str) -> str:
     return urlsplit(link).hostname or "the link"
 
@@ -149,10 +194,10 @@ class _NotPublic(Exception):
     """The name resolves to an address that is not public."""
 
 
-class _PublicOnlyAdapter(HTTPAdapter):
+class _PublicOnlyAdapter(EgressAdapter):
     def __init__(self, allow_private: bool) -> None:
         self._allow_private = allow_private
-        super().__init__(max_retries=0)
+        super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)

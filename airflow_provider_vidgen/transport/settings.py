@@ -32,6 +32,7 @@ class ConnectionSettings:
     :param max_concurrent: the account's own limit of jobs at a time.
     :param callback_base_url: where vendors reach this Airflow's callback route.
     :param allow_private_urls: http and private addresses are allowed, for the simulator or a private network.
+    :param allow_proxied_downloads: result links may be fetched through a proxy, which resolves their names.
     :param model: the default model.
     """
 
@@ -44,6 +45,7 @@ class ConnectionSettings:
     max_concurrent: int | None = None
     callback_base_url: str | None = None
     allow_private_urls: bool = False
+    allow_proxied_downloads: bool = False
     model: str | None = None
 
     @property
@@ -91,6 +93,7 @@ class ConnectionSettings:
         elif not (password or "").strip().isascii() or any(c.isspace() for c in (password or "").strip()):
             reader.problem("password", "***", "an API key holds no spaces and only ASCII characters")
         allow_private = reader.flag("allow_private_urls")
+        allow_proxied = reader.flag("allow_proxied_downloads")
         base_url = _base_url(host, port, schema)
         if base_url is not None:
             _check_base_url(reader, base_url, allow_private)
@@ -113,6 +116,7 @@ class ConnectionSettings:
             max_concurrent=concurrent,
             callback_base_url=callback,
             allow_private_urls=allow_private,
+            allow_proxied_downloads=allow_proxied,
             model=model,
         )
 

@@ -10,13 +10,16 @@ A triggerer runs all its triggers in one loop. What is shared is dropped with th
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from weakref import WeakKeyDictionary
 
 import aiohttp
 
+from airflow_provider_vidgen.errors import StatusUnavailable
 from airflow_provider_vidgen.transport.account import Account
+from airflow_provider_vidgen.transport.egress import UnusableEgress, tls_context
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 _CONNECTIONS = 100
@@ -37,6 +40,7 @@ class Shared:
         #: Of a thousand triggers that waited for the same lookup one passes in each turn of the loop, so that
         #: others have their turns in between.
         self.door = asyncio.Lock()
+        self._tls: asyncio.Task[ssl.SSLContext] | None = None
         self._accounts: dict[tuple[str, str], Account] = {}
         self._settings: dict[str, tuple[float, asyncio.Task[ConnectionSettings]]] = {}
 
@@ -55,6 +59,20 @@ class Shared:
             self._settings[conn_id] = (loop.time() + _KEPT, lookup)
         # Whoever is cancelled while it goes on must not take it from the others.
         return await asyncio.shield(lookup)
+
+    async def tls(self) -> ssl.SSLContext:
+        """
+        Return whom to trust. The certificates are read once, in a thread.
+
+        :raises StatusUnavailable: those that the environment names cannot be used.
+        """
+        if self._tls is None or (self._tls.done() and self._tls.exception()):
+            self._tls = asyncio.ensure_future(asyncio.to_thread(tls_context))
+        try:
+            # Whoever is cancelled while it goes on must not take it from the others.
+            return await asyncio.shield(self._tls)
+        except UnusableEgress as error:
+            raise StatusUnavailable(f"The triggerer cannot ask over TLS ({error})") from None
 
     def forget(self, conn_id: str) -> None:
         """Look the connection up again next time: its key was not accepted."""

@@ -15,14 +15,21 @@ from collections.abc import Callable
 from typing import Any
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3 import PoolManager
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_vidgen.errors import NotSent, StatusUnavailable, SubmitOutcomeUnknown
-from airflow_provider_vidgen.transport.session import SingleRequestSession
+from airflow_provider_vidgen.transport.egress import (
+    Proxy,
+    UnusableEgress,
+    is_from_proxy,
+    proxy_for,
+    reason,
+    refused_by,
+)
+from airflow_provider_vidgen.transport.session import EgressAdapter, SingleRequestSession, through
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from airflow_provider_vidgen.transport.wire import (
     MAX_REPLY,
@@ -63,15 +70,18 @@ class WorkerTransport:
         :raises SubmitOutcomeUnknown: it was sent, and no whole reply came.
         """
         adapter = _WatchedAdapter()
+        label = self._settings.vendor.label
+        proxy = None
         try:
-            return self._send(call, adapter)
+            proxy = proxy_for(self._settings.base_url)
+            return self._send(call, adapter, proxy)
+        except (UnusableEgress, _RefusedByProxy) as error:
+            raise _not_sent(label, str(error), proxy) from None
         except _NO_REPLY as error:
-            what = f"{self._settings.vendor.label} could not be reached ({type(error).__name__})"
             if adapter.nothing_sent or isinstance(error, requests.ConnectTimeout):
-                raise NotSent(what) from None
+                raise _not_sent(label, reason(error, proxy), proxy) from None
             raise SubmitOutcomeUnknown(
-                f"The request was sent to {self._settings.vendor.label} and no whole reply came "
-                f"({type(error).__name__})"
+                f"The request was sent to {label} and no whole reply came ({type(error).__name__})"
             ) from None
 
     def get(self, call: HttpCall) -> HttpReply:
@@ -80,36 +90,42 @@ class WorkerTransport:
 
         :raises StatusUnavailable: no whole reply came.
         """
+        label = self._settings.vendor.label
+        proxy = None
         try:
-            return self._send(call, _WatchedAdapter())
+            proxy = proxy_for(self._settings.base_url)
+            return self._send(call, _WatchedAdapter(), proxy)
+        except (UnusableEgress, _RefusedByProxy) as error:
+            raise StatusUnavailable(f"{label} could not be asked ({error})") from None
         except _NO_REPLY as error:
-            raise StatusUnavailable(
-                f"{self._settings.vendor.label} did not answer ({type(error).__name__})"
-            ) from None
+            raise StatusUnavailable(f"{label} did not answer ({reason(error, proxy)})") from None
 
-    def _send(self, call: HttpCall, adapter: HTTPAdapter) -> HttpReply:
+    def _send(self, call: HttpCall, adapter: EgressAdapter, proxy: Proxy | None) -> HttpReply:
         settings = self._settings
         read_timeout = max(settings.timeout, call.read_timeout or 0.0)
-        with SingleRequestSession() as session:
-            session.mount("http://", adapter)
-            session.mount("https://", adapter)
-            with session.request(
+        with (
+            SingleRequestSession(adapter) as session,
+            session.request(
                 call.method,
                 url_for(settings, call),
                 params=dict(call.query),
                 data=encode(call),
                 headers=headers_for(call),
                 auth=_Bearer(settings.api_key),
+                proxies=through(proxy),
                 timeout=(settings.timeout, read_timeout),
                 allow_redirects=False,
                 stream=True,
-            ) as response:
-                content = self._read(response, read_timeout)
-                return HttpReply(
-                    status=response.status_code,
-                    headers={name.lower(): value for name, value in response.headers.items()},
-                    content=without_key(content, settings),
-                )
+            ) as response,
+        ):
+            if proxy is not None and is_from_proxy(response.status_code, settings.base_url):
+                raise _RefusedByProxy(refused_by(proxy, response.status_code))
+            content = self._read(response, read_timeout)
+            return HttpReply(
+                status=response.status_code,
+                headers={name.lower(): value for name, value in response.headers.items()},
+                content=without_key(content, settings),
+            )
 
     def _read(self, response: requests.Response, limit: float) -> bytes:
         started, content = self._monotonic(), bytearray()
@@ -123,8 +139,17 @@ class WorkerTransport:
         return bytes(content)
 
 
+class _RefusedByProxy(Exception):
+    """The proxy itself answered a request without TLS, which it was to pass on."""
+
+
+def _not_sent(label: str, why: str, proxy: Proxy | None) -> NotSent:
+    advice = "Check the proxy and its credentials; a retry submits." if proxy is not None else None
+    return NotSent(f"{label} could not be reached ({why})", next_step=advice)
+
+
 class _Bearer(AuthBase):
-    """The API key. As ``auth`` and not as a header, because a .netrc entry would replace the header."""
+    """The API key."""
 
     def __init__(self, api_key: str) -> None:
         self._api_key = api_key
@@ -134,13 +159,13 @@ class _Bearer(AuthBase):
         return request
 
 
-class _WatchedAdapter(HTTPAdapter):
+class _WatchedAdapter(EgressAdapter):
     """An adapter that knows whether a connection, TLS and proxy included, was ever established."""
 
     def __init__(self) -> None:
         self._used = False
         self._established = False
-        super().__init__(max_retries=0)
+        super().__init__()
 
     @property
     def nothing_sent(self) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from vidgen_wire import VENDORS, MakeAccount, SimClock, billed, submit
 
 from airflow_provider_vidgen.errors import (
+    InvalidConnection,
     NotSent,
     SubmitOutcomeUnknown,
 )
@@ -87,5 +88,6 @@ def test_a_missing_ca_bundle_is_not_sent(
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
     https = vendors.base_url("apixo").replace("http:", "https:")
-    with pytest.raises(NotSent):
+    with pytest.raises(InvalidConnection, match=r"(?s)REQUESTS_CA_BUNDLE=.*Nothing was spent"):
         submit(account("apixo", host=https))
+    assert billed(vendors) == 0

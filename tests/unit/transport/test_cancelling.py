@@ -36,10 +36,12 @@ def cancel(
     sent: list[HttpCall] = []
 
     class Call:
+        over_tls = False
+
         def __init__(self, settings: ConnectionSettings, call: HttpCall) -> None:
             self.call = call
 
-        async def send(self, session: Any) -> HttpReply:
+        async def send(self, session: Any, tls: None) -> HttpReply:
             sent.append(self.call)
             if isinstance(answer, Exception):
                 raise answer

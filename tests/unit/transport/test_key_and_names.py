@@ -13,7 +13,7 @@ import pytest
 import requests_mock
 from fakes import KEY, MP4, settings
 
-from airflow_provider_vidgen.errors import DownloadFailed, UnsafeLink
+from airflow_provider_vidgen.errors import DownloadBlocked, DownloadFailed, UnsafeLink
 from airflow_provider_vidgen.transport.download import open_link
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
@@ -137,11 +137,54 @@ def test_a_name_that_cannot_be_one_is_an_error_of_ours(extra: dict[str, Any]) ->
         fetch(f"https://a..{'b' * 70}.com/v.mp4", settings("apixgo", extra=extra))
 
 
-def test_no_proxy_of_the_environment_gets_round_the_check(
+def test_a_proxy_is_not_asked_unless_the_connection_says_that_it_may_resolve_names(
     names: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:3128")
-    names["addresses"] = ["10.0.0.1"]
-    with pytest.raises(UnsafeLink):
+    monkeypatch.setenv("HTTPS_PROXY", "http://worker:s3cret@127.0.0.1:9")
+    names["addresses"] = ["127.0.0.1"]
+    with pytest.raises(DownloadBlocked, match=r"allow_proxied_downloads.*NO_PROXY") as failure:
         fetch(LINK)
+    assert names["asked"] == 0
+    assert "s3cret" not in str(failure.value)
+    with pytest.raises(DownloadFailed, match=r"the proxy 127\.0\.0\.1:9 of HTTPS_PROXY cannot be reached"):
+        fetch(LINK, settings("apixgo", extra={"allow_proxied_downloads": True}))
     assert names["connected"] == []
+    # What NO_PROXY names is reached directly, so its addresses are judged.
+    monkeypatch.setenv("NO_PROXY", "cdn.example.com")
+    for extra in ({}, {"allow_proxied_downloads": True}):
+        with pytest.raises(UnsafeLink, match="private address"):
+            fetch(LINK, settings("apixgo", extra=extra))
+    assert names["connected"] == []
+
+
+@pytest.mark.parametrize(
+    "link", ["http://cdn.example.com/v.mp4", "https://10.0.0.1/v", "https://db.internal/v"]
+)
+def test_a_link_that_is_unsafe_by_its_look_is_unsafe_behind_a_proxy_too(
+    link: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:3128")
+    told = settings("apixgo", extra={"allow_proxied_downloads": True})
+    for first in (link, LINK):
+        with requests_mock.Mocker() as web:
+            web.get(LINK, status_code=302, headers={"Location": link})
+            with pytest.raises(UnsafeLink):
+                fetch(first, told)
+        assert [sent.url for sent in web.request_history] == ([] if first == link else [LINK])
+
+
+def test_a_redirect_to_a_host_behind_the_proxy_is_not_followed_without_leave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("https_proxy", "127.0.0.1:3128")
+    monkeypatch.setenv("no_proxy", "cdn.example.com")
+    with requests_mock.Mocker() as web:
+        web.get(LINK, status_code=302, headers={"Location": "https://store.example.com/v.mp4"})
+        web.get("https://store.example.com/v.mp4", content=MP4)
+        with pytest.raises(DownloadBlocked, match=r"store\.example\.com was not asked"):
+            fetch(LINK)
+        assert len(web.request_history) == 1
+        assert fetch(LINK, settings("apixgo", extra={"allow_proxied_downloads": True})) == MP4
+    first, second, third = web.request_history
+    assert (first.proxies, second.proxies) == ({}, {})
+    assert third.proxies["https"] == "http://127.0.0.1:3128"

@@ -123,6 +123,7 @@ def test_every_wrong_field_is_reported_at_once() -> None:
             "max_concurrent": -1,
             "callback_base_url": "not a link",
             "allow_private_urls": "perhaps",
+            "allow_proxied_downloads": "no",
         },
     )
     assert set(problems) == {
@@ -134,6 +135,7 @@ def test_every_wrong_field_is_reported_at_once() -> None:
         "max_concurrent",
         "callback_base_url",
         "allow_private_urls",
+        "allow_proxied_downloads",
     }
     assert "apimart, apimodels, apixgo, apixo" in problems["vendor"]
 
@@ -209,8 +211,9 @@ def test_empty_optional_fields_are_as_good_as_none(empty: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [True, False, 1, 0, "1", "0", "true", "FALSE", " true "])
-def test_a_flag_may_be_spelled_in_the_usual_ways(value: Any) -> None:
-    told = read(extra={"allow_private_urls": value}).allow_private_urls
+@pytest.mark.parametrize("flag", ["allow_private_urls", "allow_proxied_downloads"])
+def test_a_flag_may_be_spelled_in_the_usual_ways(flag: str, value: Any) -> None:
+    told = getattr(read(extra={flag: value}), flag)
     assert told is (str(value).strip().lower() in ("true", "1"))
 
 

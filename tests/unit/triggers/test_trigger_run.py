@@ -56,9 +56,9 @@ class Vendor:
         self.sessions: set[int] = set()
 
     def prepare(self, settings: Any, call: HttpCall) -> Any:
-        return SimpleNamespace(send=partial(self.send, call))
+        return SimpleNamespace(send=partial(self.send, call), over_tls=False)
 
-    async def send(self, call: HttpCall, session: Any) -> HttpReply:
+    async def send(self, call: HttpCall, session: Any, tls: None) -> HttpReply:
         self.calls.append(call)
         self.times.append(self.clock.now())
         self.sessions.add(id(session))

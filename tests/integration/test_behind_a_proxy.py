@@ -1,0 +1,429 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""
+Behind a company's proxy and its certificate authority, over real sockets.
+
+The names of the API and of its results lead nowhere but through the proxy, which alone knows them, and only
+the company's authority vouches for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vidgen_wire import START, SimClock, account_at, billed, cdn_saw_no_key, posts, submit, wait
+
+from airflow_provider_vidgen.errors import (
+    DownloadBlocked,
+    DownloadFailed,
+    InvalidConnection,
+    NotSent,
+    StatusUnavailable,
+    SubmitOutcomeUnknown,
+    VidgenError,
+)
+from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
+from airflow_provider_vidgen.landing import Landing
+from airflow_provider_vidgen.models import JobState, JobStatus, VideoJob, VideoRequest
+from airflow_provider_vidgen.simulator import Simulator
+from airflow_provider_vidgen.transport import egress
+from airflow_provider_vidgen.transport import shared as shared_module
+from airflow_provider_vidgen.transport.client import TriggererClient, WorkerClient
+from airflow_provider_vidgen.transport.download import open_link
+from airflow_provider_vidgen.transport.shared import shared
+from dev.forward_proxy import ForwardProxy
+from dev.tls_front import Authority, TlsFront
+
+API, CDN = "api.vidgen.test", "cdn.vidgen.test"
+CREDENTIALS = "worker:pr0xy-passw0rd"
+
+
+class Egress(Simulator):
+    """The vendors at https names that only the proxy knows."""
+
+    def __init__(self) -> None:
+        super().__init__(render=False, speed=0, start=START, public_url=f"https://{CDN}")
+
+    def base_url(self, vendor: str) -> str:
+        return f"https://{API}/{vendor}"
+
+
+@pytest.fixture(scope="module")
+def behind() -> Iterator[Egress]:
+    with Egress() as running:
+        yield running
+
+
+@pytest.fixture
+def vendors(behind: Egress) -> Egress:
+    behind.reset()
+    return behind
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture(scope="module")
+def front(authority: Authority, behind: Egress) -> Iterator[tuple[str, int]]:
+    upstream = ("127.0.0.1", int(behind.url.rpartition(":")[2]))
+    with TlsFront(authority, [API, CDN], upstream).running() as running:
+        yield running.address
+
+
+@pytest.fixture
+def ca(authority: Authority, tmp_path: Path) -> Path:
+    path = tmp_path / "company-ca.pem"
+    path.write_bytes(authority.certificate)
+    return path
+
+
+@pytest.fixture
+def proxy(front: tuple[str, int]) -> Iterator[ForwardProxy]:
+    with ForwardProxy({f"{API}:443": front, f"{CDN}:443": front}, credentials=CREDENTIALS).running() as it:
+        yield it
+
+
+@pytest.fixture
+def account(vendors: Egress, clock: SimClock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., VideoGenHook]:
+    """A hook as in production: https and public addresses only."""
+
+    def make(vendor: str = "apixo", **extra: Any) -> VideoGenHook:
+        extra = {"allow_private_urls": False, "allow_proxied_downloads": True, **extra}
+        return account_at(vendors, clock, monkeypatch, vendor, extra=extra)
+
+    return make
+
+
+@pytest.fixture
+def company(
+    proxy: ForwardProxy, ca: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> ForwardProxy:
+    """The company's environment; its password never gets into a log."""
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca))
+    return proxy
+
+
+@pytest.fixture(autouse=True)
+def _no_password_is_told(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> Iterator[None]:
+    yield
+    told = caplog.text + "".join(capsys.readouterr())
+    assert CREDENTIALS.partition(":")[2] not in told
+
+
+def check_from_triggerer(hook: VideoGenHook, job: VideoJob) -> JobStatus:
+    async def check() -> JobStatus:
+        async with VideoGenHook().async_client() as client:
+            return await client.status(job)
+
+    return asyncio.run(check())
+
+
+def land(hook: VideoGenHook, status: JobStatus, job: VideoJob, folder: Path) -> list[dict[str, Any]]:
+    landing = Landing(hook.settings, verify=False, sidecar=False, sleep=lambda _: None)
+    return landing.land(status.result_urls, f"file://{folder}/", job=job)
+
+
+def test_submit_checks_and_download_go_through_the_proxy_and_trust_its_authority(
+    vendors: Egress,
+    account: Callable[..., VideoGenHook],
+    clock: SimClock,
+    company: ForwardProxy,
+    tmp_path: Path,
+) -> None:
+    hook = account()
+    submission = submit(hook)
+    assert company.tunnels == [f"{API}:443"]
+    assert not check_from_triggerer(hook, submission.job).has_video
+    assert company.tunnels == [f"{API}:443"] * 2
+    status = wait(hook, clock, submission)
+    assert status.result_urls[0].startswith(f"https://{CDN}/")
+    company.tunnels.clear()
+    (file,) = land(hook, status, submission.job, tmp_path / "landed")
+    assert company.tunnels == [f"{CDN}:443"]
+    assert Path(file["path"].removeprefix("file://")).stat().st_size == file["bytes"]
+    assert posts(vendors) == billed(vendors) == 1
+    assert cdn_saw_no_key(vendors)
+    assert {visit.authorization for visit in vendors.requests() if visit.host == "api"} == {"good"}
+
+
+def outcomes(hook: VideoGenHook, clock: SimClock, folder: Path) -> dict[str, VidgenError]:
+    """What a submit, a check by the triggerer and a download each end with, where none can succeed."""
+    job = VideoJob(vendor="apixo", base_url=hook.settings.base_url, model="grok-video", task_id="task_1")
+    ended: dict[str, VidgenError] = {}
+    for name, attempt in {
+        "submit": lambda: submit(hook),
+        "check": lambda: check_from_triggerer(hook, job),
+        "look": lambda: hook.get_status(job),
+        "download": lambda: land(hook, FINISHED, job, folder),
+    }.items():
+        with pytest.raises(VidgenError) as failure:
+            attempt()
+        ended[name] = failure.value
+    return ended
+
+
+FINISHED = JobStatus(
+    state=JobState.SUCCEEDED, raw_state="success", result_urls=(f"https://{CDN}/cdn/apixo/task_1/1.mp4",)
+)
+KINDS = {"submit": NotSent, "check": StatusUnavailable, "look": StatusUnavailable, "download": DownloadFailed}
+
+
+def test_without_the_proxy_none_of_them_leaves(
+    account: Callable[..., VideoGenHook],
+    clock: SimClock,
+    company: ForwardProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.delenv("HTTPS_PROXY")
+    ended = outcomes(account(), clock, tmp_path)
+    assert {name: type(error) for name, error in ended.items()} == KINDS
+    assert company.asked == []
+    assert "Nothing was spent" in str(ended["submit"])
+
+
+@pytest.mark.parametrize("excepted", [f"{API},{CDN}", ".vidgen.test", "vidgen.test", "*"])
+def test_what_no_proxy_names_is_reached_directly(
+    excepted: str,
+    account: Callable[..., VideoGenHook],
+    clock: SimClock,
+    company: ForwardProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("no_proxy", excepted)
+    ended = outcomes(account(allow_proxied_downloads=False), clock, tmp_path)
+    assert {name: type(error) for name, error in ended.items()} == KINDS
+    assert company.asked == []
+
+
+@pytest.mark.parametrize("trouble", ["407", "403", "502", "closed", "not a proxy"])
+def test_a_proxy_that_does_not_help_is_named_and_nothing_was_sent(
+    trouble: str,
+    vendors: Egress,
+    account: Callable[..., VideoGenHook],
+    clock: SimClock,
+    company: ForwardProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    told = f"the proxy {company.host} of HTTPS_PROXY did not pass it on, HTTP {trouble}"
+    if trouble == "407":
+        monkeypatch.setenv("HTTPS_PROXY", company.url.replace("worker:", "somebody:"))
+        told = f"the proxy {company.host} of HTTPS_PROXY asks for other credentials, HTTP 407"
+    elif trouble == "403":
+        company.status = 403
+    elif trouble == "502":
+        company.names.clear()
+    else:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            dead = f"127.0.0.1:{taken.getsockname()[1]}"
+        if trouble == "not a proxy":
+            dead = behind_of(vendors)
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{CREDENTIALS}@{dead}")
+        told = f"the proxy {dead} of HTTPS_PROXY "
+    ended = outcomes(account(), clock, tmp_path)
+    assert {name: type(error) for name, error in ended.items()} == KINDS
+    assert [name for name, error in ended.items() if told not in str(error)] == []
+    assert "Nothing was spent" in str(ended["submit"])
+    assert "Check the proxy" in str(ended["submit"])
+    assert not any("passw0rd" in str(error) or "worker" in str(error) for error in ended.values())
+    assert company.tunnels == []
+    assert posts(vendors) == 0
+
+
+def behind_of(vendors: Egress) -> str:
+    return vendors.url.removeprefix("http://")
+
+
+def test_what_breaks_after_the_tunnel_is_up_leaves_a_paid_request_open(
+    vendors: Egress, account: Callable[..., VideoGenHook], company: ForwardProxy
+) -> None:
+    vendors.fault("reset", route="create", times=1)
+    with pytest.raises(SubmitOutcomeUnknown):
+        submit(account())
+    assert company.tunnels == [f"{API}:443"]
+
+
+def test_without_the_companys_authority_nothing_is_sent_and_the_variable_is_named(
+    vendors: Egress,
+    account: Callable[..., VideoGenHook],
+    clock: SimClock,
+    company: ForwardProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    ended = outcomes(account(), clock, tmp_path)
+    assert {name: type(error) for name, error in ended.items()} == KINDS
+    assert [name for name, error in ended.items() if "see REQUESTS_CA_BUNDLE" not in str(error)] == []
+    assert vendors.requests() == []
+
+
+def hashed(ca: Path, folder: Path) -> Path:
+    """A folder of certificates, as c_rehash makes it."""
+    folder.mkdir()
+    told = ["openssl", "x509", "-noout", "-hash", "-in", str(ca)]
+    name = subprocess.run(told, capture_output=True, text=True, check=True).stdout.strip()
+    (folder / f"{name}.0").write_bytes(ca.read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize(
+    "variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "a folder"]
+)
+@pytest.mark.parametrize("named", ["https_proxy", "ALL_PROXY", "without a scheme"])
+def test_every_variable_counts_for_worker_triggerer_and_download_alike(
+    variable: str,
+    named: str,
+    account: Callable[..., VideoGenHook],
+    clock: SimClock,
+    proxy: ForwardProxy,
+    ca: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    if variable in ("SSL_CERT_DIR", "a folder"):
+        ca = hashed(ca, tmp_path / "certs")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE" if variable == "a folder" else variable, str(ca))
+    if named == "without a scheme":
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url.removeprefix("http://"))
+    else:
+        monkeypatch.setenv(named, proxy.url)
+    hook = account("apixgo")
+    submission = submit(hook)
+    assert not check_from_triggerer(hook, submission.job).has_video
+    land(hook, wait(hook, clock, submission), submission.job, tmp_path / "landed")
+    assert {API, CDN} == {name.removesuffix(":443") for name in proxy.tunnels}
+
+
+@pytest.mark.parametrize(
+    "variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"]
+)
+@pytest.mark.parametrize("content", [None, b"", b"not a certificate"])
+def test_certificates_that_cannot_be_read_are_refused_before_anything_is_asked(
+    content: bytes | None,
+    variable: str,
+    account: Callable[..., VideoGenHook],
+    clock: SimClock,
+    company: ForwardProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    bad = tmp_path / "bad.pem"
+    if content is not None:
+        bad.write_bytes(content)
+    monkeypatch.setenv(variable, str(bad))
+    ended = outcomes(account(), clock, tmp_path / "landed")
+    kinds = {**KINDS, "submit": InvalidConnection, "download": DownloadBlocked}
+    assert {name: type(error) for name, error in ended.items()} == kinds
+    assert [name for name, error in ended.items() if f"{variable}='{bad}'" not in str(error)] == []
+    assert "Nothing was spent" in str(ended["submit"])
+    assert company.asked == []
+    # The paid call itself refuses, too, should they go away after the look at them.
+    with pytest.raises(NotSent, match=variable):
+        hook_client_submit(account())
+
+
+def hook_client_submit(hook: VideoGenHook) -> None:
+    hook.client.submit(VideoRequest(prompt="a lamp", model="grok-video"))
+
+
+def test_a_proxy_may_be_asked_over_tls(
+    authority: Authority,
+    account: Callable[..., VideoGenHook],
+    clock: SimClock,
+    company: ForwardProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    host, _, port = company.host.partition(":")
+    with TlsFront(authority, ["localhost"], (host, int(port))).running() as tls:
+        monkeypatch.setenv("HTTPS_PROXY", f"https://{CREDENTIALS}@localhost:{tls.address[1]}")
+        hook = account()
+        submission = submit(hook)
+        assert not check_from_triggerer(hook, submission.job).has_video
+        land(hook, wait(hook, clock, submission), submission.job, tmp_path / "landed")
+    assert {API, CDN} == {name.removesuffix(":443") for name in company.tunnels}
+
+
+def test_a_proxy_that_refuses_a_request_without_tls_is_not_taken_for_the_vendor(
+    vendors: Egress,
+    account: Callable[..., VideoGenHook],
+    clock: SimClock,
+    company: ForwardProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    company.status = 407
+    monkeypatch.setenv("HTTP_PROXY", company.url)
+    hook = account()
+    plain = replace(hook.settings, base_url=f"http://{API}/apixo", allow_private_urls=True)
+    client = WorkerClient(plain, now=clock.now, sleep=clock.sleep)
+    with pytest.raises(NotSent, match=f"{company.host} .* asks for other credentials") as failure:
+        client.submit(VideoRequest(prompt="a lamp", model="grok-video"))
+    assert "Nothing was spent" in str(failure.value)
+    link = FINISHED.result_urls[0].replace("https:", "http:")
+    with pytest.raises(DownloadFailed, match="asks for other credentials"), open_link(link, plain):
+        pass
+    job = VideoJob(vendor="apixo", base_url=plain.base_url, model="grok-video", task_id="task_1")
+
+    async def check() -> None:
+        async with shared() as ours:
+            await TriggererClient(plain, ours).status(job)
+
+    with pytest.raises(StatusUnavailable, match="asks for other credentials"):
+        asyncio.run(check())
+    # From inside of TLS it would be the vendor's own word.
+    assert posts(vendors) == 0
+
+
+def test_the_certificates_are_read_in_a_thread_and_once_for_all_triggers(
+    account: Callable[..., VideoGenHook], company: ForwardProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook = account()
+    submission = submit(hook)
+    read_in: list[threading.Thread] = []
+
+    def tls_context() -> ssl.SSLContext:
+        read_in.append(threading.current_thread())
+        return egress.tls_context()
+
+    monkeypatch.setattr(shared_module, "tls_context", tls_context)
+
+    async def check() -> None:
+        async with shared() as ours:
+            clients = [TriggererClient(hook.settings, ours) for _ in range(5)]
+            await asyncio.gather(*(client.status(submission.job) for client in clients))
+
+    asyncio.run(check())
+    (thread,) = read_in
+    assert thread is not threading.main_thread()
+
+
+def test_a_link_is_not_called_dead_because_the_proxy_may_not_be_used(
+    account: Callable[..., VideoGenHook], company: ForwardProxy
+) -> None:
+    landing = Landing(account(allow_proxied_downloads=False).settings)
+    with pytest.raises(DownloadBlocked, match="allow_proxied_downloads"):
+        landing.link_lives(FINISHED.result_urls)
+    assert company.asked == []
