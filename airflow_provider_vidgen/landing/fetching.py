@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from airflow_provider_vidgen.errors import DownloadFailed, FileTooLarge, NotAVideo, VidgenError
 from airflow_provider_vidgen.landing.beside import Beside
 from airflow_provider_vidgen.landing.container import Mp4Check
+from airflow_provider_vidgen.transport.connections import OpenConnections
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 if TYPE_CHECKING:
@@ -40,12 +41,16 @@ class Fetching:
     by its ETag that the file is the same one; else from the first byte.
 
     :param watch: called after each piece; what it raises ends the download.
+    :param connections: takes in each connection, so that another thread can cut it.
     """
 
-    def __init__(self, settings: ConnectionSettings, sink: Sink, watch: Watch) -> None:
+    def __init__(
+        self, settings: ConnectionSettings, sink: Sink, watch: Watch, connections: OpenConnections
+    ) -> None:
         self._settings = settings
         self._sink = sink
         self._watch = watch
+        self._connections = connections
         self._beside = Beside(sink.write, lambda piece: self.sha256.update(piece))
         self._best = 0
         self._place: tuple[str, ...] = ()
@@ -72,10 +77,11 @@ class Fetching:
         if self.bytes and (place != self._place or not self._etag):
             self._restart()
         self._place = place
-        with open_link(link, self._settings, start=self.bytes, if_range=self._etag) as reply:
+        how: dict[str, Any] = {"start": self.bytes, "if_range": self._etag}
+        with open_link(link, self._settings, connections=self._connections, **how) as reply:
             self._begin(reply)
             try:
-                for piece in read_body(reply, _PIECE):
+                for piece in read_body(reply, _PIECE, self._settings.timeout):
                     self._take(piece)
             except NotAVideo:
                 self._restart()

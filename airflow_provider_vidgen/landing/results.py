@@ -133,9 +133,9 @@ class _Attempts:
     """
     When to try one file again, and when to give it up.
 
-    A download may break off a few times in a row. A link that gives no video is tried for some minutes, with
-    fresh links from the vendor: only when its time has passed, and the vendor has been asked since then, has
-    it expired.
+    A download may break off a few times in a row. A store of results that asks to wait is waited for, for
+    some minutes. A link that gives no video is tried for as long, with fresh links from the vendor: only when
+    its time has passed, and the vendor has been asked since then, has it expired.
     """
 
     def __init__(self, results: Results, index: int, fetching: Fetching, now: Callable[[], datetime]) -> None:
@@ -154,10 +154,30 @@ class _Attempts:
         if self._fetching.was_worth_it():
             self._broken = self._without_video = 0
             self._since = None
+        if error.retry_after is not None:
+            return self._after_busy(error, error.retry_after)
         self._broken += 1
         if self._broken >= _ATTEMPTS:
             raise error
         return float(min(2 ** (self._broken - 1), _LONGEST_WAIT))
+
+    def _after_busy(self, error: DownloadFailed, asked: float) -> float:
+        """
+        Wait as long as the store of results asks: it is not broken, and its patience counts with the link's.
+
+        :param asked: seconds.
+        """
+        now = self._now()
+        self._since = self._since or now
+        if self._without_video >= len(_BACKOFF) or now - self._since + timedelta(seconds=asked) > _LONGEST:
+            raise error
+        return self._again(error, asked)
+
+    def _again(self, error: LandingError, least: float = 0.0) -> float:
+        seconds = max(least, _BACKOFF[self._without_video])
+        self._without_video += 1
+        _log.warning("%s; trying again in %d s", error.what, seconds)
+        return seconds
 
     def after_no_video(self, error: LinkNotLive | NotAVideo) -> float:
         """Ask for fresh links, and return the seconds until the next try."""
@@ -176,10 +196,7 @@ class _Attempts:
             self._trouble = trouble
         else:
             self._asked_since_end = ends is not None and now >= ends
-        seconds = _BACKOFF[self._without_video]
-        self._without_video += 1
-        _log.warning("%s; trying again in %d s", error.what, seconds)
-        return seconds
+        return self._again(error)
 
     def _given_up(self, error: LinkNotLive | NotAVideo) -> LandingError | StatusError:
         if self._trouble is not None:

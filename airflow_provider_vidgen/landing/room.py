@@ -34,6 +34,7 @@ from airflow_provider_vidgen.landing.sidecar import About, Known
 from airflow_provider_vidgen.landing.storing import compared, whole_or_absent
 from airflow_provider_vidgen.landing.target import problems_with
 from airflow_provider_vidgen.models import VideoJob
+from airflow_provider_vidgen.transport.connections import OpenConnections
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 3
 #: Most of them wait for a link that is not live yet.
 _THREADS = 16
+#: Seconds for which a task that is being stopped waits for its downloads to take back what they have begun.
+_FAREWELL = 5.0
 _NEEDS_PYAV = "needs PyAV: pip install airflow-provider-vidgen[verify]"
 
 #: ``True`` warns, ``"fail"`` fails.
@@ -81,6 +84,7 @@ class Landing:
         self._sidecar_prompt = sidecar_prompt
         self._verify = verify
         self._stop = threading.Event()
+        self._connections = OpenConnections()
         self._slots = threading.Semaphore(_AT_ONCE)
         self._sleep = sleep or self._pause
         self._now = now
@@ -187,16 +191,19 @@ class Landing:
 
     def _land_several(self, work: Results, targets: Sequence[ObjectStoragePath]) -> list[dict[str, Any]]:
         futures: list[Future[dict[str, Any]]] = []
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="vidgen-landing") as pool:
-            try:
-                for index, target in enumerate(targets):
-                    run = contextvars.copy_context().run
-                    futures.append(pool.submit(run, self._land_one, work, index, target))
-                wait(futures)
-            except BaseException:  # the task is being stopped: so must the threads be, and leave nothing
-                self._stop.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="vidgen-landing")
+        try:
+            for index, target in enumerate(targets):
+                run = contextvars.copy_context().run
+                futures.append(pool.submit(run, self._land_one, work, index, target))
+            wait(futures)
+        except BaseException:  # the task is being stopped: so must the threads be, and leave nothing
+            self._stop.set()
+            self._connections.cut()
+            pool.shutdown(wait=False, cancel_futures=True)
+            wait([future for future in futures if not future.cancelled()], _FAREWELL)
+            raise
+        pool.shutdown()
         errors = [error for future in futures if (error := future.exception())]
         if errors:
             raise _of_all(errors)
@@ -253,8 +260,10 @@ class Landing:
 
         place = compared(target) if already_there else whole_or_absent(target, overwrite=self._overwrite)
         try:
-            with place as sink, Fetching(self._settings, sink, watch) as fetching:
+            with place as sink, Fetching(self._settings, sink, watch, self._connections) as fetching:
                 pull_all(work, index, fetching, wait=self._wait, now=self._now)
+                # A connection that was cut may look like one at its end.
+                self._stop_here()
             sha256 = fetching.sha256.hexdigest()
         except TargetExists:
             # Of another job, or the same bytes: this very file, if the storage's answer to it was lost.

@@ -13,18 +13,21 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_vidgen.addresses import is_public_address, may_be_public_host
+from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.errors import DownloadBlocked, DownloadFailed, LinkNotLive, Problem, UnsafeLink
+from airflow_provider_vidgen.transport.connections import LEAST_RATE, LeastRate, OpenConnections, cut
 from airflow_provider_vidgen.transport.egress import (
     Proxy,
     UnusableEgress,
@@ -37,30 +40,42 @@ from airflow_provider_vidgen.transport.egress import (
 from airflow_provider_vidgen.transport.session import EgressAdapter, SingleRequestSession, through
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from airflow_provider_vidgen.vendors.reading import is_link
+from airflow_provider_vidgen.vendors.retry_after import retry_after
 
 _REDIRECTS = 5
 _DEAD = (401, 403, 404, 410)
+_BUSY = (429, 503)
+#: A reply may take so many times the connection's timeout to begin, proxy, TLS and headers included.
+_BEGINS = 2
 #: Stands for the hosts of results, which nobody knows before there is a job. No NO_PROXY but ``*`` has it.
 _SOME_LINK = "https://results.invalid/"
 
 
 @contextmanager
 def open_link(
-    link: str, settings: ConnectionSettings, *, start: int = 0, if_range: str = ""
+    link: str,
+    settings: ConnectionSettings,
+    *,
+    start: int = 0,
+    if_range: str = "",
+    connections: OpenConnections | None = None,
 ) -> Iterator[requests.Response]:
     """
     Open a result link for reading.
 
     :param start: ask for the bytes from here on only. The reply is then HTTP 206, 200 with all bytes, or 416.
     :param if_range: the ETag of the file those bytes must belong to.
+    :param connections: takes in each connection, so that another thread can cut it.
     :raises UnsafeLink: the link, or one it redirects to, must not be fetched.
     :raises DownloadBlocked: it must not be fetched through the proxy of this worker, or cannot be.
     :raises LinkNotLive: the link is dead, or not live yet.
-    :raises DownloadFailed: anything else that a later try may overcome.
+    :raises DownloadFailed: anything else that a later try may overcome, with ``retry_after`` where the store
+        of results asks to wait.
     """
     rest = {"Range": f"bytes={start}-", "If-Range": if_range} if start else {}
     good = (200, 206, 416) if start else (200,)
-    with SingleRequestSession(_PublicOnlyAdapter(settings.allow_private_urls)) as session:
+    adapter = _DownloadAdapter(settings, connections or OpenConnections())
+    with SingleRequestSession(adapter) as session:
         for _ in range(_REDIRECTS + 1):
             check_link(link, settings)
             proxy = _proxy_for(link, settings)
@@ -80,6 +95,9 @@ def open_link(
             except (OSError, ValueError, HTTPError) as error:
                 # requests lets some errors of the libraries below it through, such as those about a name.
                 raise DownloadFailed(f"{_host(link)} did not answer ({reason(error, proxy)})") from None
+            if not adapter.in_time():
+                response.close()
+                raise DownloadFailed(f"{_host(link)} did not answer in time")
             if response.is_redirect:
                 response.close()
                 link = _target_of(response, link)
@@ -91,7 +109,8 @@ def open_link(
                 if response.status_code in _DEAD:
                     raise LinkNotLive(f"The link at {_host(link)} is dead (HTTP {response.status_code})")
                 if response.status_code not in good:
-                    raise DownloadFailed(f"{_host(link)} answered HTTP {response.status_code}")
+                    what = f"{_host(link)} answered HTTP {response.status_code}"
+                    raise DownloadFailed(what, retry_after=_asked_to_wait(response))
                 encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
                 if encoding not in ("", "identity"):
                     # A few kilobytes can unfold into more than any disk holds, and no video needs it.
@@ -135,17 +154,27 @@ def _proxy_problem(proxy: Proxy, settings: ConnectionSettings) -> Problem:
     )
 
 
-def read_body(response: requests.Response, size: int) -> Iterator[bytes]:
+def read_body(
+    response: requests.Response, size: int, timeout: float, *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[bytes]:
     """
     Read an opened link.
 
     :param size: of the pieces, at most.
-    :raises DownloadFailed: the connection broke, or the body is shorter than announced.
+    :param timeout: seconds over which a least rate must be kept.
+    :param clock: seconds that only go forward.
+    :raises DownloadFailed: the connection broke, it drips, or the body is shorter than announced.
     """
+    rate, began = LeastRate(timeout), clock()
     try:
-        # Each piece is the memory it was received into; requests' own way copies it once more.
-        while piece := response.raw.read(size, decode_content=False):
+        # Each piece is what has come by now, in the memory it was received into; requests' own way waits for
+        # a full piece, and copies it once more.
+        while piece := response.raw.read1(size, decode_content=False):
+            kept = rate.is_kept(len(piece), clock() - began)
             yield piece
+            if not kept:
+                raise DownloadFailed(f"The download came to less than {LEAST_RATE} bytes a second")
+            began = clock()
     except HTTPError as error:
         raise DownloadFailed(f"The download broke off ({type(error).__name__})") from None
 
@@ -186,6 +215,13 @@ def _target_of(response: requests.Response, link: str) -> str:
         raise UnsafeLink(f"{_host(link)} redirects to what is not a link") from None
 
 
+def _asked_to_wait(response: requests.Response) -> float | None:
+    """Return the seconds after which a busy store of results wants to be asked again, if it says so."""
+    if response.status_code not in _BUSY:
+        return None
+    return retry_after({name.lower(): value for name, value in response.headers.items()}, utcnow())
+
+
 def _host(link: str) -> str:
     return urlsplit(link).hostname or "the link"
 
@@ -194,15 +230,54 @@ class _NotPublic(Exception):
     """The name resolves to an address that is not public."""
 
 
-class _PublicOnlyAdapter(EgressAdapter):
-    def __init__(self, allow_private: bool) -> None:
-        self._allow_private = allow_private
+class _DownloadAdapter(EgressAdapter):
+    """
+    Connects to public addresses only, unless all are allowed, or to a proxy; hangs up if no reply begins.
+
+    :param connections: takes in each connection.
+    """
+
+    def __init__(self, settings: ConnectionSettings, connections: OpenConnections) -> None:
+        self._settings = settings
+        self._connections = connections
+        self._handles: list[socket.socket] = []
+        self._timers: list[threading.Timer] = []
+        self._late = False
         super().__init__()
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        if not self._allow_private:
-            self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+    def methods(self, connection: Any, *, proxied: bool) -> dict[str, Any]:
+        judged = not proxied and not self._settings.allow_private_urls
+
+        def connect(made: HTTPConnection) -> socket.socket:
+            connected: socket.socket = _connect(made) if judged else connection._new_conn(made)
+            self._watch(connected)
+            return connected
+
+        return {"_new_conn": connect}
+
+    def in_time(self) -> bool:
+        """Whether the headers came before their time was over: else they may be cut off."""
+        for timer in self._timers:
+            timer.cancel()
+        return not self._late
+
+    def close(self) -> None:
+        super().close()
+        self.in_time()
+        while self._handles:
+            self._connections.release(self._handles.pop())
+
+    def _watch(self, connected: socket.socket) -> None:
+        handle = self._connections.add(connected)
+        self._handles.append(handle)
+        timer = threading.Timer(_BEGINS * self._settings.timeout, self._give_up, [handle])
+        timer.daemon = True
+        self._timers.append(timer)
+        timer.start()
+
+    def _give_up(self, handle: socket.socket) -> None:
+        self._late = True
+        cut(handle)
 
 
 def _connect(connection: HTTPConnection) -> socket.socket:
@@ -219,21 +294,3 @@ def _connect(connection: HTTPConnection) -> socket.socket:
         except OSError as failed:
             error = failed
     raise error
-
-
-class _Http(HTTPConnection):
-    def _new_conn(self) -> socket.socket:
-        return _connect(self)
-
-
-class _Https(HTTPSConnection):
-    def _new_conn(self) -> socket.socket:
-        return _connect(self)
-
-
-class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _Http
-
-
-class _HttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _Https

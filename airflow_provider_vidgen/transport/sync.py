@@ -16,8 +16,6 @@ from typing import Any
 
 import requests
 from requests.auth import AuthBase
-from urllib3 import PoolManager
-from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import HTTPError
 
 from airflow_provider_vidgen.errors import NotSent, StatusUnavailable, SubmitOutcomeUnknown
@@ -129,7 +127,8 @@ class WorkerTransport:
 
     def _read(self, response: requests.Response, limit: float) -> bytes:
         started, content = self._monotonic(), bytearray()
-        for chunk in response.iter_content(_CHUNK):
+        # What has come, and not a whole chunk: a reply that drips would never fill one.
+        while chunk := response.raw.read1(_CHUNK, decode_content=True):
             # A first chunk that is the whole reply is never too late: it may name a job that was paid for.
             if content and self._monotonic() - started > limit:
                 raise Overlong
@@ -176,26 +175,9 @@ class _WatchedAdapter(EgressAdapter):
         self._used = True
         return super().send(*args, **kwargs)
 
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self._watch(self.poolmanager)
-
-    def proxy_manager_for(self, proxy: Any, **kwargs: Any) -> Any:
-        return self._watch(super().proxy_manager_for(proxy, **kwargs))
-
-    def _watch(self, manager: PoolManager) -> PoolManager:
-        """Have the manager's own kind of connection, which a proxy may choose, report its success."""
-        manager.pool_classes_by_scheme = {
-            scheme: self._watched(pool) for scheme, pool in manager.pool_classes_by_scheme.items()
-        }
-        return manager
-
-    def _watched(self, pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
-        plain: Any = pool.ConnectionCls
-
-        def connect(connection: Any) -> None:
-            plain.connect(connection)
+    def methods(self, connection: Any, *, proxied: bool) -> dict[str, Any]:
+        def connect(made: Any) -> None:
+            connection.connect(made)
             self._established = True
 
-        watched = type(plain.__name__, (plain,), {"connect": connect})
-        return type(pool.__name__, (pool,), {"ConnectionCls": watched})
+        return {"connect": connect}

@@ -45,7 +45,7 @@ class Reply:
         self.raw, self.left = self, self.pieces()
         return self
 
-    def read(self, size: int, *, decode_content: bool) -> bytes:
+    def read1(self, size: int, *, decode_content: bool) -> bytes:
         assert not decode_content
         return next(self.left, b"")
 
@@ -65,7 +65,9 @@ class Cdn:
         self.ranges: list[tuple[int, str]] = []
 
     @contextmanager
-    def open_link(self, link: str, settings: Any, *, start: int = 0, if_range: str = "") -> Iterator[Any]:
+    def open_link(
+        self, link: str, settings: Any, *, start: int = 0, if_range: str = "", connections: Any = None
+    ) -> Iterator[Any]:
         self.asked.append(link)
         self.ranges.append((start, if_range))
         replies = self.replies[link]

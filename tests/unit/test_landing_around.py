@@ -10,6 +10,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -316,8 +317,10 @@ def test_a_task_that_is_stopped_stops_all_its_downloads(
 
     cdn.replies = {LINK: [Endless()], FRESH: [Endless()]}
 
-    def stopped(*_: Any) -> None:
-        raise KeyboardInterrupt
+    def stopped(futures: Any, timeout: float | None = None) -> Any:
+        if timeout is None:
+            raise KeyboardInterrupt
+        return wait(futures, timeout)
 
     monkeypatch.setattr("airflow_provider_vidgen.landing.room.wait", stopped)
     with pytest.raises(KeyboardInterrupt):

@@ -9,6 +9,7 @@ import hashlib
 import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import wait
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -376,7 +377,9 @@ def test_an_execution_timeout_ends_the_waits_for_several_links_at_once(
         asked.release()
         return links
 
-    def out_of_time(*_: Any) -> None:
+    def out_of_time(futures: Any, timeout: float | None = None) -> Any:
+        if timeout is not None:
+            return wait(futures, timeout)
         for _ in links:
             assert asked.acquire(timeout=30)
         raise AirflowTaskTimeout("Timeout")
@@ -389,6 +392,44 @@ def test_an_execution_timeout_ends_the_waits_for_several_links_at_once(
     assert left(tmp_path) == []
 
 
+def busy(seconds: float | None) -> DownloadFailed:
+    return DownloadFailed("busy", retry_after=seconds)
+
+
+def test_a_store_of_results_that_asks_to_wait_is_waited_for(
+    land: Callable[..., Any],
+    cdn: Cdn,  # noqa: F811
+    clock: Clock,
+    tmp_path: Path,
+) -> None:
+    land(busy(40), busy(40.0), broken(), busy(120), rest())
+    assert left(tmp_path) == ["v.mp4"]
+    assert cdn.ranges[-2:] == [(400, '"one"')] * 2
+    assert 200 <= sum(clock.slept) < 210
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, 1, 29, 100, 299])
+def test_a_store_of_results_that_always_asks_to_wait_is_given_up_after_minutes(
+    seconds: float,
+    land: Callable[..., Any],
+    cdn: Cdn,  # noqa: F811
+    clock: Clock,
+) -> None:
+    with pytest.raises(DownloadFailed, match="no new video is made"):
+        land(busy(seconds))
+    assert 200 <= sum(clock.slept) <= MOST
+    assert len(cdn.asked) <= 11
+
+
+def test_a_store_of_results_that_asks_for_more_than_minutes_is_left_to_the_next_try(
+    land: Callable[..., Any], clock: Clock
+) -> None:
+    with pytest.raises(DownloadFailed):
+        land(busy(301))
+    assert clock.slept == []
+    land(busy(300), whole())
+
+
 # --- any course ------------------------------------------------------------------------------------------
 
 REPLIES: dict[str, Callable[[], Any]] = {
@@ -396,6 +437,7 @@ REPLIES: dict[str, Callable[[], Any]] = {
     "page": page,
     "broken": broken,
     "down": lambda: DownloadFailed("down"),
+    "busy": lambda: busy(50),
     "whole": whole,
 }
 ANSWERS: dict[str, Any] = {

@@ -148,6 +148,31 @@ def test_any_other_answer_may_be_better_next_time(status: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "headers", "seconds"),
+    [
+        (429, {"Retry-After": "40"}, 40),
+        (503, {"retry-after": "40"}, 40),
+        (503, {"Retry-After-Ms": "1500"}, 1.5),
+        (503, {"Retry-After": "9" * 5000}, None),
+        (503, {"Retry-After": "86400"}, 600),
+        (503, {"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0),
+        (503, {"Retry-After": "soon"}, None),
+        (503, {}, None),
+        (429, {}, None),
+        (500, {"Retry-After": "40"}, None),
+    ],
+)
+def test_a_busy_store_says_when_to_come_back(
+    status: int, headers: dict[str, str], seconds: float | None
+) -> None:
+    with requests_mock.Mocker() as web:
+        web.get(LINK, status_code=status, headers=headers)
+        with pytest.raises(DownloadFailed) as failure:
+            fetch(LINK)
+    assert failure.value.retry_after == seconds
+
+
+@pytest.mark.parametrize(
     "error", [requests.ConnectTimeout, requests.ReadTimeout, requests.exceptions.SSLError]
 )
 def test_a_store_that_does_not_answer_may_do_so_next_time(error: type[Exception]) -> None:
