@@ -28,6 +28,10 @@ class VideoGenHook(BaseHook):
     """
     Submit videos, ask about them, wait for them.
 
+    Proxy and CA certificates are those of the environment, on workers and on the triggerer. Result links are
+    fetched through a proxy only if the connection's extra has ``allow_proxied_downloads``, for the proxy and
+    not the worker resolves their names then.
+
     :param vidgen_conn_id: Airflow connection of type ``vidgen``.
     """
 

@@ -76,6 +76,7 @@ def proxy_for(url: str) -> Proxy | None:
         return None
     variable = _variable_of(found, urlsplit(url).scheme)
     try:
+        found = found.strip()
         found = found if "://" in found else f"http://{found}"
         parts = urlsplit(found)
         scheme, host, port = parts.scheme, parts.hostname, parts.port
@@ -181,9 +182,10 @@ def reason(error: Exception, proxy: Proxy | None) -> str:
     if proxy is not None and isinstance(error, ProxyError):
         refused = _REFUSED.search(str(error))
         return refused_by(proxy, int(refused[1])) if refused else unreachable(proxy)
+    why = type(error).__name__
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return "its certificate is of no CA that is trusted here, see REQUESTS_CA_BUNDLE"
-    return type(error).__name__
+        why = "its certificate is of no CA that is trusted here, see REQUESTS_CA_BUNDLE"
+    return why if proxy is None else f"{why}, through the proxy {proxy}"
 
 
 def is_from_proxy(status: int, url: str) -> bool:

@@ -32,7 +32,8 @@ class ConnectionSettings:
     :param max_concurrent: the account's own limit of jobs at a time.
     :param callback_base_url: where vendors reach this Airflow's callback route.
     :param allow_private_urls: http and private addresses are allowed, for the simulator or a private network.
-    :param allow_proxied_downloads: result links may be fetched through a proxy, which resolves their names.
+    :param allow_proxied_downloads: result links may be fetched through the proxy of the environment. It
+        resolves their names, so private addresses behind them are for the proxy to refuse.
     :param model: the default model.
     """
 

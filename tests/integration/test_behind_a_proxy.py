@@ -250,6 +250,22 @@ def test_a_proxy_that_does_not_help_is_named_and_nothing_was_sent(
     assert posts(vendors) == 0
 
 
+def test_a_proxy_that_says_nothing_is_named_and_nothing_was_sent(
+    account: Callable[..., VideoGenHook],
+    clock: SimClock,
+    company: ForwardProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("HTTPS_PROXY", f" http://{CREDENTIALS}@{address}")
+        ended = outcomes(account(timeout=0.2), clock, tmp_path)
+    assert {name: type(error) for name, error in ended.items()} == KINDS
+    assert [name for name, error in ended.items() if f"the proxy {address} of" not in str(error)] == []
+    assert not any("passw0rd" in str(error) or "worker" in str(error) for error in ended.values())
+
+
 def behind_of(vendors: Egress) -> str:
     return vendors.url.removeprefix("http://")
 
