@@ -34,7 +34,7 @@ class EgressAdapter(HTTPAdapter):
         :param connection: the class.
         :param proxied: whether it goes to a proxy.
         """
-        return {}
+        raise NotImplementedError
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pools of direct connections."""

@@ -31,6 +31,7 @@ from airflow_provider_vidgen.errors import (
     NotSent,
     StatusUnavailable,
     SubmitOutcomeUnknown,
+    UnsafeLink,
     VidgenError,
 )
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
@@ -362,6 +363,41 @@ def test_certificates_that_cannot_be_read_are_refused_before_anything_is_asked(
 
 def hook_client_submit(hook: VideoGenHook) -> None:
     hook.client.submit(VideoRequest(prompt="a lamp", model="grok-video"))
+
+
+def test_a_socks_proxy_is_refused_before_anything_is_asked(
+    account: Callable[..., VideoGenHook],
+    clock: SimClock,
+    company: ForwardProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", company.url.replace("http:", "socks5h:"))
+    ended = outcomes(account(), clock, tmp_path)
+    kinds = {**KINDS, "submit": InvalidConnection, "download": DownloadBlocked}
+    assert {name: type(error) for name, error in ended.items()} == kinds
+    assert [name for name, error in ended.items() if "HTTPS_PROXY=a SOCKS proxy" not in str(error)] == []
+    assert company.asked == []
+
+
+def test_a_download_that_is_redirected_goes_through_the_proxy_at_each_step(
+    vendors: Egress,
+    account: Callable[..., VideoGenHook],
+    clock: SimClock,
+    company: ForwardProxy,
+    tmp_path: Path,
+) -> None:
+    hook = account()
+    submission = submit(hook)
+    status = wait(hook, clock, submission)
+    company.tunnels.clear()
+    vendors.fault("redirect", location=status.result_urls[0], route="download", times=2)
+    land(hook, status, submission.job, tmp_path / "landed")
+    assert company.tunnels == [f"{CDN}:443"] * 3
+    vendors.fault("redirect", location="https://10.0.0.1/v.mp4", route="download", times=1)
+    with pytest.raises(UnsafeLink, match=r"10\.0\.0\.1 is not a public host"):
+        land(hook, status, submission.job, tmp_path / "again")
+    assert company.asked[-1] == f"{CDN}:443"
 
 
 def test_a_proxy_may_be_asked_over_tls(
