@@ -260,8 +260,9 @@ class Landing:
 
         place = compared(target) if already_there else whole_or_absent(target, overwrite=self._overwrite)
         try:
-            with place as sink, Fetching(self._settings, sink, watch, self._connections) as fetching:
-                pull_all(work, index, fetching, wait=self._wait, now=self._now)
+            with place as sink:
+                with Fetching(self._settings, sink, watch, self._connections) as fetching:
+                    pull_all(work, index, fetching, wait=self._wait, now=self._now)
                 # A connection that was cut may look like one at its end.
                 self._stop_here()
             sha256 = fetching.sha256.hexdigest()

@@ -124,7 +124,9 @@ def download_problems(settings: ConnectionSettings) -> list[Problem]:
     """Return why no result could be fetched from here, as far as it can be told before there is one."""
     found = problems_with(_SOME_LINK)
     if not found and (proxy := proxy_for(_SOME_LINK)) and not _may_use_proxy(settings):
-        found.append(_proxy_problem(proxy, settings))
+        # Whether it names the hosts of the results cannot be told: nobody knows them yet.
+        instead = "NO_PROXY must be * (hosts that it names are fetched directly in any case)"
+        found.append(_proxy_problem(proxy, settings, instead=instead))
     return found
 
 
@@ -134,7 +136,8 @@ def _proxy_for(link: str, settings: ConnectionSettings) -> Proxy | None:
     except UnusableEgress as error:
         raise DownloadBlocked(f"{_host(link)} cannot be reached ({error})") from None
     if proxy is not None and not _may_use_proxy(settings):
-        raise DownloadBlocked(f"{_host(link)} was not asked: {_proxy_problem(proxy, settings)}")
+        problem = _proxy_problem(proxy, settings, instead="NO_PROXY must name this host")
+        raise DownloadBlocked(f"{_host(link)} was not asked ({problem})")
     return proxy
 
 
@@ -142,14 +145,13 @@ def _may_use_proxy(settings: ConnectionSettings) -> bool:
     return settings.allow_private_urls or settings.allow_proxied_downloads
 
 
-def _proxy_problem(proxy: Proxy, settings: ConnectionSettings) -> Problem:
+def _proxy_problem(proxy: Proxy, settings: ConnectionSettings, *, instead: str) -> Problem:
     return Problem(
         field="allow_proxied_downloads",
         value="false",
         allowed=(
-            f"must be true in the connection {settings.conn_id!r}, or NO_PROXY must name the hosts of the "
-            f"results (or *): they would be fetched through the proxy {proxy}, which resolves their names "
-            "itself, so that private addresses behind them could not be refused here"
+            f"must be true in the connection {settings.conn_id!r}, or {instead}: the proxy {proxy} applies "
+            "and resolves names itself, so private addresses behind them could not be refused here"
         ),
     )
 

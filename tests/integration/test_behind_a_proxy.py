@@ -472,6 +472,27 @@ def test_the_certificates_are_read_in_a_thread_and_once_for_all_triggers(
     assert thread is not threading.main_thread()
 
 
+def test_a_triggerer_whose_certificates_were_missing_goes_on_once_they_are_there(
+    account: Callable[..., VideoGenHook], company: ForwardProxy, ca: Path
+) -> None:
+    hook = account()
+    submission = submit(hook)
+    kept = ca.rename(ca.with_suffix(".kept"))
+    egress._context.cache_clear()
+
+    async def check() -> JobStatus:
+        async with shared() as ours:
+            client = TriggererClient(hook.settings, ours)
+            for _ in range(2):
+                with pytest.raises(StatusUnavailable, match="REQUESTS_CA_BUNDLE=") as failure:
+                    await client.status(submission.job)
+                assert failure.value.job == submission.job
+            kept.rename(ca)
+            return await client.status(submission.job)
+
+    assert not asyncio.run(check()).has_video
+
+
 def test_a_link_is_not_called_dead_because_the_proxy_may_not_be_used(
     account: Callable[..., VideoGenHook], company: ForwardProxy
 ) -> None:

@@ -328,6 +328,40 @@ def test_a_task_that_is_stopped_stops_all_its_downloads(
     assert left(tmp_path) == []
 
 
+def test_a_task_that_is_stopped_waits_for_no_storage_that_hangs(
+    cdn: Cdn,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    room, hangs, over = "airflow_provider_vidgen.landing.room", threading.Semaphore(0), threading.Event()
+    threads: list[threading.Thread] = []
+
+    def hang(*_: Any) -> None:
+        threads.append(threading.current_thread())
+        hangs.release()
+        assert over.wait(30)
+
+    def stopped(futures: Any, timeout: float | None = None) -> Any:
+        if timeout is None:
+            assert all(hangs.acquire(timeout=10) for _ in range(2))
+            raise KeyboardInterrupt
+        assert len(futures) == 2
+        return wait(futures, timeout)
+
+    monkeypatch.setattr("airflow_provider_vidgen.landing.storing._LocalPart.write", hang)
+    monkeypatch.setattr(f"{room}.wait", stopped)
+    monkeypatch.setattr(f"{room}._FAREWELL", 0.05)
+    cdn.replies = {LINK: [whole()], FRESH: [whole()]}
+    with pytest.raises(KeyboardInterrupt):
+        Landing(settings(), verify=False).land([LINK, FRESH], f"file://{tmp_path}/", job=job())
+    assert all(thread.is_alive() for thread in threads)
+    over.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("vidgen-landing"):
+            thread.join(10)
+    assert left(tmp_path) == []
+
+
 def test_progress_is_told_of_large_files_at_sensible_steps(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     now, mib = [0.0], 1024**2

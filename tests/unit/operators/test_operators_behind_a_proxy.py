@@ -53,8 +53,8 @@ def test_a_generation_whose_file_could_not_be_fetched_is_refused_before_it_is_pa
     told = str(failure.value)
     for words in (
         "allow_proxied_downloads=false: must be true in the connection 'vidgen_default'",
-        "NO_PROXY",
-        "proxy.example.com:3128 of HTTPS_PROXY",
+        "or NO_PROXY must be *",
+        "the proxy proxy.example.com:3128 of HTTPS_PROXY",
         "output_path=",
         "Nothing was spent.",
     ):
