@@ -40,6 +40,8 @@ from airflow_provider_vidgen.transport.wire import (
 from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 
 _CHUNK = 64 * 1024
+#: The reply to a paid call may take so many times as long as another: it may name a job that was paid for.
+_PATIENCE_WHEN_PAID = 10
 #: requests lets some errors of the libraries below it through, such as those about a name or a CA bundle.
 _NO_REPLY = (OSError, ValueError, HTTPError, Overlong)
 
@@ -72,7 +74,7 @@ class WorkerTransport:
         proxy = None
         try:
             proxy = proxy_for(self._settings.base_url)
-            return self._send(call, adapter, proxy)
+            return self._send(call, adapter, proxy, patience=_PATIENCE_WHEN_PAID)
         except (UnusableEgress, _RefusedByProxy) as error:
             raise _not_sent(label, str(error), proxy) from None
         except _NO_REPLY as error:
@@ -92,13 +94,15 @@ class WorkerTransport:
         proxy = None
         try:
             proxy = proxy_for(self._settings.base_url)
-            return self._send(call, _WatchedAdapter(), proxy)
+            return self._send(call, _WatchedAdapter(), proxy, patience=1)
         except (UnusableEgress, _RefusedByProxy) as error:
             raise StatusUnavailable(f"{label} could not be asked ({error})") from None
         except _NO_REPLY as error:
             raise StatusUnavailable(f"{label} did not answer ({reason(error, proxy)})") from None
 
-    def _send(self, call: HttpCall, adapter: EgressAdapter, proxy: Proxy | None) -> HttpReply:
+    def _send(
+        self, call: HttpCall, adapter: EgressAdapter, proxy: Proxy | None, *, patience: int
+    ) -> HttpReply:
         settings = self._settings
         read_timeout = max(settings.timeout, call.read_timeout or 0.0)
         with (
@@ -118,7 +122,7 @@ class WorkerTransport:
         ):
             if proxy is not None and is_from_proxy(response.status_code, settings.base_url):
                 raise _RefusedByProxy(refused_by(proxy, response.status_code))
-            content = self._read(response, read_timeout)
+            content = self._read(response, read_timeout * patience)
             return HttpReply(
                 status=response.status_code,
                 headers={name.lower(): value for name, value in response.headers.items()},

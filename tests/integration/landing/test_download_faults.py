@@ -179,6 +179,10 @@ def status(code: int) -> Way:
     return lambda store, asked: head(asked, code, Content_Length=0)
 
 
+def busy(code: int, seconds: str) -> Way:
+    return lambda store, asked: head(asked, code, Retry_After=seconds, Content_Length=0)
+
+
 def redirect(to: str) -> Way:
     return lambda store, asked: head(asked, 302, Location=to.format(url=store.url), Content_Length=0)
 
@@ -237,6 +241,10 @@ CASES = {
     "a redirect to a file": Case((redirect("file:///etc/passwd"),), UnsafeLink),
     "out of order, then good": Case((status(503), status(500), whole)),
     "out of order": Case((status(503),), DownloadFailed),
+    "busy for a while, then good": Case((*[busy(503, "7")] * 4, *[busy(429, "20")] * 4, whole)),
+    "cut, then busy for a while, then the rest": Case((cut, *[busy(429, "0")] * 5, whole)),
+    "busy for ever": Case((busy(503, "9"),), DownloadFailed),
+    "busy for longer than anybody waits": Case((busy(503, "9" * 400),), DownloadFailed),
     **{f"dead ({code})": Case((status(code),), LinkNotLive) for code in (401, 403, 404, 410)},
     **{f"late ({code})": Case((*[status(code)] * 6, whole)) for code in (401, 403, 404, 410)},
     "dead, with time left": Case((status(404),), LinkNotLive, fresh=True, expired=False),

@@ -42,7 +42,7 @@ def test_a_reply_without_end_is_no_answer() -> None:
 
 
 def test_a_reply_that_drips_beyond_all_patience_is_no_answer() -> None:
-    slow = ticking(40.0)
+    slow = ticking(400.0)
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixgo"], content=b" " * 200_000)
         with pytest.raises(SubmitOutcomeUnknown):
