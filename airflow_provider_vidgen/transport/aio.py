@@ -15,6 +15,7 @@ from airflow_provider_vidgen.errors import StatusUnavailable
 from airflow_provider_vidgen.transport.egress import (
     UnusableEgress,
     is_from_proxy,
+    needs_tls,
     proxy_for,
     reason,
     refused_by,
@@ -42,9 +43,8 @@ class FreeCall:
             self._proxy = proxy_for(settings.base_url)
         except UnusableEgress as error:
             raise StatusUnavailable(f"{settings.vendor.label} could not be asked ({error})") from None
-        urls = [settings.base_url, *([self._proxy.url] if self._proxy else [])]
         #: Whether :meth:`send` needs to know whom to trust.
-        self.over_tls = any(url.startswith("https:") for url in urls)
+        self.over_tls = needs_tls(settings.base_url, self._proxy)
         self._method = call.method
         self._url = URL(url_for(settings, call)).extend_query(call.query)
         self._how: dict[str, Any] = {

@@ -48,7 +48,7 @@ _BUSY = (429, 503)
 #: A reply may take so many times the connection's timeout to begin, proxy, TLS and headers included.
 _BEGINS = 2
 #: Stands for the hosts of results, which nobody knows before there is a job. No NO_PROXY but ``*`` has it.
-_SOME_LINK = "https://results.invalid/"
+_SOME_HOST = "results.invalid"
 
 
 @contextmanager
@@ -122,8 +122,9 @@ def open_link(
 
 def download_problems(settings: ConnectionSettings) -> list[Problem]:
     """Return why no result could be fetched from here, as far as it can be told before there is one."""
-    found = problems_with(_SOME_LINK)
-    if not found and (proxy := proxy_for(_SOME_LINK)) and not _may_use_proxy(settings):
+    link = f"{urlsplit(settings.base_url).scheme}://{_SOME_HOST}/"
+    found = problems_with(link)
+    if not found and (proxy := proxy_for(link)) and not _may_use_proxy(settings):
         # Whether it names the hosts of the results cannot be told: nobody knows them yet.
         instead = "NO_PROXY must be * (hosts that it names are fetched directly in any case)"
         found.append(_proxy_problem(proxy, settings, instead=instead))

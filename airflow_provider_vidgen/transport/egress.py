@@ -89,6 +89,8 @@ def proxy_for(url: str) -> Proxy | None:
         allowed = "must be the URL of a proxy, such as http://proxy.example.com:3128"
         raise UnusableEgress(Problem(field=variable, value="set", allowed=allowed))
     shown = f"[{host}]" if ":" in host else host
+    # The libraries compare schemes in lower case.
+    found = scheme + found[len(scheme) :]
     return Proxy(url=found, address=f"{shown}:{port or _PORTS[scheme]}", variable=variable)
 
 
@@ -158,18 +160,22 @@ def problems_with(url: str) -> list[Problem]:
     :param url: http or https.
     """
     found: list[Problem] = []
-    over_tls = url.startswith("https:")
+    proxy = None
     try:
         proxy = proxy_for(url)
-        over_tls = over_tls or (proxy is not None and proxy.url.startswith("https:"))
     except UnusableEgress as error:
         found.append(error.problem)
     try:
-        if over_tls:
+        if needs_tls(url, proxy):
             tls_context()
     except UnusableEgress as error:
         found.append(error.problem)
     return found
+
+
+def needs_tls(url: str, proxy: Proxy | None) -> bool:
+    """Whether certificates are looked at on the way to a URL."""
+    return any(urlsplit(way).scheme == "https" for way in (url, proxy.url if proxy else ""))
 
 
 def reason(error: Exception, proxy: Proxy | None) -> str:
@@ -190,7 +196,7 @@ def reason(error: Exception, proxy: Proxy | None) -> str:
 
 def is_from_proxy(status: int, url: str) -> bool:
     """Whether a reply that came through a proxy is its own: inside of TLS it is the other side's."""
-    return status == _REFUSES and url.startswith("http:")
+    return status == _REFUSES and urlsplit(url).scheme == "http"
 
 
 def refused_by(proxy: Proxy, status: int) -> str:

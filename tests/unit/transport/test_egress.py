@@ -177,6 +177,25 @@ def test_a_folder_of_openssl_may_be_one_of_several(tmp_path: Path, monkeypatch: 
     assert problem.field == "SSL_CERT_DIR"
 
 
+@pytest.mark.parametrize(
+    ("url", "proxy", "problems"),
+    [
+        ("http://127.0.0.1:1", "", 0),
+        ("http://127.0.0.1:1", "http://proxy.example.com", 0),
+        ("http://127.0.0.1:1", "HTTPS://proxy.example.com", 1),
+        ("HTTPS://127.0.0.1:1", "", 1),
+    ],
+)
+def test_certificates_matter_only_where_they_are_looked_at(
+    url: str, proxy: str, problems: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    assert len(problems_with(url)) == problems
+    private = settings(host=url, extra={"allow_private_urls": True})
+    assert len(download_problems(private)) == problems
+
+
 def test_all_problems_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "socks5://proxy.example.com")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
