@@ -495,6 +495,15 @@ class VideoMismatch(LandingError):
     )
 
 
+class NotPlayable(LandingError):
+    """The file has all its bytes and is in its place, and no player can read it."""
+
+    next_step = (
+        "The file stays where it is: look at it, and set verify=False to accept it. Ask the vendor about the "
+        "job. No new video is made unless the request is changed."
+    )
+
+
 class TargetExists(LandingError):
     """Another file is already at the path."""
 

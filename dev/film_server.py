@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-_FTYP = b"\0\0\0\x18ftypisom" + bytes(12)
+from airflow_provider_vidgen.simulator.tiny_mp4 import mp4_head
+
 _PIECE = 1024 * 1024
 #: Seconds until it notices that it is to end.
 _LISTENS = 0.02
@@ -25,19 +26,19 @@ _LISTENS = 0.02
 
 def make_film(path: Path, size: int, seed: int = 0) -> str:
     """
-    Write a file with the boxes of an MP4 and noise in them.
+    Write an MP4 whose pictures are noise.
 
     :return: its SHA-256.
     """
-    digest, noise, rest = hashlib.sha256(), random.Random(seed), size - len(_FTYP)
+    head = mp4_head(size - len(mp4_head(0, 6, 640, 360)), 6, 640, 360)
+    digest, noise, rest = hashlib.sha256(), random.Random(seed), size - len(head)
     with path.open("wb") as file:
 
         def put(data: bytes) -> None:
             file.write(data)
             digest.update(data)
 
-        put(_FTYP + b"\0\0\0\x01mdat" + rest.to_bytes(8))
-        rest -= 16
+        put(head)
         block = noise.randbytes(_PIECE)
         while rest > 0:
             put(block[:rest])

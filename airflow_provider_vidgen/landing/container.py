@@ -1,74 +1,65 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Is this a whole MP4 file? Told from the bytes as they pass, without keeping them. No I/O."""
+"""Is this a whole film, and in which container? Told from the bytes as they pass. No I/O."""
 
 from __future__ import annotations
 
 from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo
+from airflow_provider_vidgen.landing.isobmff import IsoFilm
+from airflow_provider_vidgen.landing.kinds import Kind
+from airflow_provider_vidgen.landing.matroska import EBML, MatroskaFilm
+from airflow_provider_vidgen.landing.pieces import Feed, Parser
 
-_HEAD = 8
-_LARGE_HEAD = 16
+_HEAD = 4
 
 
-class Mp4Check:
+class FilmCheck:
     """
-    Walks over the boxes an MP4 file consists of, while its bytes pass in pieces of any size.
+    Looks at a film while its bytes pass in pieces of any size, keeping none of them but its tables.
 
-    A cut inside a box is seen even where the announced length is wrong as well. What stands behind the last
-    box is left aside, as players do.
+    MP4, QuickTime, WebM and Matroska are films. Most of them tell where they end. Some do not: WebM that was
+    written as a live stream, with neither sizes nor an index, and fragmented MP4 with neither of the indexes
+    ``sidx`` and ``mfra`` nor a length in its header. Of those only whoever sent them can say that they are
+    whole, by the length it announces, or by the end of a chunked body.
     """
 
     def __init__(self) -> None:
-        self._position = 0
-        #: Where the next box begins; ``None`` once it is not known any more.
-        self._next: int | None = 0
-        self._head = b""
-        self._box = ""
+        self._size = 0
+        self._film: IsoFilm | MatroskaFilm | None = None
+        self._feed = Feed(self._parse())
+
+    @property
+    def kind(self) -> Kind | None:
+        """The film's container; ``None`` until enough of it has been seen."""
+        return None if self._film is None else self._film.kind
 
     def take(self, piece: bytes) -> None:
         """
         Look at the next bytes.
 
-        :raises NotAVideo: the file does not begin as an MP4 file does.
+        :raises NotAVideo: they are not those of a film.
+        :raises DownloadFailed: the film is damaged.
         """
-        start, self._position = self._position, self._position + len(piece)
-        while self._next is not None and self._next + len(self._head) < self._position:
-            offset = max(0, self._next + len(self._head) - start)
-            self._head += piece[offset : offset + _LARGE_HEAD - len(self._head)]
-            if not self._read_head():
-                return
+        self._size += len(piece)
+        self._feed.take(piece)
 
-    def end(self) -> None:
+    def end(self, *, announced: bool) -> None:
         """
         Judge the end of the file.
 
-        :raises NotAVideo: there is no beginning of an MP4 file.
-        :raises DownloadFailed: the file ends inside a box.
+        :param announced: whoever sent the file has said that it ends here.
+        :raises NotAVideo: it is not a film.
+        :raises DownloadFailed: it is not a whole one.
         """
-        if not self._position:
+        if not self._size:
             raise NotAVideo("The link gave an empty file")
-        if not self._box:
-            raise NotAVideo("What the link gave does not begin as an MP4 file does")
-        if self._next is not None and self._next > self._position:
-            raise DownloadFailed(f"The file ends inside its {self._box} box")
+        if self._film is None or self.kind is None:
+            raise NotAVideo("What the link gave does not begin as a video does")
+        if not self._film.is_whole(self._size) and not announced:
+            raise DownloadFailed("Neither the file nor the store of results tells whether the file is whole")
 
-    def _read_head(self) -> bool:
-        """Find the end of the box whose head is complete; ``False`` if there is nothing more to look for."""
-        if len(self._head) < _HEAD:
-            return False
-        size, kind = int.from_bytes(self._head[:4]), self._head[4:8]
-        if not self._box and kind != b"ftyp":
-            raise NotAVideo("What the link gave does not begin as an MP4 file does")
-        if size == 1:
-            if len(self._head) < _LARGE_HEAD:
-                return False
-            size = int.from_bytes(self._head[8:])
-        assert self._next is not None
-        if size < _HEAD or not all(0x20 <= byte < 0x7F for byte in kind):
-            # A size of 0 means "to the end of the file"; anything else is not a box.
-            self._next = None
-            self._box = self._box or "ftyp"
-            return False
-        self._next, self._head, self._box = self._next + size, b"", kind.decode()
-        return True
+    def _parse(self) -> Parser:
+        head = yield _HEAD
+        self._film = MatroskaFilm() if head == EBML else IsoFilm()
+        yield from self._film.parse(head)

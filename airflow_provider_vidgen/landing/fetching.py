@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_vidgen.errors import DownloadFailed, FileTooLarge, NotAVideo, VidgenError
 from airflow_provider_vidgen.landing.beside import Beside
-from airflow_provider_vidgen.landing.container import Mp4Check
+from airflow_provider_vidgen.landing.container import FilmCheck
+from airflow_provider_vidgen.landing.kinds import Kind
 from airflow_provider_vidgen.transport.connections import OpenConnections
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
@@ -31,6 +33,8 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 
 #: Told the bytes so far and their number in all, or 0 if that is not known.
 Watch = Callable[[int, int], Any]
+#: Opens the place for a film of some kind.
+OpenSink = Callable[[Kind], AbstractContextManager["Sink"]]
 
 
 class Fetching:
@@ -40,28 +44,34 @@ class Fetching:
     After a connection has broken, the next one goes on where it stopped, provided the store of results tells
     by its ETag that the file is the same one; else from the first byte.
 
+    :param open_sink: called once the first bytes have told what kind of film it is.
     :param watch: called after each piece; what it raises ends the download.
     :param connections: takes in each connection, so that another thread can cut it.
     """
 
     def __init__(
-        self, settings: ConnectionSettings, sink: Sink, watch: Watch, connections: OpenConnections
+        self,
+        settings: ConnectionSettings,
+        open_sink: OpenSink,
+        watch: Watch,
+        connections: OpenConnections,
     ) -> None:
         self._settings = settings
-        self._sink = sink
+        self._open_sink = open_sink
         self._watch = watch
         self._connections = connections
-        self._beside = Beside(sink.write, lambda piece: self.sha256.update(piece))
+        self._opened = ExitStack()
+        #: Of the sink that is open; ``None`` before there is one.
+        self.kind: Kind | None = None
         self._best = 0
         self._place: tuple[str, ...] = ()
         self._forget()
 
     def __enter__(self) -> Fetching:
-        self._beside.__enter__()
         return self
 
     def __exit__(self, *raised: Any) -> None:
-        self._beside.__exit__(*raised)
+        self._opened.__exit__(*raised)
 
     def pull(self, link: str) -> None:
         """
@@ -91,7 +101,7 @@ class Fetching:
         try:
             if 0 < self._total < self.bytes:
                 raise DownloadFailed(f"The download went on after all {self._total} bytes")
-            self._container.end()
+            self._check.end(announced=self._announced)
         except VidgenError:
             # More bytes will not make these good.
             self._restart()
@@ -113,6 +123,9 @@ class Fetching:
         if self.bytes:
             self._restart()
         self._total = _length_of(reply)
+        # A chunked body that breaks off is an error of its own.
+        chunked = "chunked" in reply.headers.get("Transfer-Encoding", "").lower()
+        self._announced = chunked or self._total > 0
         etag = reply.headers.get("ETag", "")
         # A weak one does not promise the same bytes.
         self._etag = etag if etag.startswith('"') else ""
@@ -129,20 +142,42 @@ class Fetching:
     def _take(self, piece: bytes) -> None:
         if self.bytes + len(piece) > _LARGEST:
             raise _too_large()
-        self._container.take(piece)
-        self._beside.put(piece)
+        self._check.take(piece)
         self.bytes += len(piece)
+        self._waiting.append(piece)
+        if self._check.kind is not None:
+            if self._check.kind is not self.kind:
+                self._open(self._check.kind)
+            for each in self._waiting:
+                self._beside.put(each)
+            self._waiting.clear()
         self._watch(self.bytes, self._total)
 
+    def _open(self, kind: Kind) -> None:
+        self._drop()
+        sink = self._opened.enter_context(self._open_sink(kind))
+        self._beside = self._opened.enter_context(Beside(sink.write, lambda piece: self.sha256.update(piece)))
+        self._sink, self.kind = sink, kind
+
+    def _drop(self) -> None:
+        """Leave a sink that is not the one for this kind of film, without a trace."""
+        dropped = _Dropped()
+        self._opened.__exit__(_Dropped, dropped, None)
+        self.kind = None
+
     def _restart(self) -> None:
-        self._beside.settle()
-        self._sink.restart()
+        if self.kind is not None:
+            self._beside.settle()
+            self._sink.restart()
         self._forget()
 
     def _forget(self) -> None:
         self.bytes = 0
         self.sha256 = hashlib.sha256()
-        self._container = Mp4Check()
+        self._check = FilmCheck()
+        #: Pieces that came before it was known what kind of film they belong to.
+        self._waiting: list[bytes] = []
+        self._announced = False
         self._etag = ""
         self._total = 0
 
@@ -162,6 +197,10 @@ def _length_of(reply: requests.Response) -> int:
         return 0
     # Python reads no number of thousands of digits.
     return int(length[:20])
+
+
+class _Dropped(Exception):
+    """Ends a block that is not to end well."""
 
 
 def _too_large() -> FileTooLarge:

@@ -47,6 +47,7 @@ def target_for(
     index: int,
     of: int,
     map_index: int | None,
+    ext: str,
     link: str = "",
 ) -> str:
     """
@@ -58,19 +59,20 @@ def target_for(
 
     :param output_path: a URL or path as :class:`airflow.sdk.ObjectStoragePath` takes it.
     :param index: of the file among ``of`` files.
+    :param ext: the extension of its container, such as ``mp4``.
     :param link: names the file where there is no job id, the same at each try.
     """
     if output_path.endswith("/"):
         output_path += "{task_id}-{index}.{ext}"
     elif of > 1 and "{index}" not in output_path:
-        stem, dot, ext = output_path.rpartition(".")
-        output_path = f"{stem}-{{index}}{dot}{ext}" if dot and "/" not in ext else f"{output_path}-{{index}}"
+        stem, dot, end = output_path.rpartition(".")
+        output_path = f"{stem}-{{index}}{dot}{end}" if dot and "/" not in end else f"{output_path}-{{index}}"
     values = {
         "vendor": job.vendor if job else "unknown",
         "model": job.model if job else "unknown",
         "task_id": (job.task_id if job else "") or hashlib.sha256(link.encode()).hexdigest()[:32],
         "index": str(index),
-        "ext": "mp4",
+        "ext": ext,
         "map_index": str(map_index),
     }
     return re.sub(

@@ -17,6 +17,8 @@ _READ = 1024 * 1024
 _SECONDS_OFF = 0.5
 #: Vendors round sizes to what their encoders like; the next ratio or resolution is further away.
 _SHARE_OFF = 0.05
+#: What is said of a file that no player can read.
+DOES_NOT_PLAY = "it does not play"
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def mismatches(found: Probe | None, asked: Mapping[str, Any]) -> list[str]:
     :param asked: ``duration``, ``aspect_ratio`` and ``resolution`` as in a request.
     """
     if found is None:
-        return ["it does not play"]
+        return [DOES_NOT_PLAY]
     odd = []
     seconds, wanted = found.duration_seconds, _number(asked.get("duration"))
     if seconds is not None and wanted and abs(seconds - wanted) > _SECONDS_OFF:

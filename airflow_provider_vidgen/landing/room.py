@@ -10,15 +10,19 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.errors import (
     LandingError,
     LinkNotLive,
+    NotPlayable,
     Problem,
-    StorageFailed,
     TargetExists,
     UnsafeLink,
     VideoMismatch,
@@ -26,12 +30,14 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.landing import places, probing, sidecar
 from airflow_provider_vidgen.landing.fetching import Fetching
+from airflow_provider_vidgen.landing.kinds import Kind
 from airflow_provider_vidgen.landing.names import target_for
 from airflow_provider_vidgen.landing.places import place_at
 from airflow_provider_vidgen.landing.progress import Progress
 from airflow_provider_vidgen.landing.results import Refresh, Results, pull_all
 from airflow_provider_vidgen.landing.sidecar import About, Known
-from airflow_provider_vidgen.landing.storing import compared, whole_or_absent
+from airflow_provider_vidgen.landing.storage_errors import in_storage, storage_errors
+from airflow_provider_vidgen.landing.storing import Sink, compared, whole_or_absent
 from airflow_provider_vidgen.landing.target import problems_with
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.transport.connections import OpenConnections
@@ -51,6 +57,8 @@ _NEEDS_PYAV = "needs PyAV: pip install airflow-provider-vidgen[verify]"
 
 #: ``True`` warns, ``"fail"`` fails.
 Verify = bool | Literal["fail"]
+#: Where one file lands, by what kind of film it turns out to be.
+_Places = Mapping[Kind, "ObjectStoragePath"]
 
 
 class Landing:
@@ -103,7 +111,8 @@ class Landing:
         """
         Land every link of a job, a few at a time.
 
-        A link that gives no video is tried for about five minutes.
+        A link that gives no video is tried for about five minutes. The extension of each file is that of its
+        container, which its first bytes tell.
 
         :param output_path: see :func:`target_for`.
         :param refresh: asks the vendor for the links again, when one of them is dead.
@@ -117,16 +126,12 @@ class Landing:
         """
         work = Results(links, job, refresh, about or About(), expires_at)
         # Here, because a connection of Airflow's is better not looked up by several threads.
-        targets = [
-            place_at(
-                target_for(
-                    output_path, job=job, index=index, of=len(links), map_index=map_index, link=links[index]
-                )
+        targets = []
+        for index, link in enumerate(links):
+            name = partial(
+                target_for, output_path, job=job, index=index, of=len(links), map_index=map_index, link=link
             )
-            for index in range(len(links))
-        ]
-        for target in targets:
-            _ = target.fs
+            targets.append(_places_of({kind: name(ext=kind.ext) for kind in Kind}))
         if len(targets) == 1:
             return [self._land_one(work, 0, targets[0])]
         return self._land_several(work, targets)
@@ -189,13 +194,13 @@ class Landing:
         if self._stop.is_set():
             raise _Stopped
 
-    def _land_several(self, work: Results, targets: Sequence[ObjectStoragePath]) -> list[dict[str, Any]]:
+    def _land_several(self, work: Results, targets: Sequence[_Places]) -> list[dict[str, Any]]:
         futures: list[Future[dict[str, Any]]] = []
         pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="vidgen-landing")
         try:
-            for index, target in enumerate(targets):
+            for index, places_of in enumerate(targets):
                 run = contextvars.copy_context().run
-                futures.append(pool.submit(run, self._land_one, work, index, target))
+                futures.append(pool.submit(run, self._land_one, work, index, places_of))
             wait(futures)
         except BaseException:  # the task is being stopped: so must the threads be, and leave nothing
             self._stop.set()
@@ -209,102 +214,140 @@ class Landing:
             raise _of_all(errors)
         return [future.result() for future in futures]
 
-    def _land_one(self, work: Results, index: int, target: ObjectStoragePath) -> dict[str, Any]:
+    def _land_one(self, work: Results, index: int, targets: _Places) -> dict[str, Any]:
         try:
             with self._slots:
                 self._stop_here()
-                manifest = self._found(work, index, target) or self._fetched(work, index, target)
+                landed = self._found(work, index, targets) or self._fetched(work, index, targets)
+                manifest = self._completed(work, index, landed)
         except (VidgenError, _Stopped) as error:
             if isinstance(error, LandingError):
                 error.job = error.job or work.job
             raise
         except Exception as error:
-            words = places.told(error)
-            raise StorageFailed(f"{target} could not be stored", job=work.job, words=words) from error
-        if manifest["mismatches"]:
-            words = "; ".join(manifest["mismatches"])
-            if self._verify == "fail":
-                raise VideoMismatch(f"{target} is not what was asked for: {words}", job=work.job)
-            if self._verify:
-                _log.warning("%s is not what was asked for: %s", target, words)
+            _log.error(
+                "Landing %s ended by an unforeseen error (%s). The video was paid for. A retry downloads "
+                "again; no new video is made.",
+                f"a file of {work.job}" if work.job else "a file",
+                type(error).__name__,
+            )
+            raise
+        self._judge(manifest, work)
         return manifest
 
-    def _found(self, work: Results, index: int, target: ObjectStoragePath) -> dict[str, Any] | None:
-        """Return the manifest of a file that is there already, if its sidecar tells it is the one wanted."""
-        if work.job is None or not work.job.task_id or not places.exists(target):
+    def _judge(self, manifest: Mapping[str, Any], work: Results) -> None:
+        """Warn of a landed file that is not what was asked for, or fail."""
+        path, odd = manifest["path"], manifest["mismatches"]
+        if probing.DOES_NOT_PLAY in odd:
+            raise NotPlayable(f"{path} does not play", job=work.job)
+        if odd and self._verify == "fail":
+            raise VideoMismatch(f"{path} is not what was asked for: {'; '.join(odd)}", job=work.job)
+        if odd:
+            _log.warning("%s is not what was asked for: %s", path, "; ".join(odd))
+
+    def _found(self, work: Results, index: int, targets: _Places) -> _Landed | None:
+        """Return a file that is there already, if its sidecar tells it is the one wanted."""
+        if work.job is None or not work.job.task_id:
             return None
-        told = sidecar.read(target)
-        known = (
-            sidecar.recognise(target, told, work.job, index, work.about.fingerprint)
-            if told
-            else Known.NOTHING
-        )
+        several = len(set(map(str, targets.values()))) > 1
+        for target in {str(target): target for target in targets.values()}.values():
+            with storage_errors(target):
+                told = sidecar.read(target) if places.exists(target) else None
+                if told is None:
+                    continue
+                known = sidecar.recognise(target, told, work.job, index, work.about.fingerprint)
+            if known is Known.SAME:
+                _log.info("%s is there already, whole, and of the same job: left alone", target)
+                return _Landed.of_sidecar(target, told)
+            if not several:
+                self._refuse_other(target, known)
+        return None
+
+    def _refuse_other(self, target: ObjectStoragePath, known: Known) -> None:
         if known is Known.OTHER and not self._overwrite:
             raise TargetExists(f"The file at {target} is {known.value}")
-        if told is None or known is not Known.SAME:
-            return None
-        _log.info("%s is there already, whole, and of the same job: left alone", target)
-        found = {"bytes": told["file"]["bytes"], "sha256": told["file"]["sha256"]}
-        manifest = self._manifest(work, target, **found, already_there=True)
-        self._look_into(manifest, target, work)
-        manifest["sidecar"] = str(sidecar.place_beside(target))
-        return manifest
 
-    def _fetched(self, work: Results, index: int, target: ObjectStoragePath) -> dict[str, Any]:
-        already_there = places.exists(target) and not self._overwrite
-        progress = Progress(target.name)
+    def _fetched(self, work: Results, index: int, targets: _Places) -> _Landed:
+        already_there = False
+        progress = Progress(f"file {index}")
 
         def watch(done: int, total: int) -> None:
             self._stop_here()
             progress(done, total)
 
-        place = compared(target) if already_there else whole_or_absent(target, overwrite=self._overwrite)
+        def open_sink(kind: Kind) -> AbstractContextManager[Sink]:
+            nonlocal already_there, progress
+            target = targets[kind]
+            progress = Progress(target.name)
+            with storage_errors(target):
+                already_there = places.exists(target) and not self._overwrite
+            return in_storage(
+                target,
+                compared(target) if already_there else whole_or_absent(target, overwrite=self._overwrite),
+            )
+
         try:
-            with place as sink:
-                with Fetching(self._settings, sink, watch, self._connections) as fetching:
-                    pull_all(work, index, fetching, wait=self._wait, now=self._now)
+            with Fetching(self._settings, open_sink, watch, self._connections) as fetching:
+                pull_all(work, index, fetching, wait=self._wait, now=self._now)
                 # A connection that was cut may look like one at its end.
                 self._stop_here()
-            sha256 = fetching.sha256.hexdigest()
         except TargetExists:
             # Of another job, or the same bytes: this very file, if the storage's answer to it was lost.
-            sha256 = fetching.sha256.hexdigest()
-            if already_there or places.sha256_of(target) != sha256:
-                raise
+            assert fetching.kind is not None
+            target = targets[fetching.kind]
+            with storage_errors(target):
+                if already_there or places.sha256_of(target) != fetching.sha256.hexdigest():
+                    raise
             already_there = True
-        manifest = self._manifest(
-            work, target, bytes=fetching.bytes, sha256=sha256, already_there=already_there
-        )
+        assert fetching.kind is not None
+        target, sha256 = targets[fetching.kind], fetching.sha256.hexdigest()
         if already_there:
             _log.info("%s is there already, with the same bytes: left alone", target)
         else:
             _log.info("Landed %s: %d bytes, sha256 %s", target, fetching.bytes, sha256)
-        self._look_into(manifest, target, work)
-        if self._sidecar:
-            content = sidecar.build(
-                manifest,
-                name=target.name,
-                job=work.job,
-                index=index,
-                about=work.about,
-                prompt=self._sidecar_prompt,
-                landed_at=self._now().isoformat(timespec="seconds"),
-            )
-            manifest["sidecar"] = sidecar.write(target, content, overwrite=self._overwrite)
-        return manifest
+        if PurePosixPath(target.name).suffix.lower() not in (f".{fetching.kind.ext}", ""):
+            _log.warning("%s is %s in spite of its name", target, fetching.kind.content_type)
+        return _Landed(target, fetching.kind.content_type, fetching.bytes, sha256, already_there)
 
-    def _manifest(self, work: Results, target: ObjectStoragePath, **found: Any) -> dict[str, Any]:
-        return {
-            "path": str(target),
-            "bytes": found["bytes"],
-            "sha256": found["sha256"],
-            "content_type": "video/mp4",
+    def _completed(self, work: Results, index: int, landed: _Landed) -> dict[str, Any]:
+        """
+        Put beside a landed file what belongs there, and look into it.
+
+        The sidecar comes first: with it a later try knows the file again, whatever becomes of the rest.
+        """
+        manifest: dict[str, Any] = {
+            "path": str(landed.target),
+            "bytes": landed.bytes,
+            "sha256": landed.sha256,
+            "content_type": landed.content_type,
             "task_id": work.job.task_id if work.job else None,
-            "already_there": found["already_there"],
-            "sidecar": None,
+            "already_there": landed.already_there,
+            "sidecar": str(sidecar.place_beside(landed.target)) if landed.told else None,
             "probe": None,
             "mismatches": [],
         }
+        if landed.told is None:
+            self._write_sidecar(manifest, landed, work, index)
+            before = dict(manifest)
+        self._look_into(manifest, landed.target, work)
+        if landed.told is None and manifest != before:
+            self._write_sidecar(manifest, landed, work, index)
+        return manifest
+
+    def _write_sidecar(self, manifest: dict[str, Any], landed: _Landed, work: Results, index: int) -> None:
+        if not self._sidecar:
+            return
+        content = sidecar.build(
+            manifest,
+            name=landed.target.name,
+            job=work.job,
+            index=index,
+            about=work.about,
+            prompt=self._sidecar_prompt,
+            landed_at=self._now().isoformat(timespec="seconds"),
+        )
+        written = sidecar.write(landed.target, content, overwrite=self._overwrite)
+        manifest["sidecar"] = manifest["sidecar"] or written
 
     def _look_into(self, manifest: dict[str, Any], target: ObjectStoragePath, work: Results) -> None:
         if not self._verify:
@@ -316,6 +359,37 @@ class Landing:
         found = probing.probe(target)
         manifest["probe"] = found and found.to_dict()
         manifest["mismatches"] = probing.mismatches(found, work.about.asked())
+
+
+@dataclass(frozen=True)
+class _Landed:
+    """
+    A file in its place.
+
+    :param told: what its sidecar said of it, if that was asked.
+    """
+
+    target: ObjectStoragePath
+    content_type: str
+    bytes: int
+    sha256: str
+    already_there: bool
+    told: dict[str, Any] | None = None
+
+    @classmethod
+    def of_sidecar(cls, target: ObjectStoragePath, told: dict[str, Any]) -> _Landed:
+        file = told["file"]
+        return cls(target, str(file.get("content_type")), file["bytes"], file["sha256"], True, told)
+
+
+def _places_of(paths: Mapping[Kind, str]) -> _Places:
+    """Return the places that a file may land in, and have their storage connected."""
+    known: dict[str, ObjectStoragePath] = {}
+    for path in paths.values():
+        if path not in known:
+            known[path] = place_at(path)
+            _ = known[path].fs
+    return {kind: known[path] for kind, path in paths.items()}
 
 
 class _Stopped(Exception):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from airflow_provider_vidgen.ledger import Ledger
 from airflow_provider_vidgen.models import VideoJob
+from airflow_provider_vidgen.simulator.tiny_mp4 import mp4_head
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ KEY = "sk-0123456789abcdef"
 PROMPT = "a lighthouse in a heavy storm"
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 LINK = "https://cdn.example.com/v/clip.mp4?sig=s3cret-signature"
-MP4 = b"\0\0\0\x18ftypisom" + bytes(range(256)) * 4
+MP4 = mp4_head(1024, 6, 320, 240) + bytes(range(256)) * 4
 
 VENDORS = ("apimodels", "apixo", "apixgo", "apimart")
 BASE = {

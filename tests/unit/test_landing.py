@@ -201,18 +201,57 @@ def test_what_is_not_a_whole_video_leaves_what_was_there(
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (KeyboardInterrupt(), KeyboardInterrupt),
-        (RuntimeError(), StorageFailed),
-        (OSError("disk full"), StorageFailed),
-    ],
+    "error", [KeyboardInterrupt(), RuntimeError("a defect"), TypeError("a defect"), OSError("of the network")]
 )
 def test_a_worker_that_is_stopped_in_the_middle_leaves_nothing(
-    error: BaseException, told: type[BaseException], land: Callable[..., Any], tmp_path: Path
+    error: BaseException, land: Callable[..., Any], tmp_path: Path
 ) -> None:
-    with pytest.raises(told):
+    with pytest.raises(type(error)) as raised:
         land(Reply(MP4[:100], error))
+    assert raised.value is error
+    assert left(tmp_path) == []
+
+
+STORAGE = "airflow_provider_vidgen.landing.storing._LocalPart"
+
+
+@pytest.mark.parametrize("call", ["__init__", "write", "restart", "commit", "discard"])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left"), RuntimeError("event loop"), ValueError("s3")]
+)
+def test_what_the_storage_raises_is_the_storages_fault(
+    call: str,
+    error: Exception,
+    land: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(f"{STORAGE}.{call}", fail)
+    with pytest.raises(StorageFailed, match=str(error.args[-1])):
+        land(broken(ETag=""), whole())
+    assert "unforeseen" not in caplog.text
+
+
+def test_a_defect_of_landing_is_not_the_storages_fault_and_says_what_it_costs(
+    land: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("airflow_provider_vidgen.landing.fetching.FilmCheck.take", lambda *_: {}["s3cret"])
+    with pytest.raises(KeyError):
+        land(whole())
+    for words in (
+        "apixgo job task_1",
+        "unforeseen error (KeyError)",
+        "was paid for",
+        "A retry downloads again",
+    ):
+        assert words in caplog.text
+    assert "s3cret" not in caplog.text
     assert left(tmp_path) == []
 
 
@@ -439,10 +478,11 @@ def test_a_file_that_appears_during_the_download_is_not_replaced(
 ) -> None:
     class Meanwhile(Reply):
         def pieces(self) -> Iterator[bytes]:
+            yield MP4[:400]
             (tmp_path / "v.mp4").write_bytes(b"theirs")
-            yield from super().pieces()
+            yield MP4[400:]
 
     with pytest.raises(TargetExists, match="meantime"):
-        land(Meanwhile(MP4))
+        land(Meanwhile())
     assert (tmp_path / "v.mp4").read_bytes() == b"theirs"
     assert left(tmp_path) == ["v.mp4"]

@@ -306,7 +306,8 @@ def test_a_storage_in_trouble_is_told_without_its_secrets() -> None:
 
 def name(output_path: str, *, task_id: str = "task_1", index: int = 0, of: int = 1, **more: Any) -> str:
     return target_for(
-        output_path, **{"job": job(task_id=task_id), "index": index, "of": of, "map_index": -1, **more}
+        output_path,
+        **{"job": job(task_id=task_id), "index": index, "of": of, "map_index": -1, "ext": "mp4", **more},
     )
 
 
@@ -355,7 +356,8 @@ def test_a_vendors_id_does_not_lead_out_of_the_folder(task_id: str, given: str) 
 
 def test_a_link_alone_names_its_file_the_same_at_each_try() -> None:
     named = [
-        target_for("/f/", job=None, index=0, of=1, map_index=-1, link=link) for link in (LINK, LINK, FRESH)
+        target_for("/f/", job=None, index=0, of=1, map_index=-1, ext="mp4", link=link)
+        for link in (LINK, LINK, FRESH)
     ]
     assert named[0] == named[1] != named[2]
     assert "s3cret" not in named[0]
@@ -363,5 +365,5 @@ def test_a_link_alone_names_its_file_the_same_at_each_try() -> None:
 
 def test_a_job_without_an_id_gets_a_name_all_the_same() -> None:
     assert name("/f/", task_id="", link=LINK) == target_for(
-        "/f/", job=None, index=0, of=1, map_index=-1, link=LINK
+        "/f/", job=None, index=0, of=1, map_index=-1, ext="mp4", link=LINK
     )

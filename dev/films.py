@@ -1,0 +1,99 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""Small real films in every container that can be landed, made by PyAV."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+#: Name -> container, codecs and the writer's options.
+FORMATS: dict[str, tuple[str, str, str, dict[str, str]]] = {
+    "mp4": ("mp4", "libx264", "aac", {}),
+    "mp4, moov first": ("mp4", "libx264", "aac", {"movflags": "faststart"}),
+    "mp4, fragmented": ("mp4", "libx264", "aac", {"movflags": "frag_keyframe+empty_moov+default_base_moof"}),
+    "mp4, fragmented, begun in moov": ("mp4", "libx264", "aac", {"movflags": "frag_keyframe"}),
+    "mp4, fragmented, indexed": (
+        "mp4",
+        "libx264",
+        "",
+        {"movflags": "dash+frag_keyframe+global_sidx+skip_trailer"},
+    ),
+    "mov": ("mov", "libx264", "aac", {}),
+    "webm": ("webm", "libvpx", "libopus", {}),
+    "mkv": ("matroska", "libx264", "aac", {}),
+}
+#: A film whose end neither its container nor anything in it tells.
+LIVE = ("webm", "libvpx", "libopus", {"live": "1"})
+_FPS = 24
+
+
+@functools.cache
+def film(name: str, *, frames: int = 36, width: int = 160, height: int = 96) -> bytes:
+    """
+    Make a film, or return the one made before.
+
+    :param name: one of :data:`FORMATS`, or ``live``.
+    """
+    import av
+    from av.audio.stream import AudioStream
+    from av.video.stream import VideoStream
+
+    container, codec, sound, options = LIVE if name == "live" else FORMATS[name]
+    with tempfile.TemporaryDirectory(prefix="vidgen-film-") as folder:
+        path = Path(folder) / "film"
+        with av.open(str(path), "w", format=container, options=options) as file:
+            video = file.add_stream(codec, rate=_FPS)
+            assert isinstance(video, VideoStream)
+            video.width, video.height, video.pix_fmt, video.gop_size = width, height, "yuv420p", 8
+            audio = file.add_stream(sound, rate=48000) if sound else None
+            assert audio is None or isinstance(audio, AudioStream)
+            for number in range(frames):
+                picture = av.VideoFrame(width, height, "yuv420p")
+                for plane in picture.planes:
+                    plane.update(bytes([number * 7 % 256]) * plane.buffer_size)
+                file.mux(video.encode(picture))
+                if audio is not None:
+                    tone = av.AudioFrame(format="fltp", layout="stereo", samples=48000 // _FPS)
+                    tone.sample_rate = 48000
+                    for channel in tone.planes:
+                        channel.update(bytes(channel.buffer_size))
+                    file.mux(audio.encode(tone))
+            file.mux(video.encode(None))
+            if audio is not None:
+                file.mux(audio.encode(None))
+        return path.read_bytes()
+
+
+def borders(content: bytes) -> list[int]:
+    """Return where the boxes or elements of a film end, those inside others as well, except its own end."""
+    walk = _elements if content.startswith(b"\x1aE\xdf\xa3") else _boxes
+    return sorted(set(walk(content, 0, len(content))) - {0, len(content)})
+
+
+def _boxes(content: bytes, start: int, end: int) -> Iterator[int]:
+    while start + 8 <= end:
+        size = int.from_bytes(content[start : start + 4])
+        if content[start + 4 : start + 8] in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf"):
+            yield from _boxes(content, start + 8, start + size)
+        start += size
+        yield start
+
+
+def _elements(content: bytes, start: int, end: int) -> Iterator[int]:
+    while start < end:
+        id_size = 9 - content[start].bit_length()
+        key, start = content[start : start + id_size], start + id_size
+        length = 9 - content[start].bit_length()
+        size = int.from_bytes(content[start : start + length]) & ((1 << 7 * length) - 1)
+        known = size != (1 << 7 * length) - 1
+        start += length
+        stop = start + size if known else end
+        if key in (b"\x18S\x80g", b"\x1fC\xb6u"):  # Segment, Cluster
+            yield start
+            yield from _elements(content, start, stop)
+        start = stop
+        yield start
