@@ -38,11 +38,12 @@ class IsoFilm:
 
     def __init__(self) -> None:
         self.kind: Kind | None = None
+        #: Its tables; ``None`` until they have been seen.
+        self.movie: Movie | None = None
         self._box = b""
         #: Where the box begins that is being read, and where it ends; ``None``: with the file.
         self._start = 0
         self._end: int | None = 0
-        self._movie: Movie | None = None
         self._fragments = 0
         self._index_end = 0
         self._index = self._untold = False
@@ -82,11 +83,11 @@ class IsoFilm:
         name = self._box.decode("ascii", "replace")
         if self._end is not None and size < self._end and self._box in _KNOWN:
             raise DownloadFailed(f"The file ends inside its {name} box")
-        if self._movie is None:
+        if self.movie is None:
             if self._untold:
                 return False
             raise DownloadFailed("The file has no moov box, without which it does not play")
-        movie = self._movie
+        movie = self.movie
         if not movie.has_video:
             raise NotAVideo("What the link gave has no video track")
         if not (movie.samples or self._fragments):
@@ -124,7 +125,7 @@ class IsoFilm:
 
     def _read_table(self, kind: bytes, content: bytearray) -> None:
         if kind == b"moov":
-            self._movie = self._movie or Movie(content)
+            self.movie = self.movie or Movie(content)
         elif kind == b"sidx":
             assert self._end is not None
             end, entries = index_end(content, self._end)
@@ -133,5 +134,5 @@ class IsoFilm:
             self._index = self._index or (entries > 1 and not self._fragments)
         else:
             self._fragments += 1
-            if self._movie is not None:
-                self._movie.add_fragment(content, self._start)
+            if self.movie is not None:
+                self.movie.add_fragment(content, self._start)

@@ -53,6 +53,11 @@ class Movie:
         return any(track.is_video for track in self._tracks.values())
 
     @property
+    def is_turned(self) -> bool:
+        """Whether players show the pictures turned by a right angle."""
+        return any(track.is_video and track.is_turned for track in self._tracks.values())
+
+    @property
     def seconds(self) -> float:
         """Return how long the pictures and the sound last that are there."""
         return max((track.seconds for track in self._tracks.values()), default=0.0)
@@ -82,7 +87,11 @@ class Movie:
         number, track = 0, _Track()
         for kind, box in boxes(content):
             if kind == b"tkhd":
-                number = _number(box, 20 if _is_long(box) else 12)
+                long = _is_long(box)
+                number = _number(box, 20 if long else 12)
+                matrix = _words(box[52 if long else 40 :][:36])
+                # What is to the right in the picture is shown above or below.
+                track.is_turned = len(matrix) == 9 and not matrix[0] and not matrix[4] and bool(matrix[1])
             elif kind == b"mdia":
                 for inner, part in boxes(box):
                     if inner == b"hdlr":
@@ -150,6 +159,7 @@ class _Track:
     """A track; times in its own units, ``scale`` of which are a second."""
 
     is_video: bool = False
+    is_turned: bool = False
     scale: int = 0
     samples: int = 0
     time: int = 0

@@ -1,13 +1,14 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Parsers that ask for bytes, run on bytes that arrive in pieces of any size. No I/O."""
+"""Parsers that ask for bytes, run on bytes that arrive in pieces of any size, or on a file."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +67,27 @@ class Feed:
             self._missing = wanted
         else:
             self._missing = sys.maxsize if wanted.size is None else wanted.size
+
+
+def steps(parser: Parser, file: Any) -> Iterator[None]:
+    """
+    Run a parser on a file, passing over what it does not want to see.
+
+    Ends after each of its steps, so that it can be left, and with the file.
+
+    :param file: can be read and sought.
+    """
+    wanted = next(parser)
+    while not (isinstance(wanted, Skip) and wanted.size is None):
+        seen = bytearray()
+        if isinstance(wanted, Skip):
+            file.seek(wanted.size, 1)
+        else:
+            seen += file.read(wanted)
+            if len(seen) < wanted:
+                return
+        try:
+            wanted = parser.send(seen)
+        except StopIteration:
+            return
+        yield

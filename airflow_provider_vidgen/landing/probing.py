@@ -6,13 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+
+from airflow_provider_vidgen.errors import NotAVideo
+from airflow_provider_vidgen.landing.isobmff import IsoFilm
+from airflow_provider_vidgen.landing.pieces import steps
+from airflow_provider_vidgen.landing.playing import opened
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
 
-_READ = 1024 * 1024
 #: The next whole second is twice as far away.
 _SECONDS_OFF = 0.5
 #: Vendors round sizes to what their encoders like; the next ratio or resolution is further away.
@@ -26,6 +31,7 @@ class Probe:
     """
     What a video file says of itself.
 
+    :param width: and ``height`` in pixels, as players show it.
     :param duration_seconds: ``None`` where the file does not tell.
     :param codec: as FFmpeg calls it, such as ``h264``.
     """
@@ -40,36 +46,34 @@ class Probe:
         return asdict(self)
 
 
-def can_probe() -> bool:
-    """Whether PyAV is installed."""
-    try:
-        import av  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
 def probe(target: ObjectStoragePath) -> Probe | None:
     """
     Read the heads of a video file; its frames are not decoded.
 
     :return: ``None`` if it does not play.
+    :raises Unreadable: the storage does not give the file back.
+    :raises Exception: this PyAV does not know the codec.
     """
-    import av
-
-    with target.fs.open(target.path, "rb", block_size=_READ) as file:
-        try:
-            # Without a format named, FFmpeg would also take playlists, and fetch what those name.
-            with av.open(file, format="mp4") as container:
-                if not container.streams.video:
-                    return None
-                stream = container.streams.video[0]
-                seconds = None if container.duration is None else container.duration / av.time_base
-                return Probe(
-                    seconds and round(seconds, 3), stream.width, stream.height, stream.codec_context.name
-                )
-        except (av.FFmpegError, ValueError, AttributeError):
+    with opened(target) as (container, file):
+        if container is None or not container.streams.video:
             return None
+        stream = container.streams.video[0]
+        wide = stream.sample_aspect_ratio or 1
+        size = round(stream.width * wide), stream.height
+        width, height = reversed(size) if _is_turned(file) else size
+        seconds = None if container.duration is None else container.duration / 1e6
+        return Probe(seconds and round(seconds, 3), width, height, stream.codec_context.name)
+
+
+def _is_turned(file: Any) -> bool:
+    """Whether players show the picture turned by a right angle, as a phone's; PyAV does not tell."""
+    file.seek(0)
+    film = IsoFilm()
+    with suppress(NotAVideo):
+        for _ in steps(film.parse(bytearray()), file):
+            if film.movie is not None:
+                return film.movie.is_turned
+    return False
 
 
 def mismatches(found: Probe | None, asked: Mapping[str, Any]) -> list[str]:

@@ -33,6 +33,7 @@ from airflow_provider_vidgen.landing.fetching import Fetching
 from airflow_provider_vidgen.landing.kinds import Kind
 from airflow_provider_vidgen.landing.names import target_for
 from airflow_provider_vidgen.landing.places import place_at
+from airflow_provider_vidgen.landing.playing import Unreadable, can_play
 from airflow_provider_vidgen.landing.progress import Progress
 from airflow_provider_vidgen.landing.results import Refresh, Results, pull_all
 from airflow_provider_vidgen.landing.sidecar import About, Known
@@ -147,7 +148,7 @@ class Landing:
         from airflow_provider_vidgen.transport.download import download_problems
 
         found = download_problems(self._settings)
-        if self._verify == "fail" and not probing.can_probe():
+        if self._verify == "fail" and not can_play():
             found.append(Problem(field="verify", value="'fail'", allowed=_NEEDS_PYAV))
         return found + problems_with(output_path, written=written, overwrite=self._overwrite)
 
@@ -352,13 +353,25 @@ class Landing:
     def _look_into(self, manifest: dict[str, Any], target: ObjectStoragePath, work: Results) -> None:
         if not self._verify:
             return
-        if not probing.can_probe():
+        if not can_play():
             if self._verify == "fail":
                 manifest["mismatches"] = [f"it could not be looked into, which {_NEEDS_PYAV}"]
             return
-        found = probing.probe(target)
+        try:
+            found = probing.probe(target)
+        except Exception as error:  # the file has landed, and no link may be left to land it again
+            kind = str(error) if isinstance(error, Unreadable) else type(error).__name__
+            _log.warning("%s could not be looked into (%s)", target, kind)
+            return
         manifest["probe"] = found and found.to_dict()
-        manifest["mismatches"] = probing.mismatches(found, work.about.asked())
+        manifest["mismatches"] = probing.mismatches(found, self._asked(work))
+
+    def _asked(self, work: Results) -> dict[str, Any]:
+        """Return what the video can be held against."""
+        asked, request = work.about.asked(), work.about.request
+        if request is not None and not self._settings.vendor.keeps_ratio(request):
+            del asked["aspect_ratio"]
+        return asked
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class ApiMart(Vendor):
 
     def own_problems(self, request: VideoRequest) -> list[Problem]:
         """Warn of a ratio that a reference image overrides."""
-        if request.aspect_ratio is None or not request.image_urls:
+        if request.aspect_ratio is None or self.keeps_ratio(request):
             return []
         return [
             Problem(
@@ -67,6 +67,10 @@ class ApiMart(Vendor):
                 rejects=False,
             )
         ]
+
+    def keeps_ratio(self, request: VideoRequest) -> bool:
+        """Whether there is no image: the document says that the ratio is adapted to the image's."""
+        return not request.image_urls
 
     def submit_call(self, request: VideoRequest, *, idempotency_key: str | None = None) -> HttpCall:
         """Return the create call; under the same key the vendor takes the same request once."""

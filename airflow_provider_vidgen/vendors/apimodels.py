@@ -107,6 +107,10 @@ class ApiModels(Vendor):
                 )
         return found
 
+    def keeps_ratio(self, request: VideoRequest) -> bool:
+        """Whether this is not ``p-video`` with an image, whose maker says that it ignores the ratio then."""
+        return not (self.is_synchronous(request) and request.image_urls)
+
     def is_synchronous(self, request: VideoRequest) -> bool:
         """Whether this is ``p-video``."""
         return bool(request.model == _P_VIDEO)

@@ -131,7 +131,7 @@ class Apixo(Vendor):
                     rejects=False,
                 )
             )
-        if request.aspect_ratio is not None and (has_images or source is not None):
+        if request.aspect_ratio is not None and not self.keeps_ratio(request):
             found.append(
                 Problem(
                     field="aspect_ratio",
@@ -141,6 +141,10 @@ class Apixo(Vendor):
                 )
             )
         return found
+
+    def keeps_ratio(self, request: VideoRequest) -> bool:
+        """Whether there is no image; with one, the document shows no ratio."""
+        return not request.image_urls and request.continue_from is None
 
     def submit_call(self, request: VideoRequest, *, idempotency_key: str | None = None) -> HttpCall:
         """Return the create call; ``extra`` goes to the top level, its ``input`` into the input."""

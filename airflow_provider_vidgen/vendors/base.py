@@ -119,6 +119,10 @@ class Vendor(ABC):
         """Judge what only this vendor has."""
         return []
 
+    def keeps_ratio(self, request: VideoRequest) -> bool:
+        """Whether the video has the ratio that is asked for, and not that of a reference image."""
+        return True
+
     def count_images(self, request: VideoRequest) -> int:
         """Return how many reference images the request carries."""
         return len(request.image_urls) if isinstance(request.image_urls, list | tuple) else 0

@@ -257,7 +257,7 @@ def test_a_result_alone_is_held_against_what_the_vendor_said() -> None:
 def test_without_pyav_a_failure_cannot_be_asked_for_and_nothing_is_spent(
     land: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(probing, "can_probe", lambda: False)
+    monkeypatch.setattr("airflow_provider_vidgen.landing.room.can_play", lambda: False)
     (problem,) = Landing(settings(), verify="fail").target_problems(f"file://{tmp_path}/")
     assert str(problem) == "verify='fail': needs PyAV: pip install airflow-provider-vidgen[verify]"
     assert land(whole(), verify=True)["probe"] is None
@@ -266,7 +266,7 @@ def test_without_pyav_a_failure_cannot_be_asked_for_and_nothing_is_spent(
 def test_a_worker_without_pyav_lands_what_was_paid_for_before_it_fails(
     land: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(probing, "can_probe", lambda: False)
+    monkeypatch.setattr("airflow_provider_vidgen.landing.room.can_play", lambda: False)
     with pytest.raises(VideoMismatch, match=r"needs PyAV.*The video was paid for.*The file stays") as failure:
         land(whole(), verify="fail")
     assert "task_1" in str(failure.value)

@@ -19,7 +19,7 @@ from fakes import job, settings
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_vidgen.errors import StorageUnreachable
-from airflow_provider_vidgen.landing import Landing, probing, target_for
+from airflow_provider_vidgen.landing import Landing, target_for
 
 LINK, FRESH = "https://cdn.example.com/a?sig=s3cret", "https://cdn.example.com/b"
 
@@ -199,7 +199,7 @@ def test_a_disk_in_trouble_may_be_better_for_the_next_try(
 
 
 def test_all_that_is_wrong_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probing, "can_probe", lambda: False)
+    monkeypatch.setattr("airflow_provider_vidgen.landing.room.can_play", lambda: False)
     problems = Landing(settings(), verify="fail").target_problems("/dev/null/None/{product}")
     assert [str(problem).partition(" ")[0] for problem in problems] == [
         "verify='fail':",
