@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.errors import (
+    DownloadFailed,
     LandingError,
     LinkNotLive,
     NotPlayable,
@@ -28,12 +29,13 @@ from airflow_provider_vidgen.errors import (
     VideoMismatch,
     VidgenError,
 )
-from airflow_provider_vidgen.landing import places, probing, sidecar
+from airflow_provider_vidgen.landing import places, posters, probing, sidecar
 from airflow_provider_vidgen.landing.fetching import Fetching
 from airflow_provider_vidgen.landing.kinds import Kind
 from airflow_provider_vidgen.landing.names import target_for
 from airflow_provider_vidgen.landing.places import place_at
 from airflow_provider_vidgen.landing.playing import Unreadable, can_play
+from airflow_provider_vidgen.landing.posters import NoPoster
 from airflow_provider_vidgen.landing.progress import Progress
 from airflow_provider_vidgen.landing.results import Refresh, Results, pull_all
 from airflow_provider_vidgen.landing.sidecar import About, Known
@@ -54,6 +56,9 @@ _AT_ONCE = 3
 _THREADS = 16
 #: Seconds for which a task that is being stopped waits for its downloads to take back what they have begun.
 _FAREWELL = 5.0
+#: Seconds between the tries of a thumbnail.
+_POSTER_BACKOFF = (1.0, 2.0)
+_POSTER_TIME = timedelta(seconds=60)
 _NEEDS_PYAV = "needs PyAV: pip install airflow-provider-vidgen[verify]"
 
 #: ``True`` warns, ``"fail"`` fails.
@@ -72,6 +77,7 @@ class Landing:
     :param sidecar_prompt: with the prompt, images and extra fields.
     :param verify: look into each file where PyAV is installed: ``True`` warns of what was not asked for,
         ``"fail"`` makes it an error, once the file is there.
+    :param poster: put a picture beside each file.
     :param sleep: waits for so many seconds between attempts.
     :param now: the clock.
     """
@@ -84,6 +90,7 @@ class Landing:
         sidecar: bool = True,
         sidecar_prompt: bool = True,
         verify: Verify = True,
+        poster: bool = False,
         sleep: Callable[[float], None] | None = None,
         now: Callable[[], datetime] = utcnow,
     ) -> None:
@@ -92,6 +99,7 @@ class Landing:
         self._sidecar = sidecar
         self._sidecar_prompt = sidecar_prompt
         self._verify = verify
+        self._poster = poster
         self._stop = threading.Event()
         self._connections = OpenConnections()
         self._slots = threading.Semaphore(_AT_ONCE)
@@ -120,7 +128,7 @@ class Landing:
         :param about: for the sidecar, and what to hold the file against.
         :param expires_at: when the links die; ``None`` if that is not known.
         :return: for each file path, bytes, sha256, content_type, the job's task_id, whether it was there
-            already, its sidecar, probe and mismatches.
+            already, its sidecar, poster, probe and mismatches.
         :raises LandingError: a file could not be landed; the others have been, as far as they could.
             :class:`ResultExpired` only when ``expires_at`` has passed.
         :raises StatusError: a link is dead, and the vendor cannot be asked for another just now.
@@ -324,19 +332,27 @@ class Landing:
             "task_id": work.job.task_id if work.job else None,
             "already_there": landed.already_there,
             "sidecar": str(sidecar.place_beside(landed.target)) if landed.told else None,
+            "poster": None,
             "probe": None,
             "mismatches": [],
         }
         if landed.told is None:
             self._write_sidecar(manifest, landed, work, index)
-            before = dict(manifest)
+        before = dict(manifest)
         self._look_into(manifest, landed.target, work)
-        if landed.told is None and manifest != before:
+        self._add_poster(manifest, landed, work, index)
+        if manifest != before:
             self._write_sidecar(manifest, landed, work, index)
         return manifest
 
     def _write_sidecar(self, manifest: dict[str, Any], landed: _Landed, work: Results, index: int) -> None:
         if not self._sidecar:
+            return
+        if landed.told is not None:
+            # Of an earlier landing, which may have known more of the request.
+            if landed.told.get("poster") != manifest["poster"]:
+                content = {**landed.told, "poster": manifest["poster"]}
+                sidecar.write(landed.target, content, overwrite=self._overwrite)
             return
         content = sidecar.build(
             manifest,
@@ -349,6 +365,52 @@ class Landing:
         )
         written = sidecar.write(landed.target, content, overwrite=self._overwrite)
         manifest["sidecar"] = manifest["sidecar"] or written
+
+    def _add_poster(self, manifest: dict[str, Any], landed: _Landed, work: Results, index: int) -> None:
+        """Find the poster of a landed file, or put one beside it. Whatever happens, the file has landed."""
+        try:
+            told = (landed.told or {}).get("poster")
+            manifest["poster"] = told and posters.kept(landed.target, told)
+            if self._poster and manifest["poster"] is None:
+                manifest["poster"] = self._new_poster(landed.target, work, index)
+        except _Stopped:
+            raise
+        except Exception as error:
+            what = error.what if isinstance(error, VidgenError) else type(error).__name__
+            _log.warning("%s has no poster (%s)", landed.target, what)
+
+    def _new_poster(self, target: ObjectStoragePath, work: Results, index: int) -> str | None:
+        # The vendor gives one for a job, and does not say of which file.
+        link = work.about.result.get("thumbnail_url") if index == 0 else None
+        content, trouble = b"", None
+        if link is not None:
+            try:
+                content = self._fetch_poster(link)
+            except _Stopped:
+                raise
+            except Exception as error:
+                trouble = error
+        if not content and can_play():
+            content = posters.first_frame(target)
+        elif trouble is not None:
+            raise trouble
+        return posters.write(target, content, overwrite=self._overwrite) if content else None
+
+    def _fetch_poster(self, link: Any) -> bytes:
+        until = self._now() + _POSTER_TIME
+
+        def go_on() -> None:
+            self._stop_here()
+            if self._now() > until:
+                raise NoPoster(f"The thumbnail took longer than {_POSTER_TIME.seconds} s")
+
+        for seconds in _POSTER_BACKOFF:
+            try:
+                return posters.fetch(link, self._settings, go_on)
+            except (DownloadFailed, LinkNotLive):
+                self._wait(seconds)
+                go_on()
+        return posters.fetch(link, self._settings, go_on)
 
     def _look_into(self, manifest: dict[str, Any], target: ObjectStoragePath, work: Results) -> None:
         if not self._verify:

@@ -118,6 +118,7 @@ def build(
         "landed_at": landed_at,
         "cost": about.result.get("cost"),
         "file": {"name": name, **{key: manifest[key] for key in ("bytes", "sha256", "content_type")}},
+        "poster": manifest["poster"],
         "probe": manifest["probe"],
         "mismatches": manifest["mismatches"],
     }

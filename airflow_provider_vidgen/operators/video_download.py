@@ -38,8 +38,10 @@ class VideoDownloadOperator(BaseOperator):
     :param verify: look into each file where PyAV is installed (extra ``verify``): ``True`` warns if it does
         not play or lasts longer or shorter than the vendor said, ``"fail"`` fails the task then, with the
         file in its place.
+    :param poster: put a picture beside each file: the ``thumbnail_url`` of ``video``, or where there is none
+        the first frame, if PyAV is installed. Trouble with it is a warning.
     :return: for each file path, bytes, sha256, content_type, the task_id of its job, already_there, sidecar,
-        probe and mismatches.
+        poster, probe and mismatches.
     """
 
     template_fields: Sequence[str] = ("url", "video", "output_path", "vidgen_conn_id")
@@ -55,6 +57,7 @@ class VideoDownloadOperator(BaseOperator):
         overwrite: bool = False,
         sidecar: bool = True,
         verify: Verify = True,
+        poster: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -69,6 +72,7 @@ class VideoDownloadOperator(BaseOperator):
         self.overwrite = overwrite
         self.sidecar = sidecar
         self.verify = verify
+        self.poster = poster
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """
@@ -84,7 +88,11 @@ class VideoDownloadOperator(BaseOperator):
         with airflow_errors():
             hook = VideoGenHook(self.vidgen_conn_id)
             landing = Landing(
-                hook.settings, overwrite=self.overwrite, sidecar=self.sidecar, verify=self.verify
+                hook.settings,
+                overwrite=self.overwrite,
+                sidecar=self.sidecar,
+                verify=self.verify,
+                poster=self.poster,
             )
             map_index = context["ti"].map_index
             links = self._links()

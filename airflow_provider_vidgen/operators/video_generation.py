@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from airflow_provider_vidgen.submission import Attached, Attempt
 
 
+#: What the record keeps of a landed file.
+_KEPT = ("path", "bytes", "sha256", "content_type", "poster")
+
+
 class VideoGenerationOperator(WaitsForJob, BaseOperator):
     """
     Make one video.
@@ -64,8 +68,11 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
     :param sidecar: put ``{name}.json`` beside each landed file: what was asked for, of which job, when, at
         what cost, and what the file is.
     :param sidecar_prompt: with the prompt, the images and ``extra``.
-    :param verify: look into each landed file where PyAV is installed (extra ``verify``): ``True`` warns if it
-        is not what was asked for, ``"fail"`` fails the task then, with the file in its place.
+    :param verify: look into each landed file where PyAV is installed (extra ``verify``): the task fails, with
+        the file in its place, if it does not play; if it is not what was asked for, ``True`` warns, and
+        ``"fail"`` fails, too.
+    :param poster: put a picture beside each landed file: the vendor's thumbnail, or where there is none the
+        first frame, if PyAV is installed. Trouble with it is a warning.
     :param on_unknown_submit: when the fate of a paid call is not known: ``"fail"`` reports it and never
         submits by itself, ``"resubmit"`` accepts the risk of paying twice.
     :param on_clear: what a clear does once the video was delivered: ``"reuse"`` returns the same video while
@@ -112,6 +119,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         sidecar: bool = True,
         sidecar_prompt: bool = True,
         verify: Verify = True,
+        poster: bool = True,
         on_unknown_submit: OnUnknown = "fail",
         on_clear: OnClear = "reuse",
         cancel_on_kill: bool = True,
@@ -147,6 +155,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         self.sidecar = sidecar
         self.sidecar_prompt = sidecar_prompt
         self.verify = verify
+        self.poster = poster
         self.on_unknown_submit = on_unknown_submit
         self.on_clear = on_clear
         self.cancel_on_kill = cancel_on_kill
@@ -360,7 +369,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         from airflow_provider_vidgen.results import build_result
 
         context["ti"].xcom_push(key="result_urls", value=list(status.result_urls))
-        landed = tuple({name: file[name] for name in ("path", "bytes", "sha256")} for file in files)
+        landed = tuple({name: file[name] for name in _KEPT if name in file} for file in files)
         kept: dict[str, Any] = {"files": landed}
         if status.expires_at is not None:
             kept["expires_at"] = status.expires_at.isoformat()
@@ -429,7 +438,11 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         from airflow_provider_vidgen.landing import Landing
 
         return Landing(
-            hook.settings, sidecar=self.sidecar, sidecar_prompt=self.sidecar_prompt, verify=self.verify
+            hook.settings,
+            sidecar=self.sidecar,
+            sidecar_prompt=self.sidecar_prompt,
+            verify=self.verify,
+            poster=self.poster,
         )
 
 

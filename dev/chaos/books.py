@@ -97,7 +97,9 @@ def judge_file(airflow: LocalAirflow, cell: Cell, jobs: list[str], plays: bool) 
     if hashlib.sha256(content).hexdigest() != manifest["sha256"] or len(content) != manifest["bytes"]:
         wrong.append(f"{file} is not what was landed")
     others = [
-        path for path in file.parent.iterdir() if path != file and path.suffix not in (".part", ".json")
+        path
+        for path in file.parent.iterdir()
+        if path != file and path.suffix not in (".part", ".json", ".jpg")
     ]
     if others:
         wrong.append(f"more files than one: {others}")

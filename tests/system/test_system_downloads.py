@@ -82,7 +82,7 @@ def test_no_partial_file_is_left(runs: Runs, videos_folder: Path) -> None:
     for task_id in ("one", "plain_link"):
         runs.task(DAG, task_id).ends("success")
     files = [path for path in videos_folder.rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} == {".mp4", ".json"}
+    assert {path.suffix for path in files} == {".mp4", ".json", ".jpg"}
 
 
 def test_a_download_lands_in_s3(runs: Runs, s3: LocalS3, tmp_path: Path) -> None:
@@ -91,8 +91,9 @@ def test_a_download_lands_in_s3(runs: Runs, s3: LocalS3, tmp_path: Path) -> None
     [file] = task.xcom()
     assert file["path"] == f"s3://system_s3@videos/pangolins/{file['task_id']}-0.mp4"
     store = s3.client()
-    [entry, beside] = store.list_objects_v2(Bucket="videos", Prefix="pangolins/")["Contents"]
+    [poster, entry, beside] = store.list_objects_v2(Bucket="videos", Prefix="pangolins/")["Contents"]
     assert beside["Key"] == f"{entry['Key']}.json"
+    assert file["poster"] == f"s3://system_s3@videos/{poster['Key']}"
     assert (entry["Key"], entry["Size"]) == (f"pangolins/{file['task_id']}-0.mp4", file["bytes"])
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(store.get_object(Bucket="videos", Key=entry["Key"])["Body"].read())

@@ -129,6 +129,7 @@ def test_a_whole_file_lands_with_its_manifest(land: Callable[..., Any], tmp_path
             "task_id": "task_1",
             "already_there": False,
             "sidecar": None,
+            "poster": None,
             "probe": None,
             "mismatches": [],
         }

@@ -94,6 +94,7 @@ def test_a_sidecar_tells_all_about_its_file(land: Any, tmp_path: Path) -> None:
             "sha256": hashlib.sha256(MP4).hexdigest(),
             "content_type": "video/mp4",
         },
+        "poster": None,
         "probe": None,
         "mismatches": [],
     }

@@ -58,6 +58,7 @@ def test_a_link_lands_with_its_manifest(download: Callable[..., Any], tmp_path: 
         "task_id": None,
         "already_there": False,
         "sidecar": f"file://{tmp_path}/v.mp4.json",
+        "poster": None,
         "probe": {"duration_seconds": 6.0, "width": 320, "height": 240, "codec": "mjpeg"},
         "mismatches": [],
     }
@@ -284,3 +285,32 @@ def test_text_that_is_no_link_is_refused(download: Callable[..., Any]) -> None:
 
 def test_what_a_dag_author_sets_is_templated() -> None:
     assert set(VideoDownloadOperator.template_fields) >= {"url", "video", "output_path", "vidgen_conn_id"}
+
+
+THUMB = "https://cdn.example.com/t.jpg"
+JPG = b"\xff\xd8\xff\xe0" + bytes(40)
+
+
+def test_the_thumbnail_of_a_video_lands_beside_it(download: Callable[..., Any], tmp_path: Path) -> None:
+    replies = {LINK: [{"content": MP4}], THUMB: [{"content": JPG}]}
+    (file,) = download(replies, video={**VIDEO, "thumbnail_url": THUMB})
+    assert file["poster"] == f"file://{tmp_path}/task_1-0.jpg"
+    assert (tmp_path / "task_1-0.jpg").read_bytes() == JPG
+
+
+def test_no_poster_is_landed_where_none_is_wanted(download: Callable[..., Any], tmp_path: Path) -> None:
+    (file,) = download({LINK: [{"content": MP4}]}, video={**VIDEO, "thumbnail_url": THUMB}, poster=False)
+    assert file["poster"] is None
+    assert not (tmp_path / "task_1-0.jpg").exists()
+
+
+@pytest.mark.parametrize("map_index", [0, 7])
+def test_mapped_tasks_have_posters_of_their_own(
+    map_index: int, download: Callable[..., Any], tmp_path: Path
+) -> None:
+    replies = {LINK: [{"content": MP4}], THUMB: [{"content": JPG}]}
+    path = f"file://{tmp_path}/{{map_index}}.{{ext}}"
+    (file,) = download(
+        replies, map_index=map_index, video={**VIDEO, "thumbnail_url": THUMB}, output_path=path
+    )
+    assert file["poster"] == f"file://{tmp_path}/{map_index}.jpg"
