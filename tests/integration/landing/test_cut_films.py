@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Films of every container over real sockets: whole ones land, and cut ones never do, however they are sent."""
+"""Films of every container over real sockets: whole ones land, cut ones never do, however they are sent."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskD
 from fakes import (
     CREATE,
     LINK,
+    MODEL,
     MP4,
     PROMPT,
     STATUS,
@@ -24,9 +25,11 @@ from fakes import (
     created,
     finished,
     record_of,
+    status,
 )
 
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
+from dev.films import film
 
 Connect = Callable[..., None]
 
@@ -177,6 +180,42 @@ def test_the_connections_key_is_in_no_sidecar_whatever_it_looks_like(vidgen: Con
         operator(deferrable=False, output_path=f"file://{tmp_path}/", extra=extra).execute(context())
     told = json.loads((tmp_path / "task_1-0.mp4.json").read_text())["request"]["extra"]
     assert told == {"notes": ["paid with ***, as agreed"], "param": '{"by": "***"}', "***": 1}
+
+
+def test_the_thumbnail_lands_in_the_same_task_and_is_known_to_a_clear(
+    vidgen: Connect, tmp_path: Path
+) -> None:
+    vidgen("apimart", extra={"allow_private_urls": True})
+    thumb, jpg = "https://cdn.example.com/t?sig=s3cret", b"\xff\xd8\xff\xe0" + bytes(40)
+    reply = finished("apimart")
+    reply["data"]["result"]["thumbnail_url"] = thumb
+    task, path = context(), f"file://{tmp_path}/"
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apimart"], json=created("apimart"))
+        web.get(STATUS["apimart"], json=reply)
+        web.get(LINK, content=MP4)
+        web.get(thumb, content=jpg)
+        made = operator(model=MODEL["apimart"], deferrable=False, output_path=path)
+        (file,) = made.execute(task)["files"]
+        assert file["poster"] == f"file://{tmp_path}/task_1-0.jpg"
+        assert (tmp_path / "task_1-0.jpg").read_bytes() == jpg
+        web.get(STATUS["apimart"], json=status("apimart", "completed", result={}))
+        cleared = context(max_tries=5)
+        cleared["task_state_store"] = task["task_state_store"]
+        (again,) = made.execute(cleared)["files"]
+    kept = ("path", "bytes", "sha256", "content_type", "poster")
+    assert again == {name: file[name] for name in kept}
+    assert posts(web) == 1
+
+
+def test_no_poster_lands_where_none_is_wanted(vidgen: Connect, tmp_path: Path) -> None:
+    vidgen("apixo", extra={"allow_private_urls": True})
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=created("apixo"))
+        web.get(STATUS["apixo"], json=finished("apixo"))
+        web.get(LINK, content=film("mp4"))
+        operator(deferrable=False, output_path=f"file://{tmp_path}/", poster=False).execute(context())
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".mp4"]
 
 
 def test_a_download_that_fails_leaves_the_job_attached(vidgen: Connect, tmp_path: Path) -> None:
