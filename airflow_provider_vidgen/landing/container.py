@@ -57,7 +57,11 @@ class FilmCheck:
         if self._film is None or self.kind is None:
             raise NotAVideo("What the link gave does not begin as a video does")
         if not self._film.is_whole(self._size) and not announced:
-            raise DownloadFailed("Neither the file nor the store of results tells whether the file is whole")
+            raise DownloadFailed(
+                "Neither the file nor the store of results tells whether the file is whole",
+                next_step="A retry downloads again; no new video is made. If it ends so each time, save the "
+                "file by hand while its link lives, for it may be whole.",
+            )
 
     def _parse(self) -> Parser:
         head = yield _HEAD

@@ -21,7 +21,7 @@ _SCALE, _DURATION = b"\x2a\xd7\xb1", b"\x44\x89"
 _TIME, _GROUP, _BLOCKS = b"\xe7", b"\xa0", (b"\xa3", b"\xa1")
 _VIDEO = 1
 #: What is longer than this is no head of a file, and no list of tracks.
-_LONGEST_HEAD, _LONGEST_TABLE = 4096, 1024**2
+_LONGEST_HEAD, _LONGEST_TABLE = 4096, 256 * 1024
 #: A film that is this much shorter than it says is cut.
 _SECONDS_OFF = 0.5
 

@@ -13,6 +13,10 @@ from dataclasses import dataclass
 #: A film that is this much shorter than it says is cut.
 _SECONDS_OFF = 0.5
 
+#: Films have a handful; more would only take memory.
+_MOST_TRACKS = 1000
+_SAMPLE_TABLES = frozenset({b"stsz", b"stz2", b"stts", b"stsc", b"stco", b"co64"})
+
 Table = memoryview
 
 
@@ -32,6 +36,8 @@ class Movie:
         self.announced_seconds = 0.0
         self._tracks: dict[int, _Track] = {}
         self._scale = 0
+        #: A fragment does not say how long it lasts.
+        self._timeless = False
         header = extends = 0
         for kind, box in boxes(memoryview(content)):
             if kind == b"mvhd":
@@ -64,12 +70,12 @@ class Movie:
 
     def lacks_seconds(self) -> bool:
         """Whether the film is shorter than its header says."""
-        return self.seconds < self.announced_seconds - _SECONDS_OFF
+        return not self._timeless and self.seconds < self.announced_seconds - _SECONDS_OFF
 
     def has_all_seconds(self) -> bool:
         """Whether the film is as long as its header says."""
         shortest = min((track.sample_seconds for track in self._tracks.values()), default=0.0)
-        return 0 < self.announced_seconds <= self.seconds + shortest / 2
+        return not self._timeless and 0 < self.announced_seconds <= self.seconds + shortest / 2
 
     def add_fragment(self, content: bytes | bytearray, start: int) -> None:
         """
@@ -99,10 +105,14 @@ class Movie:
                     elif inner == b"mdhd":
                         track.scale, _ = _scale_and_duration(part)
                     elif inner == b"minf":
-                        self._read_samples(track, dict(boxes(dict(boxes(part)).get(b"stbl", Table(b"")))))
-        self._tracks[number] = track
+                        for table, content in boxes(part):
+                            if table == b"stbl":
+                                self._read_samples(track, content)
+        if len(self._tracks) < _MOST_TRACKS:
+            self._tracks[number] = track
 
-    def _read_samples(self, track: _Track, tables: dict[bytes, Table]) -> None:
+    def _read_samples(self, track: _Track, content: Table) -> None:
+        tables = {kind: box for kind, box in boxes(content) if kind in _SAMPLE_TABLES}
         sizes = tables.get(b"stsz") or tables.get(b"stz2") or Table(b"")
         samples = _number(sizes, 8)
         times = _words(tables.get(b"stts", Table(b""))[8:])
@@ -149,12 +159,13 @@ class Movie:
                 columns = [flag for flag in (0x100, 0x200, 0x400, 0x800) if flags & flag]
                 words = _words(box[fields.at :][: 4 * count * len(columns)])
                 track.time += _total(words, columns, 0x100, count, each_time)
+                self._timeless = self._timeless or not (each_time or flags & 0x100)
                 track.samples += count
                 end += _total(words, columns, 0x200, count, each_size)
         return end
 
 
-@dataclass
+@dataclass(slots=True)
 class _Track:
     """A track; times in its own units, ``scale`` of which are a second."""
 

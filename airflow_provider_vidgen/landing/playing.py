@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_vidgen.errors import VidgenError
 from airflow_provider_vidgen.landing.matroska import EBML
 
 if TYPE_CHECKING:
@@ -20,6 +21,13 @@ _READ = 1024 * 1024
 
 class Unreadable(Exception):
     """The storage does not give a file back just now."""
+
+
+def told_of(error: Exception) -> str:
+    """Return what may be logged of an error with a landed file, whose words may be anything."""
+    if isinstance(error, VidgenError):
+        return error.what
+    return str(error) if isinstance(error, Unreadable) else type(error).__name__
 
 
 def can_play() -> bool:

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_vidgen.errors import LandingError, TargetExists
+from airflow_provider_vidgen.errors import DownloadFailed, LandingError, LinkNotLive, TargetExists
 from airflow_provider_vidgen.landing.places import exists
-from airflow_provider_vidgen.landing.playing import opened
+from airflow_provider_vidgen.landing.playing import can_play, opened
 from airflow_provider_vidgen.landing.storing import compared, whole_or_absent
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _LARGEST = 20 * 1024**2
 _PIECE = 64 * 1024
+#: Seconds between the tries of a thumbnail, which may come alive late.
+_BACKOFF = (1.0, 2.0)
+_LONGEST = timedelta(seconds=60)
 #: Extension -> what such a picture begins with, and what follows eight bytes later.
 _BEGINNINGS = {
     "jpg": (b"\xff\xd8\xff", b""),
@@ -47,6 +51,62 @@ def kind_of(content: bytes | bytearray) -> str:
         if content.startswith(first) and content.startswith(then, 8):
             return ext
     raise NoPoster("The thumbnail is no JPEG, PNG, WebP or GIF picture")
+
+
+def picture_of(
+    target: ObjectStoragePath,
+    link: Any,
+    settings: ConnectionSettings,
+    *,
+    wait: Callable[[float], None],
+    go_on: Callable[[], None],
+    now: Callable[[], datetime],
+) -> bytes | None:
+    """
+    Return the picture that is to stand beside a landed video.
+
+    :param link: the vendor's; ``None`` if it gave none.
+    :param wait: waits for so many seconds; what it raises ends the tries.
+    :param go_on: called after each piece; what it raises ends the download.
+    :param now: the clock.
+    :return: ``None`` if there is none, and none was to be expected.
+    :raises Exception: it cannot be had.
+    """
+    trouble: Exception | None = None
+    if link is not None:
+        try:
+            return _fetch_patiently(link, settings, wait=wait, go_on=go_on, now=now)
+        except Exception as error:
+            trouble = error
+    if can_play():
+        return first_frame(target)
+    if trouble is not None:
+        raise trouble
+    return None
+
+
+def _fetch_patiently(
+    link: Any,
+    settings: ConnectionSettings,
+    *,
+    wait: Callable[[float], None],
+    go_on: Callable[[], None],
+    now: Callable[[], datetime],
+) -> bytes:
+    until = now() + _LONGEST
+
+    def in_time() -> None:
+        go_on()
+        if now() > until:
+            raise NoPoster(f"The thumbnail took longer than {_LONGEST.seconds} s")
+
+    for seconds in _BACKOFF:
+        try:
+            return fetch(link, settings, in_time)
+        except (DownloadFailed, LinkNotLive):
+            wait(seconds)
+            in_time()
+    return fetch(link, settings, in_time)
 
 
 def fetch(link: str, settings: ConnectionSettings, go_on: Callable[[], None]) -> bytes:

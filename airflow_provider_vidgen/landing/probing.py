@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_vidgen.errors import NotAVideo
 from airflow_provider_vidgen.landing.isobmff import IsoFilm
 from airflow_provider_vidgen.landing.pieces import steps
-from airflow_provider_vidgen.landing.playing import opened
+from airflow_provider_vidgen.landing.playing import opened, told_of
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
+
+_log = logging.getLogger(__name__)
 
 #: The next whole second is twice as far away.
 _SECONDS_OFF = 0.5
@@ -44,6 +47,21 @@ class Probe:
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return asdict(self)
+
+
+def look_into(target: ObjectStoragePath, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Look into a landed file. Whatever happens, it has landed, and there may be no link to land it again.
+
+    :param asked: see :func:`mismatches`.
+    :return: ``probe`` and ``mismatches`` of its manifest; empty where nothing could be found out.
+    """
+    try:
+        found = probe(target)
+    except Exception as error:
+        _log.warning("%s could not be looked into (%s)", target, told_of(error))
+        return {}
+    return {"probe": found and found.to_dict(), "mismatches": mismatches(found, asked)}
 
 
 def probe(target: ObjectStoragePath) -> Probe | None:

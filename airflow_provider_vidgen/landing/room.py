@@ -12,14 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.errors import (
-    DownloadFailed,
     LandingError,
     LinkNotLive,
     NotPlayable,
@@ -34,8 +33,7 @@ from airflow_provider_vidgen.landing.fetching import Fetching
 from airflow_provider_vidgen.landing.kinds import Kind
 from airflow_provider_vidgen.landing.names import target_for
 from airflow_provider_vidgen.landing.places import place_at
-from airflow_provider_vidgen.landing.playing import Unreadable, can_play
-from airflow_provider_vidgen.landing.posters import NoPoster
+from airflow_provider_vidgen.landing.playing import can_play, told_of
 from airflow_provider_vidgen.landing.progress import Progress
 from airflow_provider_vidgen.landing.results import Refresh, Results, pull_all
 from airflow_provider_vidgen.landing.sidecar import About, Known
@@ -56,9 +54,6 @@ _AT_ONCE = 3
 _THREADS = 16
 #: Seconds for which a task that is being stopped waits for its downloads to take back what they have begun.
 _FAREWELL = 5.0
-#: Seconds between the tries of a thumbnail.
-_POSTER_BACKOFF = (1.0, 2.0)
-_POSTER_TIME = timedelta(seconds=60)
 _NEEDS_PYAV = "needs PyAV: pip install airflow-provider-vidgen[verify]"
 
 #: ``True`` warns, ``"fail"`` fails.
@@ -229,9 +224,10 @@ class Landing:
                 self._stop_here()
                 landed = self._found(work, index, targets) or self._fetched(work, index, targets)
                 manifest = self._completed(work, index, landed)
-        except (VidgenError, _Stopped) as error:
-            if isinstance(error, LandingError):
-                error.job = error.job or work.job
+        except LandingError as error:
+            error.job = error.job or work.job
+            raise
+        except VidgenError:
             raise
         except Exception as error:
             _log.error(
@@ -258,8 +254,9 @@ class Landing:
         """Return a file that is there already, if its sidecar tells it is the one wanted."""
         if work.job is None or not work.job.task_id:
             return None
-        several = len(set(map(str, targets.values()))) > 1
-        for target in {str(target): target for target in targets.values()}.values():
+        different = {str(target): target for target in targets.values()}
+        several = len(different) > 1
+        for target in different.values():
             with storage_errors(target):
                 told = sidecar.read(target) if places.exists(target) else None
                 if told is None:
@@ -268,13 +265,10 @@ class Landing:
             if known is Known.SAME:
                 _log.info("%s is there already, whole, and of the same job: left alone", target)
                 return _Landed.of_sidecar(target, told)
-            if not several:
-                self._refuse_other(target, known)
+            # Of several names, the one of this film is known only when it comes.
+            if known is Known.OTHER and not several and not self._overwrite:
+                raise TargetExists(f"The file at {target} is {known.value}")
         return None
-
-    def _refuse_other(self, target: ObjectStoragePath, known: Known) -> None:
-        if known is Known.OTHER and not self._overwrite:
-            raise TargetExists(f"The file at {target} is {known.value}")
 
     def _fetched(self, work: Results, index: int, targets: _Places) -> _Landed:
         already_there = False
@@ -372,61 +366,23 @@ class Landing:
             told = (landed.told or {}).get("poster")
             manifest["poster"] = told and posters.kept(landed.target, told)
             if self._poster and manifest["poster"] is None:
-                manifest["poster"] = self._new_poster(landed.target, work, index)
-        except _Stopped:
-            raise
+                # The vendor gives one for a job, and does not say of which file.
+                link = work.about.result.get("thumbnail_url") if index == 0 else None
+                content = posters.picture_of(
+                    landed.target, link, self._settings, wait=self._wait, go_on=self._stop_here, now=self._now
+                )
+                if content:
+                    manifest["poster"] = posters.write(landed.target, content, overwrite=self._overwrite)
         except Exception as error:
-            what = error.what if isinstance(error, VidgenError) else type(error).__name__
-            _log.warning("%s has no poster (%s)", landed.target, what)
-
-    def _new_poster(self, target: ObjectStoragePath, work: Results, index: int) -> str | None:
-        # The vendor gives one for a job, and does not say of which file.
-        link = work.about.result.get("thumbnail_url") if index == 0 else None
-        content, trouble = b"", None
-        if link is not None:
-            try:
-                content = self._fetch_poster(link)
-            except _Stopped:
-                raise
-            except Exception as error:
-                trouble = error
-        if not content and can_play():
-            content = posters.first_frame(target)
-        elif trouble is not None:
-            raise trouble
-        return posters.write(target, content, overwrite=self._overwrite) if content else None
-
-    def _fetch_poster(self, link: Any) -> bytes:
-        until = self._now() + _POSTER_TIME
-
-        def go_on() -> None:
-            self._stop_here()
-            if self._now() > until:
-                raise NoPoster(f"The thumbnail took longer than {_POSTER_TIME.seconds} s")
-
-        for seconds in _POSTER_BACKOFF:
-            try:
-                return posters.fetch(link, self._settings, go_on)
-            except (DownloadFailed, LinkNotLive):
-                self._wait(seconds)
-                go_on()
-        return posters.fetch(link, self._settings, go_on)
+            _log.warning("%s has no poster (%s)", landed.target, told_of(error))
 
     def _look_into(self, manifest: dict[str, Any], target: ObjectStoragePath, work: Results) -> None:
         if not self._verify:
             return
-        if not can_play():
-            if self._verify == "fail":
-                manifest["mismatches"] = [f"it could not be looked into, which {_NEEDS_PYAV}"]
-            return
-        try:
-            found = probing.probe(target)
-        except Exception as error:  # the file has landed, and no link may be left to land it again
-            kind = str(error) if isinstance(error, Unreadable) else type(error).__name__
-            _log.warning("%s could not be looked into (%s)", target, kind)
-            return
-        manifest["probe"] = found and found.to_dict()
-        manifest["mismatches"] = probing.mismatches(found, self._asked(work))
+        if can_play():
+            manifest.update(probing.look_into(target, self._asked(work)))
+        elif self._verify == "fail":
+            manifest["mismatches"] = [f"it could not be looked into, which {_NEEDS_PYAV}"]
 
     def _asked(self, work: Results) -> dict[str, Any]:
         """Return what the video can be held against."""
@@ -467,8 +423,8 @@ def _places_of(paths: Mapping[Kind, str]) -> _Places:
     return {kind: known[path] for kind, path in paths.items()}
 
 
-class _Stopped(Exception):
-    """Another thread has ended the landing."""
+class _Stopped(BaseException):
+    """Another thread has ended the landing, which is nobody's error."""
 
 
 def _of_all(errors: list[BaseException]) -> BaseException:

@@ -324,6 +324,24 @@ def test_an_index_in_front_tells_where_the_film_ends(version: int) -> None:
     assert refused(head + TWO[0] + sidx(1, 1) + TWO[1], match="Neither")
 
 
+def test_fragments_that_do_not_say_how_long_they_last_are_not_too_short() -> None:
+    timeless = fragmented(fragment(10), mehd=9000, default=0)
+    assert check(timeless, announced=True) is Kind.MP4
+    assert refused(timeless, match="Neither")
+
+
+def test_tables_that_are_made_to_take_memory_take_little() -> None:
+    import tracemalloc
+
+    names = b"".join(box(struct.pack(">I", 0x20202020 + number)) for number in range(100_000))
+    tracks = b"".join(box(b"trak", full(b"tkhd", 0, 0, number)) for number in range(50_000))
+    content = FTYP + box(b"moov", track(names), tracks) + box(b"mdat")
+    tracemalloc.start()
+    assert refused(content)
+    assert tracemalloc.get_traced_memory()[1] < 3 * len(content)
+    tracemalloc.stop()
+
+
 def test_a_fragment_of_a_track_that_is_not_there_does_no_harm() -> None:
     moof = box(b"moof", box(b"traf", full(b"tfhd", 9), full(b"trun", 1, flags=0x1)))
     assert refused(fragmented(moof), match="Neither")

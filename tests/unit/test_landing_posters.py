@@ -51,7 +51,7 @@ def sidecar(folder: Path) -> Any:
 
 @pytest.fixture
 def no_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_vidgen.landing.room.can_play", lambda: False)
+    monkeypatch.setattr("airflow_provider_vidgen.landing.posters.can_play", lambda: False)
 
 
 @pytest.mark.parametrize("ext", PICTURES)
