@@ -73,12 +73,65 @@ def test_without_a_thumbnail_the_first_frame_is_the_poster(
     from PIL import Image
     from test_landing_probing import SIDEWAYS, UPSIDE_DOWN, turned
 
-    films = {"turned": lambda: turned(SIDEWAYS), "upside": lambda: turned(UPSIDE_DOWN)}
+    films = {
+        "turned": lambda: turned(SIDEWAYS, film("mp4")),
+        "upside": lambda: turned(UPSIDE_DOWN, film("mp4")),
+    }
     manifest = land(content=films.get(name, lambda: film(name))())
     with Image.open(tmp_path / "v.jpg") as picture:
         assert (picture.format, picture.size) == ("JPEG", (width, height))
         picture.load()
     assert manifest["poster"] == f"file://{tmp_path}/v.jpg"
+
+
+def two_halves(folder: Path) -> bytes:
+    """Return a film that is white on its left and black on its right."""
+    import av
+    from av.video.stream import VideoStream
+
+    with av.open(str(folder / "halves"), "w", format="mp4") as file:
+        video = file.add_stream("libx264", rate=24)
+        assert isinstance(video, VideoStream)
+        video.width, video.height, video.pix_fmt = 160, 96, "yuv420p"
+        picture = av.VideoFrame(160, 96, "yuv420p")
+        light, *colours = picture.planes
+        light.update((bytes([235] * 80 + [16] * (light.line_size - 80))) * 96)
+        for colour in colours:
+            colour.update(bytes([128]) * colour.buffer_size)
+        file.mux(video.encode(picture))
+        file.mux(video.encode(None))
+    return (folder / "halves").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("matrix", "white"),
+    [
+        # Where a player shows what is stored on the left: (a, b) is where "right" goes, and down is positive.
+        ((1, 0, 0, 1), "left"),
+        ((0, 1, -1, 0), "top"),
+        ((0, -1, 1, 0), "bottom"),
+        ((-1, 0, 0, -1), "right"),
+    ],
+)
+def test_a_first_frame_is_turned_as_players_turn_it(
+    matrix: tuple[int, int, int, int], white: str, land: Land, tmp_path: Path
+) -> None:
+    from PIL import Image
+    from test_landing_probing import turned
+
+    land(content=turned(matrix, two_halves(tmp_path)))
+    with Image.open(tmp_path / "v.jpg") as picture:
+        grey, (width, height) = picture.convert("L"), picture.size
+    places = {
+        "left": (5, height // 2),
+        "right": (width - 5, height // 2),
+        "top": (width // 2, 5),
+        "bottom": (width // 2, height - 5),
+    }
+    light = {name: grey.getpixel(place) > 180 for name, place in places.items() if name != white}
+    assert grey.getpixel(places[white]) > 180
+    opposite = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}[white]
+    assert not light[opposite]
 
 
 NO_PICTURES: dict[str, Any] = {

@@ -43,9 +43,9 @@ def asks(vendor: str, **fields: Any) -> VideoRequest:
     return VideoRequest(**{"prompt": PROMPT, "model": MODEL[vendor], **fields})
 
 
-def turned(matrix: tuple[int, int, int, int], name: str = "mp4") -> bytes:
+def turned(matrix: tuple[int, int, int, int], whole: bytes) -> bytes:
     """Return a film that a player is to turn, as a phone writes it."""
-    content = bytearray(film(name))
+    content = bytearray(whole)
     start = content.index(b"tkhd") + 4 + 4 + 20 + 16
     a, b, c, d = (value % (1 << 16) << 16 for value in matrix)
     for place, value in ((0, a), (4, b), (12, c), (16, d)):
@@ -61,11 +61,11 @@ def turned(matrix: tuple[int, int, int, int], name: str = "mp4") -> bytes:
 def test_a_picture_has_the_size_in_which_it_is_shown(
     name: str, matrix: tuple[int, int, int, int], size: tuple[int, int], land: Land
 ) -> None:
-    manifest = land(turned(matrix, name), asked=asks("apixo", aspect_ratio=f"{size[0]}:{size[1]}"))
+    manifest = land(turned(matrix, film(name)), asked=asks("apixo", aspect_ratio=f"{size[0]}:{size[1]}"))
     assert (manifest["probe"]["width"], manifest["probe"]["height"]) == size
     wrong = asks("apixo", aspect_ratio=f"{size[1]}:{size[0]}")
     with pytest.raises(VideoMismatch, match=f"{size[0]}x{size[1]}, not {size[1]}:{size[0]}"):
-        land(turned(matrix, name), asked=wrong, overwrite=True)
+        land(turned(matrix, film(name)), asked=wrong, overwrite=True)
 
 
 def test_a_picture_of_wide_points_is_wider_than_it_is_stored(land: Land, tmp_path: Path) -> None:
@@ -193,3 +193,36 @@ def test_a_film_that_does_not_play_fails_with_the_file_in_its_place(
     assert (tmp_path / "task_1-0.mp4").read_bytes() == undecodable()
     assert json.loads((tmp_path / "task_1-0.mp4.json").read_text())["mismatches"] == ["it does not play"]
     assert land(undecodable(), verify=False)["mismatches"] == []
+
+
+def test_a_film_whose_tables_cannot_be_found_is_not_turned(tmp_path: Path) -> None:
+    from airflow_provider_vidgen.landing.probing import _is_turned
+
+    sideways = turned(SIDEWAYS, film("mp4"))
+    assert _is_turned(io.BytesIO(sideways))
+    for odd in (
+        sideways[:2000],
+        sideways[:32] + bytes(99),
+        film("webm"),
+        sideways[:32] + b"\0\0\0\0mdat",
+        b"",
+    ):
+        assert not _is_turned(io.BytesIO(odd))
+
+
+def test_a_worker_without_pyav_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from airflow_provider_vidgen.landing.playing import can_play
+
+    assert can_play()
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert not can_play()
+
+
+def test_a_codec_that_this_pyav_does_not_know_is_no_reason_to_fail(
+    land: Land, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = land(film("mp4").replace(b"avc1", b"zzz9"))
+    assert (manifest["probe"], manifest["mismatches"]) == (None, [])
+    assert "could not be looked into" in caplog.text
