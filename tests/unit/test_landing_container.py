@@ -9,7 +9,7 @@ import random
 import struct
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo
@@ -20,6 +20,8 @@ from dev.films import FORMATS, borders, film
 
 TINY = tiny_mp4("a lighthouse", 2, 320, 240)
 NAMES = [*FORMATS, "live"]
+#: The first example makes the film.
+unhurried = settings(deadline=None)
 Verdict = Kind | tuple[type[Exception], str]
 
 
@@ -78,6 +80,7 @@ SIZES = full(b"stsz", 0, 3, 100, 100, 500)
 
 
 @pytest.mark.parametrize("name", FORMATS)
+@unhurried
 @given(pieces=st.integers(1, 6000), announced=st.booleans())
 def test_a_whole_film_passes_in_any_pieces(name: str, pieces: int, announced: bool) -> None:
     assert check(film(name), pieces=pieces, announced=announced) is next(
@@ -93,6 +96,7 @@ def test_a_film_cut_at_two_hundred_places_never_passes_unannounced(name: str) ->
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if "fragmented" not in name])
+@unhurried
 @given(data=st.data())
 def test_a_film_whose_container_tells_its_end_never_passes_cut_though_its_length_is_announced(
     name: str, data: st.DataObject
@@ -103,6 +107,7 @@ def test_a_film_whose_container_tells_its_end_never_passes_cut_though_its_length
 
 
 @pytest.mark.parametrize("name", NAMES)
+@unhurried
 @given(data=st.data(), pieces=st.integers(1, 999), announced=st.booleans())
 def test_the_size_of_the_pieces_does_not_matter(
     name: str, data: st.DataObject, pieces: int, announced: bool
@@ -117,6 +122,7 @@ def test_the_size_of_the_pieces_does_not_matter(
 HEADS = [b"", FTYP, FTYP + b"\0\0\0\x80moov", FTYP + b"\0\0\0\x80moof", b"\x1aE\xdf\xa3", film("webm")[:300]]
 
 
+@unhurried
 @given(head=st.sampled_from(HEADS), rest=st.binary(max_size=300), pieces=st.integers(1, 50))
 @example(
     head=HEADS[-2], rest=b"\xa3B\x82\x88matroska\x18S\x80g\xff\x15I\xa9f\x89D\x89\x84\x7f\x80\0\0", pieces=9
@@ -126,6 +132,7 @@ def test_no_bytes_are_more_than_refused(head: bytes, rest: bytes, pieces: int) -
     check(head + rest, pieces=pieces, announced=True)
 
 
+@unhurried
 @given(content=st.binary(max_size=200), where=st.integers(0, 4000))
 def test_no_damage_is_more_than_refused(content: bytes, where: int) -> None:
     for name in NAMES:
