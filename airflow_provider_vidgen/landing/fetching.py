@@ -101,7 +101,7 @@ class Fetching:
         try:
             if 0 < self._total < self.bytes:
                 raise DownloadFailed(f"The download went on after all {self._total} bytes")
-            self._check.end(announced=self._announced)
+            self._check.end(announced=self._chunked or self._total > 0)
         except VidgenError:
             # More bytes will not make these good.
             self._restart()
@@ -124,8 +124,7 @@ class Fetching:
             self._restart()
         self._total = _length_of(reply)
         # A chunked body that breaks off is an error of its own.
-        chunked = "chunked" in reply.headers.get("Transfer-Encoding", "").lower()
-        self._announced = chunked or self._total > 0
+        self._chunked = "chunked" in reply.headers.get("Transfer-Encoding", "").lower()
         etag = reply.headers.get("ETag", "")
         # A weak one does not promise the same bytes.
         self._etag = etag if etag.startswith('"') else ""
@@ -177,7 +176,7 @@ class Fetching:
         self._check = FilmCheck()
         #: Pieces that came before it was known what kind of film they belong to.
         self._waiting: list[bytes] = []
-        self._announced = False
+        self._chunked = False
         self._etag = ""
         self._total = 0
 

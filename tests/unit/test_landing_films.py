@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from fakes import Clock, job, settings
 from test_landing import FRESH, LINK, Cdn, Reply, cdn, left  # noqa: F401
+from urllib3.exceptions import ProtocolError
 
 from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo, TargetExists, UnsafeLink
 from airflow_provider_vidgen.landing import Landing
@@ -95,6 +96,16 @@ def test_where_the_container_does_not_tell_the_end_the_store_of_results_must(
     assert left(tmp_path) == []
     land(chunked(film("live")))
     assert (tmp_path / "task_1-0.webm").read_bytes() == film("live")
+
+
+def test_a_length_that_is_told_with_the_rest_of_a_file_is_announced(land: Land, tmp_path: Path) -> None:
+    whole = film("live")
+    told = f"bytes 999-{len(whole) - 1}/{len(whole)}"
+    land(
+        Reply(whole[:999], ProtocolError(), ETag='"one"'),
+        Reply(whole[999:], status=206, ETag='"one"', Content_Range=told),
+    )
+    assert (tmp_path / "task_1-0.webm").read_bytes() == whole
 
 
 def box(kind: bytes, body: bytes = b"") -> bytes:
