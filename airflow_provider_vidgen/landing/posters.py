@@ -15,6 +15,7 @@ from airflow_provider_vidgen.errors import DownloadFailed, LandingError, LinkNot
 from airflow_provider_vidgen.landing.places import exists
 from airflow_provider_vidgen.landing.playing import can_play, opened
 from airflow_provider_vidgen.landing.storing import compared, whole_or_absent
+from airflow_provider_vidgen.transport.connections import OpenConnections
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def picture_of(
     link: Any,
     settings: ConnectionSettings,
     *,
+    connections: OpenConnections,
     wait: Callable[[float], None],
     go_on: Callable[[], None],
     now: Callable[[], datetime],
@@ -66,6 +68,7 @@ def picture_of(
     Return the picture that is to stand beside a landed video.
 
     :param link: the vendor's; ``None`` if it gave none.
+    :param connections: takes in each connection, so that another thread can cut it.
     :param wait: waits for so many seconds; what it raises ends the tries.
     :param go_on: called after each piece; what it raises ends the download.
     :param now: the clock.
@@ -75,7 +78,7 @@ def picture_of(
     trouble: Exception | None = None
     if link is not None:
         try:
-            return _fetch_patiently(link, settings, wait=wait, go_on=go_on, now=now)
+            return _fetch_patiently(link, settings, connections=connections, wait=wait, go_on=go_on, now=now)
         except Exception as error:
             trouble = error
     if can_play():
@@ -89,6 +92,7 @@ def _fetch_patiently(
     link: Any,
     settings: ConnectionSettings,
     *,
+    connections: OpenConnections,
     wait: Callable[[float], None],
     go_on: Callable[[], None],
     now: Callable[[], datetime],
@@ -102,26 +106,28 @@ def _fetch_patiently(
 
     for seconds in _BACKOFF:
         try:
-            return fetch(link, settings, in_time)
+            return fetch(link, settings, in_time, connections)
         except (DownloadFailed, LinkNotLive):
             wait(seconds)
             in_time()
-    return fetch(link, settings, in_time)
+    return fetch(link, settings, in_time, connections)
 
 
-def fetch(link: str, settings: ConnectionSettings, go_on: Callable[[], None]) -> bytes:
+def fetch(
+    link: str, settings: ConnectionSettings, go_on: Callable[[], None], connections: OpenConnections
+) -> bytes:
     """
     Fetch a thumbnail, from where a video may be fetched.
 
+    :param connections: takes in the connection, so that another thread can cut it.
     :param go_on: called after each piece; what it raises ends the download.
     :raises LandingError: it cannot be had, or is no picture.
     """
     from airflow_provider_vidgen.transport.download import open_link, read_body
 
     content = bytearray()
-    with open_link(link, settings) as reply:
-        length = reply.headers.get("Content-Length", "")
-        for piece in read_body(reply, _PIECE) if not length.isdecimal() or int(length) <= _LARGEST else ():
+    with open_link(link, settings, connections=connections) as reply:
+        for piece in read_body(reply, _PIECE, settings.timeout):
             content += piece
             if len(content) > _LARGEST:
                 break

@@ -369,7 +369,13 @@ class Landing:
                 # The vendor gives one for a job, and does not say of which file.
                 link = work.about.result.get("thumbnail_url") if index == 0 else None
                 content = posters.picture_of(
-                    landed.target, link, self._settings, wait=self._wait, go_on=self._stop_here, now=self._now
+                    landed.target,
+                    link,
+                    self._settings,
+                    connections=self._connections,
+                    wait=self._wait,
+                    go_on=self._stop_here,
+                    now=self._now,
                 )
                 if content:
                     manifest["poster"] = posters.write(landed.target, content, overwrite=self._overwrite)
