@@ -1,0 +1,52 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""A film, its sidecar and its poster in every kind of storage, read back from there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from landing_places import Place
+from test_download_faults import KEY
+
+from airflow_provider_vidgen.landing import About, Landing
+from airflow_provider_vidgen.models import VideoJob
+from airflow_provider_vidgen.transport.settings import ConnectionSettings
+from dev.film_server import FilmServer
+from dev.films import film
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
+
+
+@pytest.mark.parametrize("thumbnail", [True, False])
+@pytest.mark.parametrize("name", ["mp4", "webm"])
+def test_a_film_is_looked_into_and_gets_its_poster(
+    name: str, thumbnail: bool, place: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "film").write_bytes(film(name))
+    (tmp_path / "thumb").write_bytes(PNG)
+    extra = {"vendor": "apixo", "allow_private_urls": True}
+    settings = ConnectionSettings.read("posters", host="http://127.0.0.1:9", password=KEY, extra=extra)
+    job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id="task_1")
+    with FilmServer(tmp_path).running() as server:
+
+        def land() -> dict[str, object]:
+            about = About(result={"thumbnail_url": f"{server.url}/thumb" if thumbnail else None})
+            landing = Landing(settings, poster=True, sleep=lambda _: None)
+            return landing.land([f"{server.url}/film"], place.output, job=job, about=about)[0]
+
+        manifest = land()
+        assert land() == {**manifest, "already_there": True}
+        assert server.methods["GET"] == (2 if thumbnail else 1)
+    poster = f"task_1-0.{'png' if thumbnail else 'jpg'}"
+    there = place.names()
+    assert sorted(there) == sorted([f"task_1-0.{name}", f"task_1-0.{name}.json", poster])
+    assert there[f"task_1-0.{name}"] == film(name)
+    assert there[poster] == PNG if thumbnail else there[poster].startswith(b"\xff\xd8\xff")
+    assert manifest["poster"] == f"{place.output}{poster}"
+    told = json.loads(there[f"task_1-0.{name}.json"])
+    assert (told["poster"], told["probe"]) == (manifest["poster"], manifest["probe"])
+    assert told["probe"]["width"] == 160
