@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextvars
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -278,22 +278,22 @@ class Landing:
             self._stop_here()
             progress(done, total)
 
-        def open_sink(kind: Kind) -> AbstractContextManager[Sink]:
+        @contextmanager
+        def open_sink(kind: Kind) -> Iterator[Sink]:
             nonlocal already_there, progress
             target = targets[kind]
             progress = Progress(target.name)
             with storage_errors(target):
                 already_there = places.exists(target) and not self._overwrite
-            return in_storage(
-                target,
-                compared(target) if already_there else whole_or_absent(target, overwrite=self._overwrite),
-            )
+            place = compared(target) if already_there else whole_or_absent(target, overwrite=self._overwrite)
+            with in_storage(target, place) as sink:
+                yield sink
+                # A connection that was cut may look like one at its end.
+                self._stop_here()
 
         try:
             with Fetching(self._settings, open_sink, watch, self._connections) as fetching:
                 pull_all(work, index, fetching, wait=self._wait, now=self._now)
-                # A connection that was cut may look like one at its end.
-                self._stop_here()
         except TargetExists:
             # Of another job, or the same bytes: this very file, if the storage's answer to it was lost.
             assert fetching.kind is not None
