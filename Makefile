@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 AZURITE := $(VENV)/azurite
+S3RVER := $(VENV)/s3rver
 
 apt_install = { SUDO=$$(command -v sudo || true); $$SUDO apt-get update -qq && \
 	DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq $(1) >/dev/null; }
 
 .PHONY: demo chaos test lint types unit integration system bench bench-import bench-polling bench-end-to-end \
-	bench-triggerer bench-landing landing-kills browser azurite format clean
+	bench-triggerer bench-landing landing-kills browser azurite s3rver format clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -26,7 +27,7 @@ demo: $(READY)
 chaos: $(READY)
 	@$(BIN)/python -m dev.chaos $(CHAOS)
 
-test: lint types browser azurite
+test: lint types browser azurite s3rver
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 lint: $(READY)
@@ -36,7 +37,7 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-integration: azurite browser
+integration: azurite s3rver browser
 system: browser
 unit integration system: $(READY)
 	$(BIN)/python -m pytest tests/$@
@@ -68,7 +69,7 @@ bench-end-to-end: $(READY)
 bench-triggerer: $(READY)
 	$(BIN)/python -m benchmarks.triggerer $(BENCH)
 
-# Workers killed in the middle of landing, KILLS times on disk and as often on S3.
+# Workers killed in the middle of landing, KILLS times on disk and as often on S3 and SFTP.
 KILLS ?= 250
 landing-kills: $(READY)
 	VIDGEN_LANDING_KILLS=$(KILLS) $(BIN)/python -m pytest -s tests/integration/landing/test_killed_landing.py
@@ -83,6 +84,12 @@ azurite: $(READY)
 	@test -x $(AZURITE)/node_modules/.bin/azurite-blob || \
 	  { command -v npm >/dev/null || $(call apt_install,npm); \
 	    npm install --prefix $(AZURITE) --no-package-lock --no-audit --no-fund --silent azurite@3.35.0; }
+
+# A second S3, which is not moto, for the same.
+s3rver: $(READY)
+	@test -d $(S3RVER)/node_modules/s3rver || \
+	  { command -v npm >/dev/null || $(call apt_install,npm); mkdir -p $(S3RVER); \
+	    npm install --prefix $(S3RVER) --no-package-lock --no-audit --no-fund --silent s3rver@3.7.1; }
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

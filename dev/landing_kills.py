@@ -5,7 +5,8 @@
 Kill a worker that lands files, again and again, and look at what can be seen after each kill.
 
 Each worker is a fork of this process, so that hundreds of kills take minutes. It is killed with SIGKILL after
-a random share of the time that a whole landing takes.
+a random share of the time that a whole landing takes. At the end each file is landed once more, by workers
+whose clock is past the time for which the parts of others are left alone.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from dev.object_stores import LocalS3
+
+#: Longer than a landing leaves the parts of others alone.
+_PATIENCE = timedelta(hours=1, minutes=5)
 
 
 @dataclass
@@ -37,6 +42,7 @@ class Outcome:
     partial: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
+    litter_before: int = 0
     litter: list[str] = field(default_factory=list)
     failed: int = 0
 
@@ -46,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", required=True, help="URL of the store of results")
     parser.add_argument("--films", required=True, help="JSON: file name to SHA-256")
-    parser.add_argument("--output", required=True, help="folder to land in, file:// or s3://")
+    parser.add_argument("--output", required=True, help="folder to land in: file://, s3:// or sftp://")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -81,23 +87,28 @@ def run(store: str, films: dict[str, str], output: str, kills: int, seed: int) -
         seen = _look(target, films[name], outcome)
         if not killed or (seen and chance.random() < 0.8):
             number += 1
+    outcome.litter_before = sum(map(_is_litter, _names(output)))
     for turn, (target, digest) in enumerate(wanted.items()):
-        if _reap(_fork(store, names[turn % len(names)], target)):
+        if _reap(_fork(store, names[turn % len(names)], target, later=True)):
             outcome.failed += 1
         if _look(target, digest, outcome):
             outcome.landed += 1
         else:
             outcome.unfinished.append(target)
-    outcome.litter = [name for name in _names(output) if not name.endswith((".mp4", ".json"))]
+    outcome.litter = [name for name in _names(output) if _is_litter(name)]
     return outcome
 
 
-def _fork(store: str, name: str, target: str) -> int:
+def _is_litter(name: str) -> bool:
+    return not name.endswith((".mp4", ".json"))
+
+
+def _fork(store: str, name: str, target: str, *, later: bool = False) -> int:
     pid = os.fork()
     if pid:
         return pid
     try:
-        _land(f"{store}/{name}", target)
+        _land(f"{store}/{name}", target, later)
     except BaseException:
         traceback.print_exc(file=sys.stderr)
         os._exit(1)
@@ -108,7 +119,7 @@ def _reap(pid: int) -> int:
     return os.waitpid(pid, 0)[1]
 
 
-def _land(link: str, target: str) -> None:
+def _land(link: str, target: str, later: bool) -> None:
     from airflow_provider_vidgen.landing import Landing
     from airflow_provider_vidgen.models import VideoJob
     from airflow_provider_vidgen.transport.settings import ConnectionSettings
@@ -122,7 +133,8 @@ def _land(link: str, target: str) -> None:
     job = VideoJob(
         vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id=Path(target).stem
     )
-    Landing(settings, verify=False).land([link], target, job=job)
+    late = _PATIENCE if later else timedelta()
+    Landing(settings, verify=False, now=lambda: datetime.now(UTC) + late).land([link], target, job=job)
 
 
 def _look(target: str, digest: str, outcome: Outcome) -> bool:
@@ -143,8 +155,8 @@ def _look(target: str, digest: str, outcome: Outcome) -> bool:
 
 def _read(target: str) -> bytes | None:
     parts = urlsplit(target)
-    if parts.scheme == "file":
-        path = Path(parts.path)
+    if parts.scheme in ("file", "sftp"):
+        path = _on_disk(target)
         return path.read_bytes() if path.exists() else None
     client = _s3()
     try:
@@ -156,11 +168,18 @@ def _read(target: str) -> bytes | None:
 
 def _names(output: str) -> Iterator[str]:
     parts = urlsplit(output)
-    if parts.scheme == "file":
-        yield from (path.name for path in Path(parts.path).iterdir())
+    if parts.scheme in ("file", "sftp"):
+        yield from (path.name for path in _on_disk(output).iterdir())
         return
     for page in _s3().get_paginator("list_objects_v2").paginate(Bucket=parts.hostname):
         yield from (found["Key"] for found in page.get("Contents", ()))
+
+
+def _on_disk(target: str) -> Path:
+    """Return where a file is on this machine; that of an SFTP server, too."""
+    parts = urlsplit(target)
+    root = os.environ["SFTP_FOLDER"] if parts.scheme == "sftp" else "/"
+    return Path(root, parts.path.lstrip("/"))
 
 
 def _s3() -> Any:

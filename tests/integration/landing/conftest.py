@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,52 @@ import pytest
 from airflow.sdk.io import attach
 from landing_places import Place
 
-from dev.object_stores import LocalS3, local_azure, local_gcs, local_s3
+from dev.object_stores import (
+    LocalS3,
+    LocalSftp,
+    local_azure,
+    local_gcs,
+    local_s3,
+    local_s3rver,
+    local_sftp,
+)
+
+#: It would write its farewell to the log after pytest has closed that.
+logging.getLogger("asyncssh").setLevel(logging.CRITICAL)
 
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[LocalS3]:
     """An S3."""
     with local_s3() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def s3rver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
+    """Another S3, that of s3rver, which keeps a name that is taken."""
+    with local_s3rver(tmp_path_factory.mktemp("s3rver"), "kept") as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def s3_refusing_conditions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
+    """One that says of a condition that it does not know it."""
+    with local_s3rver(tmp_path_factory.mktemp("s3rver"), "refused") as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def s3_ignoring_conditions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
+    """One that takes no notice of a condition."""
+    with local_s3rver(tmp_path_factory.mktemp("s3rver"), "ignored") as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def sftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSftp]:
+    """An SFTP server."""
+    with local_sftp(tmp_path_factory.mktemp("sftp")) as found:
         yield found
 
 
@@ -38,17 +78,27 @@ def azure() -> Iterator[Any]:
         yield found
 
 
-@pytest.fixture(params=["local", "s3", "gcs", "azure"])
+@pytest.fixture(params=["local", "s3", "s3rver", "sftp", "gcs", "azure"])
 def place(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """A local disk, and the stores of Amazon, Google and Microsoft."""
+    """A local disk, two S3, an SFTP server, and the stores of Google and Microsoft."""
     folder = hashlib.sha256(request.node.name.encode()).hexdigest()[:16]
     if request.param == "local":
         (tmp_path / "landed").mkdir()
         output = f"file://{tmp_path}/landed/"
         yield Place(output, lambda: {p.name: p.read_bytes() for p in (tmp_path / "landed").iterdir()})
-    elif request.param == "s3":
-        s3: LocalS3 = request.getfixturevalue("s3")
-        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", s3.connection)
+    elif request.param == "sftp":
+        sftp: LocalSftp = request.getfixturevalue("sftp")
+        monkeypatch.setenv("AIRFLOW_CONN_SFTP_DEFAULT", sftp.connection)
+        there = sftp.folder / folder
+        there.mkdir()
+        yield Place(
+            f"sftp://sftp_default@/{folder}/", lambda: {p.name: p.read_bytes() for p in there.iterdir()}
+        )
+    elif request.param.startswith("s3"):
+        s3: LocalS3 = request.getfixturevalue(request.param)
+        # Airflow keeps the file system of each connection.
+        account = f"aws_{request.param}"
+        monkeypatch.setenv(f"AIRFLOW_CONN_{account.upper()}", s3.connection)
         seen = s3.client()
 
         def names() -> dict[str, bytes]:
@@ -56,12 +106,14 @@ def place(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
             body = {
                 key["Key"]: seen.get_object(Bucket="videos", Key=key["Key"])["Body"].read() for key in found
             }
+            if request.param != "s3":  # s3rver does not tell
+                return {key.rpartition("/")[2]: content for key, content in body.items()}
             uploads = seen.list_multipart_uploads(Bucket="videos", Prefix=f"{folder}/").get("Uploads", ())
             return {key.rpartition("/")[2]: content for key, content in body.items()} | {
                 f"unfinished {upload['Key']}": b"" for upload in uploads
             }
 
-        yield Place(f"s3://aws_default@videos/{folder}/", names)
+        yield Place(f"s3://{account}@videos/{folder}/", names)
     else:
         there, scheme = request.getfixturevalue(request.param), {"gcs": "gs", "azure": "abfs"}[request.param]
         attach(scheme, fs=there)

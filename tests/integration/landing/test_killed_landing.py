@@ -18,14 +18,16 @@ from pathlib import Path
 import pytest
 
 from dev.film_server import FilmServer, make_film
-from dev.object_stores import LocalS3
+from dev.object_stores import LocalS3, LocalSftp
 
 KILLS = int(os.environ.get("VIDGEN_LANDING_KILLS", "12"))
 MIB = 1024**2
 
 
-@pytest.mark.parametrize("store", ["local", "s3"])
-def test_a_killed_worker_leaves_nothing_half_written(store: str, s3: LocalS3, tmp_path: Path) -> None:
+@pytest.mark.parametrize("store", ["local", "s3", "sftp"])
+def test_a_killed_worker_leaves_nothing_half_written(
+    store: str, s3: LocalS3, sftp: LocalSftp, tmp_path: Path
+) -> None:
     films, landed = tmp_path / "films", tmp_path / "landed"
     films.mkdir()
     landed.mkdir()
@@ -33,14 +35,24 @@ def test_a_killed_worker_leaves_nothing_half_written(store: str, s3: LocalS3, tm
         f"{number}.mp4": make_film(films / f"{number}.mp4", size, number)
         for number, size in enumerate((3 * MIB, 9 * MIB + 1, 18 * MIB))
     }
-    output = f"file://{landed}/" if store == "local" else "s3://aws_default@videos/killed/"
+    (sftp.folder / "killed").mkdir(exist_ok=True)
+    output = {
+        "local": f"file://{landed}/",
+        "s3": "s3://aws_default@videos/killed/",
+        "sftp": "sftp://sftp_default@/killed/",
+    }[store]
     with FilmServer(films, pace=80 * MIB).running() as server:
         told = subprocess.run(
             [
                 *(sys.executable, "-m", "dev.landing_kills", "--store", server.url, "--output", output),
                 *("--films", json.dumps(made), "--kills", str(KILLS)),
             ],
-            env={**os.environ, "AIRFLOW_CONN_AWS_DEFAULT": s3.connection},
+            env={
+                **os.environ,
+                "AIRFLOW_CONN_AWS_DEFAULT": s3.connection,
+                "AIRFLOW_CONN_SFTP_DEFAULT": sftp.connection,
+                "SFTP_FOLDER": str(sftp.folder),
+            },
             cwd=Path(__file__).parents[3],
             capture_output=True,
             text=True,
