@@ -11,7 +11,8 @@ another file system than the one attached (seen on Airflow 3.3.2 with universal-
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,15 @@ if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
     from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
 
+_log = logging.getLogger(__name__)
+
 #: Of stores that have no folders, and buckets that nobody wants made by a slip of the pen.
 BUCKET_STORES = frozenset({"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "adl", "az", "oss"})
 _READ = 4 * 1024**2
+#: S3 says 403 of a token whose time has passed, too; that is no rule about who may do what.
+_NOT_FOR_EVER = frozenset({"ExpiredToken", "RequestTimeTooSkewed", "TokenRefreshRequired"})
+#: SFTP's code of "permission denied".
+_SFTP_DENIED = 3
 
 
 def place_at(path: str) -> ObjectStoragePath:
@@ -44,14 +51,83 @@ def place_at(path: str) -> ObjectStoragePath:
 
 
 def exists(place: ObjectStoragePath) -> bool:
-    """Whether something is there."""
-    return bool(place.fs.exists(place.path))
+    """
+    Whether something is there, as far as this account may know.
+
+    S3 and Google say 403 of what is not there to an account that may write and not list.
+    """
+    try:
+        return bool(place.fs.exists(place.path))
+    except Exception as error:
+        if not is_forbidden(error):
+            raise
+        _log.debug("Whether something is at %s may not be known by this account", place)
+        return False
+
+
+def has_content(place: ObjectStoragePath, sha256: str) -> bool:
+    """Read what is there, and tell whether it has this checksum, as far as this account may know."""
+    try:
+        return sha256_of(place) == sha256
+    except Exception as error:
+        if not is_forbidden(error):
+            raise
+        _log.debug("What is at %s may not be read by this account", place)
+        return False
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Whether a storage says that this account may not do this."""
+    if token_has_expired(error):
+        return False
+    status = status_of(error)
+    if status is not None:
+        return status == 403
+    for each in _chain(error):
+        if isinstance(each, PermissionError) or getattr(each, "code", None) == _SFTP_DENIED:
+            return True
+        # As gcsfs tells it.
+        if isinstance(each, OSError) and str(each).startswith("Forbidden: "):
+            return True
+    return False
+
+
+def token_has_expired(error: BaseException) -> bool:
+    """Whether S3 says that the account's token, or its clock, is behind: another try may have a new one."""
+    return bool(_NOT_FOR_EVER & {_s3_code(each) for each in _chain(error)})
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status that a store has answered with, where the error tells it."""
+    for each in _chain(error):
+        response = getattr(each, "response", None)
+        if isinstance(response, Mapping):  # botocore's
+            response = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        for found in (response, getattr(each, "status_code", None), getattr(each, "code", None)):
+            if isinstance(found, int) and 100 <= found < 600:
+                return found
+    return None
+
+
+def _s3_code(error: BaseException) -> str:
+    response = getattr(error, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, Mapping) else ""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def sha256_of(place: ObjectStoragePath) -> str:
     """Read what is there, and return its checksum."""
+    digest = hashlib.sha256()
+    # Not file_digest: sshfs's files have no readinto.
     with place.fs.open(place.path, "rb", block_size=_READ) as there:
-        return hashlib.file_digest(there, "sha256").hexdigest()
+        while piece := there.read(_READ):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def make_folder(place: ObjectStoragePath) -> None:
@@ -96,4 +172,4 @@ def _holds(path: Any, told_of_it: Mapping[str, Any]) -> bool:
 
 def told(error: Exception) -> str:
     """Return what a storage says of its trouble."""
-    return redact(f"{type(error).__name__}: {error}")
+    return redact(" ".join(f"{type(error).__name__}: {error}".split()))

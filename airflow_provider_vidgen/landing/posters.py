@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_vidgen.errors import DownloadFailed, LandingError, LinkNotLive, TargetExists
+from airflow_provider_vidgen.landing.described import Described
 from airflow_provider_vidgen.landing.places import exists
 from airflow_provider_vidgen.landing.playing import can_play, opened
 from airflow_provider_vidgen.landing.storing import compared, whole_or_absent
@@ -34,6 +35,7 @@ _BEGINNINGS = {
     "webp": (b"RIFF", b"WEBP"),
     "gif": (b"GIF8", b""),
 }
+_TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif"}
 #: Degrees against the clock by which players turn a picture -> how that is done.
 _TURNS = {-90: ("transpose=clock",), 90: ("transpose=cclock",), 180: ("hflip", "vflip")}
 
@@ -199,19 +201,32 @@ def kept(target: ObjectStoragePath, told: Any) -> str | None:
     return str(target.parent / name)
 
 
-def write(target: ObjectStoragePath, content: bytes, *, overwrite: bool) -> str:
+def write(
+    target: ObjectStoragePath,
+    content: bytes,
+    *,
+    overwrite: bool,
+    metadata: Mapping[str, str],
+    upload_args: Mapping[str, Any],
+) -> str:
     """
     Put a poster beside its video.
 
     :param overwrite: replace another file.
+    :param metadata: what the store keeps with it.
+    :param upload_args: the user's arguments for the store, as for the video.
     :return: where it is.
     :raises LandingError: it is no picture, or another file is there.
     :raises Exception: the storage does not take it.
     """
-    place = beside(target, kind_of(content))
+    ext = kind_of(content)
+    place = beside(target, ext)
     if place.path == target.path:
         raise TargetExists(f"The video itself is at {place}")
     there = exists(place) and not overwrite
-    with compared(place) if there else whole_or_absent(place, overwrite=overwrite) as sink:
+    described = Described(content_type=_TYPES[ext], metadata=metadata, upload_args=upload_args)
+    with (
+        compared(place) if there else whole_or_absent(place, overwrite=overwrite, described=described)
+    ) as sink:
         sink.write(content)
     return str(place)

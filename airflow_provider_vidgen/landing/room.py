@@ -23,12 +23,20 @@ from airflow_provider_vidgen.errors import (
     LinkNotLive,
     NotPlayable,
     Problem,
+    StorageFailed,
+    StorageUnreachable,
     TargetExists,
     UnsafeLink,
     VideoMismatch,
     VidgenError,
 )
 from airflow_provider_vidgen.landing import places, posters, probing, sidecar
+from airflow_provider_vidgen.landing.described import (
+    Described,
+    args_for_sidecar,
+    problems_with_upload_args,
+    protocol_of,
+)
 from airflow_provider_vidgen.landing.fetching import Fetching
 from airflow_provider_vidgen.landing.kinds import Kind
 from airflow_provider_vidgen.landing.names import target_for
@@ -39,7 +47,7 @@ from airflow_provider_vidgen.landing.results import Refresh, Results, pull_all
 from airflow_provider_vidgen.landing.sidecar import About, Known
 from airflow_provider_vidgen.landing.storage_errors import in_storage, storage_errors
 from airflow_provider_vidgen.landing.storing import Sink, compared, whole_or_absent
-from airflow_provider_vidgen.landing.target import problems_with
+from airflow_provider_vidgen.landing.target import problems_with, problems_with_sidecars
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.transport.connections import OpenConnections
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
@@ -54,12 +62,27 @@ _AT_ONCE = 3
 _THREADS = 16
 #: Seconds for which a task that is being stopped waits for its downloads to take back what they have begun.
 _FAREWELL = 5.0
+_SIDECAR = "application/json"
 _NEEDS_PYAV = "needs PyAV: pip install airflow-provider-vidgen[verify]"
 
 #: ``True`` warns, ``"fail"`` fails.
 Verify = bool | Literal["fail"]
-#: Where one file lands, by what kind of film it turns out to be.
-_Places = Mapping[Kind, "ObjectStoragePath"]
+
+
+@dataclass(frozen=True)
+class _Destination:
+    """
+    Where a file lands.
+
+    :param sidecar: where its sidecar goes; ``None`` if that place cannot be used.
+    """
+
+    file: ObjectStoragePath
+    sidecar: ObjectStoragePath | None
+
+
+#: Of one file, by what kind of film it turns out to be.
+_Destinations = Mapping[Kind, _Destination]
 
 
 class Landing:
@@ -68,11 +91,12 @@ class Landing:
 
     :param settings: whose result links these are; says whether private addresses may be fetched from.
     :param overwrite: replace another file that is already there.
-    :param sidecar: put a ``.json`` beside each file that says what it is.
+    :param sidecar: put a ``.json`` beside each file that says what it is; text is the folder for it instead.
     :param sidecar_prompt: with the prompt, images and extra fields.
     :param verify: look into each file where PyAV is installed: ``True`` warns of what was not asked for,
         ``"fail"`` makes it an error, once the file is there.
     :param poster: put a picture beside each file.
+    :param upload_args: the store's own arguments for the files; see :mod:`.described`.
     :param sleep: waits for so many seconds between attempts.
     :param now: the clock.
     """
@@ -82,10 +106,11 @@ class Landing:
         settings: ConnectionSettings,
         *,
         overwrite: bool = False,
-        sidecar: bool = True,
+        sidecar: bool | str = True,
         sidecar_prompt: bool = True,
         verify: Verify = True,
         poster: bool = False,
+        upload_args: Mapping[str, Any] | None = None,
         sleep: Callable[[float], None] | None = None,
         now: Callable[[], datetime] = utcnow,
     ) -> None:
@@ -95,6 +120,7 @@ class Landing:
         self._sidecar_prompt = sidecar_prompt
         self._verify = verify
         self._poster = poster
+        self._upload_args = upload_args or {}
         self._stop = threading.Event()
         self._connections = OpenConnections()
         self._slots = threading.Semaphore(_AT_ONCE)
@@ -130,15 +156,49 @@ class Landing:
         """
         work = Results(links, job, refresh, about or About(), expires_at)
         # Here, because a connection of Airflow's is better not looked up by several threads.
-        targets = []
+        destinations = []
         for index, link in enumerate(links):
             name = partial(
                 target_for, output_path, job=job, index=index, of=len(links), map_index=map_index, link=link
             )
-            targets.append(_places_of({kind: name(ext=kind.ext) for kind in Kind}))
-        if len(targets) == 1:
-            return [self._land_one(work, 0, targets[0])]
-        return self._land_several(work, targets)
+            paths = {kind: name(ext=kind.ext) for kind in Kind}
+            destinations.append(self._destinations(paths, job, index, map_index))
+        protocol = destinations[0][Kind.MP4].file.protocol
+        if problems := list(problems_with_upload_args(self._upload_args, protocol)):
+            raise StorageFailed(
+                "The upload_args cannot be used",
+                job=job,
+                words="; ".join(map(str, problems)),
+                next_step="Correct them and clear the task: it lands this video, no new one is made.",
+            )
+        if len(destinations) == 1:
+            return [self._land_one(work, 0, destinations[0])]
+        return self._land_several(work, destinations)
+
+    def _destinations(
+        self, paths: Mapping[Kind, str], job: VideoJob | None, index: int, map_index: int | None
+    ) -> _Destinations:
+        """Return where a file may land, and have its storage connected."""
+        known: dict[str, _Destination] = {}
+        for path in paths.values():
+            if path not in known:
+                file = place_at(path)
+                _ = file.fs
+                known[path] = _Destination(file, self._sidecar_of(file, job, index, map_index))
+        return {kind: known[path] for kind, path in paths.items()}
+
+    def _sidecar_of(
+        self, file: ObjectStoragePath, job: VideoJob | None, index: int, map_index: int | None
+    ) -> ObjectStoragePath | None:
+        """Return where the sidecar of a file is; ``None`` if that place cannot be used."""
+        folder = self._sidecar if isinstance(self._sidecar, str) else None
+        try:
+            place = sidecar.place_for(file, folder, job=job, index=index, map_index=map_index)
+            _ = place.fs
+        except Exception as error:  # the video is to land all the same
+            _log.warning("The sidecar of %s has no place: %s", file, places.told(error))
+            return None
+        return place
 
     def target_problems(self, output_path: str, *, written: object = None) -> list[Problem]:
         """
@@ -153,7 +213,31 @@ class Landing:
         found = download_problems(self._settings)
         if self._verify == "fail" and not can_play():
             found.append(Problem(field="verify", value="'fail'", allowed=_NEEDS_PYAV))
-        return found + problems_with(output_path, written=written, overwrite=self._overwrite)
+        protocol = protocol_of(output_path)
+        wrong_args = list(problems_with_upload_args(self._upload_args, protocol))
+        found += wrong_args
+        args = {} if wrong_args else self._upload_args
+        sidecar_args = args_for_sidecar(args, protocol, protocol_of(self._sidecar))
+        video = Described(content_type=Kind.MP4.content_type, upload_args=args)
+        described = Described(content_type=_SIDECAR, upload_args=sidecar_args)
+        # The look at the storage fills the path in from it.
+        vendor, model = self._settings.vendor.name, self._settings.model or "model"
+        job = VideoJob(vendor=vendor, base_url="", model=model, task_id="vidgen-try")
+        looks: tuple[Callable[[], list[Problem]], ...] = (
+            lambda: problems_with(
+                output_path, written=written, overwrite=self._overwrite, described=video, job=job
+            ),
+            lambda: problems_with_sidecars(self._sidecar, described=described, job=job),
+        )
+        unknown: StorageUnreachable | None = None
+        for look in looks:
+            try:
+                found += look()
+            except StorageUnreachable as error:
+                unknown = error
+        if unknown is not None and not found:
+            raise unknown
+        return found
 
     def still_there(self, files: Sequence[Mapping[str, Any]]) -> bool:
         """
@@ -198,13 +282,13 @@ class Landing:
         if self._stop.is_set():
             raise _Stopped
 
-    def _land_several(self, work: Results, targets: Sequence[_Places]) -> list[dict[str, Any]]:
+    def _land_several(self, work: Results, destinations: Sequence[_Destinations]) -> list[dict[str, Any]]:
         futures: list[Future[dict[str, Any]]] = []
         pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="vidgen-landing")
         try:
-            for index, places_of in enumerate(targets):
+            for index, of_file in enumerate(destinations):
                 run = contextvars.copy_context().run
-                futures.append(pool.submit(run, self._land_one, work, index, places_of))
+                futures.append(pool.submit(run, self._land_one, work, index, of_file))
             wait(futures)
         except BaseException:  # the task is being stopped: so must the threads be, and leave nothing
             self._stop.set()
@@ -218,11 +302,11 @@ class Landing:
             raise _of_all(errors)
         return [future.result() for future in futures]
 
-    def _land_one(self, work: Results, index: int, targets: _Places) -> dict[str, Any]:
+    def _land_one(self, work: Results, index: int, destinations: _Destinations) -> dict[str, Any]:
         try:
             with self._slots:
                 self._stop_here()
-                landed = self._found(work, index, targets) or self._fetched(work, index, targets)
+                landed = self._found(work, index, destinations) or self._fetched(work, index, destinations)
                 manifest = self._completed(work, index, landed)
         except LandingError as error:
             error.job = error.job or work.job
@@ -250,27 +334,28 @@ class Landing:
         if odd:
             _log.warning("%s is not what was asked for: %s", path, "; ".join(odd))
 
-    def _found(self, work: Results, index: int, targets: _Places) -> _Landed | None:
+    def _found(self, work: Results, index: int, destinations: _Destinations) -> _Landed | None:
         """Return a file that is there already, if its sidecar tells it is the one wanted."""
         if work.job is None or not work.job.task_id:
             return None
-        different = {str(target): target for target in targets.values()}
+        different = {str(each.file): each for each in destinations.values()}
         several = len(different) > 1
-        for target in different.values():
-            with storage_errors(target):
-                told = sidecar.read(target) if places.exists(target) else None
+        for path, each in different.items():
+            with storage_errors(each.file):
+                there = each.sidecar is not None and places.exists(each.file)
+                told = sidecar.read(each.sidecar, path) if there and each.sidecar else None
                 if told is None:
                     continue
-                known = sidecar.recognise(target, told, work.job, index, work.about.fingerprint)
+                known = sidecar.recognise(each.file, told, work.job, index, work.about.fingerprint)
             if known is Known.SAME:
-                _log.info("%s is there already, whole, and of the same job: left alone", target)
-                return _Landed.of_sidecar(target, told)
+                _log.info("%s is there already, whole, and of the same job: left alone", path)
+                return _Landed.of_sidecar(each, told)
             # Of several names, the one of this film is known only when it comes.
             if known is Known.OTHER and not several and not self._overwrite:
-                raise TargetExists(f"The file at {target} is {known.value}")
+                raise TargetExists(f"The file at {path} is {known.value}")
         return None
 
-    def _fetched(self, work: Results, index: int, targets: _Places) -> _Landed:
+    def _fetched(self, work: Results, index: int, destinations: _Destinations) -> _Landed:
         already_there = False
         progress = Progress(f"file {index}")
 
@@ -281,36 +366,48 @@ class Landing:
         @contextmanager
         def open_sink(kind: Kind) -> Iterator[Sink]:
             nonlocal already_there, progress
-            target = targets[kind]
-            progress = Progress(target.name)
-            with storage_errors(target):
-                already_there = places.exists(target) and not self._overwrite
-            place = compared(target) if already_there else whole_or_absent(target, overwrite=self._overwrite)
-            with in_storage(target, place) as sink:
+            file = destinations[kind].file
+            progress = Progress(file.name)
+            with storage_errors(file):
+                already_there = places.exists(file) and not self._overwrite
+            described = Described(
+                content_type=kind.content_type,
+                metadata=_metadata(work.job),
+                upload_args=self._upload_args,
+            )
+            place = (
+                compared(file, now=self._now)
+                if already_there
+                else whole_or_absent(file, overwrite=self._overwrite, described=described, now=self._now)
+            )
+            with in_storage(file, place) as sink:
                 yield sink
                 # A connection that was cut may look like one at its end.
                 self._stop_here()
+                sink.add_metadata("sha256", fetching.sha256.hexdigest())
 
+        fetching = Fetching(self._settings, open_sink, watch, self._connections)
         try:
-            with Fetching(self._settings, open_sink, watch, self._connections) as fetching:
+            with fetching:
                 pull_all(work, index, fetching, wait=self._wait, now=self._now)
         except TargetExists:
             # Of another job, or the same bytes: this very file, if the storage's answer to it was lost.
             assert fetching.kind is not None
-            target = targets[fetching.kind]
-            with storage_errors(target):
-                if already_there or places.sha256_of(target) != fetching.sha256.hexdigest():
+            file = destinations[fetching.kind].file
+            with storage_errors(file):
+                if already_there or not places.has_content(file, fetching.sha256.hexdigest()):
                     raise
             already_there = True
         assert fetching.kind is not None
-        target, sha256 = targets[fetching.kind], fetching.sha256.hexdigest()
+        destination, sha256 = destinations[fetching.kind], fetching.sha256.hexdigest()
+        file = destination.file
         if already_there:
-            _log.info("%s is there already, with the same bytes: left alone", target)
+            _log.info("%s is there already, with the same bytes: left alone", file)
         else:
-            _log.info("Landed %s: %d bytes, sha256 %s", target, fetching.bytes, sha256)
-        if PurePosixPath(target.name).suffix.lower() not in (f".{fetching.kind.ext}", ""):
-            _log.warning("%s is %s in spite of its name", target, fetching.kind.content_type)
-        return _Landed(target, fetching.kind.content_type, fetching.bytes, sha256, already_there)
+            _log.info("Landed %s: %d bytes, sha256 %s", file, fetching.bytes, sha256)
+        if PurePosixPath(file.name).suffix.lower() not in (f".{fetching.kind.ext}", ""):
+            _log.warning("%s is %s in spite of its name", file, fetching.kind.content_type)
+        return _Landed(destination, fetching.kind.content_type, fetching.bytes, sha256, already_there)
 
     def _completed(self, work: Results, index: int, landed: _Landed) -> dict[str, Any]:
         """
@@ -319,13 +416,13 @@ class Landing:
         The sidecar comes first: with it a later try knows the file again, whatever becomes of the rest.
         """
         manifest: dict[str, Any] = {
-            "path": str(landed.target),
+            "path": str(landed.file),
             "bytes": landed.bytes,
             "sha256": landed.sha256,
             "content_type": landed.content_type,
             "task_id": work.job.task_id if work.job else None,
             "already_there": landed.already_there,
-            "sidecar": str(sidecar.place_beside(landed.target)) if landed.told else None,
+            "sidecar": str(landed.destination.sidecar) if landed.told else None,
             "poster": None,
             "probe": None,
             "mismatches": [],
@@ -333,43 +430,46 @@ class Landing:
         if landed.told is None:
             self._write_sidecar(manifest, landed, work, index)
         before = dict(manifest)
-        self._look_into(manifest, landed.target, work)
+        self._look_into(manifest, landed.file, work)
         self._add_poster(manifest, landed, work, index)
         if manifest != before:
             self._write_sidecar(manifest, landed, work, index)
         return manifest
 
     def _write_sidecar(self, manifest: dict[str, Any], landed: _Landed, work: Results, index: int) -> None:
-        if not self._sidecar:
+        place = landed.destination.sidecar
+        if not self._sidecar or place is None:
             return
-        if landed.told is not None:
+        if landed.told is None:
+            content = sidecar.build(
+                manifest,
+                name=landed.file.name,
+                job=work.job,
+                index=index,
+                about=work.about,
+                prompt=self._sidecar_prompt,
+                landed_at=self._now().isoformat(timespec="seconds"),
+            )
+        elif landed.told.get("poster") == manifest["poster"]:
+            return
+        else:
             # Of an earlier landing, which may have known more of the request.
-            if landed.told.get("poster") != manifest["poster"]:
-                content = {**landed.told, "poster": manifest["poster"]}
-                sidecar.write(landed.target, content, overwrite=self._overwrite)
-            return
-        content = sidecar.build(
-            manifest,
-            name=landed.target.name,
-            job=work.job,
-            index=index,
-            about=work.about,
-            prompt=self._sidecar_prompt,
-            landed_at=self._now().isoformat(timespec="seconds"),
-        )
-        written = sidecar.write(landed.target, content, overwrite=self._overwrite)
+            content = {**landed.told, "poster": manifest["poster"]}
+        args = args_for_sidecar(self._upload_args, landed.file.protocol, place.protocol)
+        described = Described(content_type=_SIDECAR, metadata=_metadata(work.job), upload_args=args)
+        written = sidecar.write(place, content, overwrite=self._overwrite, described=described)
         manifest["sidecar"] = manifest["sidecar"] or written
 
     def _add_poster(self, manifest: dict[str, Any], landed: _Landed, work: Results, index: int) -> None:
         """Find the poster of a landed file, or put one beside it. Whatever happens, the file has landed."""
         try:
             told = (landed.told or {}).get("poster")
-            manifest["poster"] = told and posters.kept(landed.target, told)
+            manifest["poster"] = told and posters.kept(landed.file, told)
             if self._poster and manifest["poster"] is None:
                 # The vendor gives one for a job, and does not say of which file.
                 link = work.about.result.get("thumbnail_url") if index == 0 else None
                 content = posters.picture_of(
-                    landed.target,
+                    landed.file,
                     link,
                     self._settings,
                     connections=self._connections,
@@ -378,9 +478,15 @@ class Landing:
                     now=self._now,
                 )
                 if content:
-                    manifest["poster"] = posters.write(landed.target, content, overwrite=self._overwrite)
+                    manifest["poster"] = posters.write(
+                        landed.file,
+                        content,
+                        overwrite=self._overwrite,
+                        metadata=_metadata(work.job),
+                        upload_args=self._upload_args,
+                    )
         except Exception as error:
-            _log.warning("%s has no poster (%s)", landed.target, told_of(error))
+            _log.warning("%s has no poster (%s)", landed.file, told_of(error))
 
     def _look_into(self, manifest: dict[str, Any], target: ObjectStoragePath, work: Results) -> None:
         if not self._verify:
@@ -406,27 +512,26 @@ class _Landed:
     :param told: what its sidecar said of it, if that was asked.
     """
 
-    target: ObjectStoragePath
+    destination: _Destination
     content_type: str
     bytes: int
     sha256: str
     already_there: bool
     told: dict[str, Any] | None = None
 
+    @property
+    def file(self) -> ObjectStoragePath:
+        return self.destination.file
+
     @classmethod
-    def of_sidecar(cls, target: ObjectStoragePath, told: dict[str, Any]) -> _Landed:
+    def of_sidecar(cls, destination: _Destination, told: dict[str, Any]) -> _Landed:
         file = told["file"]
-        return cls(target, str(file.get("content_type")), file["bytes"], file["sha256"], True, told)
+        return cls(destination, str(file.get("content_type")), file["bytes"], file["sha256"], True, told)
 
 
-def _places_of(paths: Mapping[Kind, str]) -> _Places:
-    """Return the places that a file may land in, and have their storage connected."""
-    known: dict[str, ObjectStoragePath] = {}
-    for path in paths.values():
-        if path not in known:
-            known[path] = place_at(path)
-            _ = known[path].fs
-    return {kind: known[path] for kind, path in paths.items()}
+def _metadata(job: VideoJob | None) -> dict[str, str]:
+    """Return what a store keeps with each object of a job."""
+    return {"vendor": job.vendor, "model": job.model, "jobid": job.task_id} if job else {}
 
 
 class _Stopped(BaseException):

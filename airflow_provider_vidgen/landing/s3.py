@@ -18,6 +18,8 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any
 
+from airflow_provider_vidgen.landing.described import Described
+
 _log = logging.getLogger(__name__)
 
 #: S3 takes 10,000 of them and counts each as a request; some other stores want them all of one size.
@@ -39,6 +41,7 @@ class S3Upload:
     :param storage: an ``s3fs.S3FileSystem``.
     :param path: as that takes it.
     :param overwrite: replace another object of that name.
+    :param described: what S3 is told of the object besides its bytes.
     """
 
     _upload: dict[str, str] | None
@@ -46,8 +49,9 @@ class S3Upload:
     _sent: list[Future[Any]]
     _full: deque[io.BytesIO]
 
-    def __init__(self, storage: Any, path: str, *, overwrite: bool) -> None:
+    def __init__(self, storage: Any, path: str, *, overwrite: bool, described: Described) -> None:
         self._storage = storage
+        self._described = described.for_s3()
         self._overwrite = overwrite
         self._path = path
         bucket, key, _ = storage.split_path(path)
@@ -71,6 +75,20 @@ class S3Upload:
     def restart(self) -> None:
         """Forget all bytes so far."""
         self.discard()
+
+    def add_metadata(self, name: str, value: str) -> None:
+        """Keep it with an object of less than a part; S3 takes it only when an upload begins."""
+        self._described["Metadata"][name] = value
+
+    def begin(self) -> None:
+        """
+        Have S3 expect parts, if it does not yet.
+
+        :raises Exception: S3 would not take the object, or not with what it is told of it.
+        """
+        if self._upload is None:
+            begun = self._call("create_multipart_upload", **self._object, **self._checksum())
+            self._upload = {**self._object, "UploadId": begun["UploadId"]}
 
     def commit(self) -> None:
         """
@@ -109,9 +127,8 @@ class S3Upload:
         self._upload, self._part, self._sent, self._full = None, _new_part(), [], deque()
 
     def _send_part(self) -> None:
-        if self._upload is None:
-            begun = self._call("create_multipart_upload", **self._object, **self._checksum())
-            self._upload = {**self._object, "UploadId": begun["UploadId"]}
+        self.begin()
+        assert self._upload is not None
         self._part.seek(0)
         self._sent.append(self._begin(self._upload_part(self._upload, len(self._sent) + 1, self._part)))
         self._full.append(self._part)
@@ -153,9 +170,9 @@ class S3Upload:
         return self._begin(self._storage._call_s3(method, *self._options(), **arguments)).result()
 
     def _options(self) -> tuple[dict[str, Any], ...]:
-        """Return what the user wants with every call, such as encryption."""
+        """Return what goes with every call that takes it, such as encryption."""
         payer = {"RequestPayer": "requester"} if self._storage.requester_pays else {}
-        return self._storage.s3_additional_kwargs, payer
+        return self._storage.s3_additional_kwargs, self._described, payer
 
     def _checksum(self) -> dict[str, str]:
         """

@@ -14,9 +14,13 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_vidgen.landing.places import exists, sha256_of
+from airflow_provider_vidgen.errors import TargetExists
+from airflow_provider_vidgen.landing.described import Described
+from airflow_provider_vidgen.landing.names import target_for
+from airflow_provider_vidgen.landing.places import has_content, is_forbidden, place_at
 from airflow_provider_vidgen.landing.storing import whole_or_absent
 from airflow_provider_vidgen.models import VideoJob, VideoRequest
 from airflow_provider_vidgen.redaction import without_secrets
@@ -88,9 +92,23 @@ class Known(Enum):
     NOTHING = "nothing that could be relied on"
 
 
-def place_beside(target: ObjectStoragePath) -> ObjectStoragePath:
-    """Return where the sidecar of a file is: its name with ``.json`` behind it."""
-    return target.parent / f"{target.name}.json"
+def place_for(
+    target: ObjectStoragePath, folder: str | None, *, job: VideoJob | None, index: int, map_index: int | None
+) -> ObjectStoragePath:
+    """
+    Return where the sidecar of a file is: its name with ``.json`` behind it.
+
+    :param folder: with fields still to be filled in, and ``/`` at its end; ``None`` is the file's own.
+    :raises ValueError: the folder is on no storage that is known here.
+    """
+    if folder is None:
+        return target.parent / f"{target.name}.json"
+    if not folder.endswith("/"):
+        raise ValueError(f"{folder!r} must end in /")
+    # A name with {index} is as it is; without one, this would be named after the job.
+    ext = PurePosixPath(target.name).suffix.removeprefix(".")
+    inside = target_for(f"{folder}{{index}}", job=job, index=index, of=1, map_index=map_index, ext=ext)
+    return place_at(f"{inside.rpartition('/')[0]}/{target.name}.json")
 
 
 def build(
@@ -117,44 +135,63 @@ def build(
         "completed_at": about.result.get("completed_at"),
         "landed_at": landed_at,
         "cost": about.result.get("cost"),
-        "file": {"name": name, **{key: manifest[key] for key in ("bytes", "sha256", "content_type")}},
+        "file": {
+            "name": name,
+            **{key: manifest[key] for key in ("path", "bytes", "sha256", "content_type")},
+        },
         "poster": manifest["poster"],
         "probe": manifest["probe"],
         "mismatches": manifest["mismatches"],
     }
 
 
-def write(target: ObjectStoragePath, content: Mapping[str, Any], *, overwrite: bool) -> str | None:
+def write(
+    place: ObjectStoragePath, content: Mapping[str, Any], *, overwrite: bool, described: Described
+) -> str | None:
     """
-    Put a sidecar beside its file. The video is there already, so nothing here fails its task.
+    Put a sidecar into its place. The video is there already, so nothing here fails its task.
 
-    :param overwrite: also replace a file that is not a sidecar.
+    :param overwrite: also replace a file that is not a sidecar, or that of another video.
+    :param described: what the store is told of it.
     :return: where it is; ``None`` if it could not be written.
     """
-    beside = place_beside(target)
     try:
-        if not overwrite and exists(beside) and read(target) is None:
-            _log.warning("No sidecar was written: another file is already at %s", beside)
-            return None
+        ours = read(place, content["file"]["path"]) is not None
         text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
-        with whole_or_absent(beside, overwrite=True) as sink:
+        with whole_or_absent(place, overwrite=overwrite or ours, described=described) as sink:
             sink.write(f"{text}\n".encode())
-    except Exception as error:
-        _log.warning("The sidecar %s could not be written (%s)", beside, type(error).__name__)
+    except TargetExists:
+        _log.warning("No sidecar was written: another file is already at %s", place)
         return None
-    return str(beside)
+    except Exception as error:
+        _log.warning("The sidecar %s could not be written (%s)", place, type(error).__name__)
+        return None
+    return str(place)
 
 
-def read(target: ObjectStoragePath) -> dict[str, Any] | None:
-    """Read the sidecar of a file; ``None`` if there is none, or what is there is something else."""
-    beside = place_beside(target)
+def read(place: ObjectStoragePath, path: str) -> dict[str, Any] | None:
+    """
+    Read the sidecar of a file; ``None`` if there is none, or what is there is something else.
+
+    :param path: of the file.
+    """
     try:
-        with beside.fs.open(beside.path, "rb") as file:
+        with place.fs.open(place.path, "rb") as file:
             content = json.loads(file.read(_LONGEST))
     except (OSError, ValueError, RecursionError):
         return None
-    ours = isinstance(content, dict) and content.get("made_by") == _MADE_BY
-    return content if ours and isinstance(content.get("file"), dict) else None
+    except Exception as error:
+        if is_forbidden(error):
+            return None
+        raise
+    if not isinstance(content, dict) or content.get("made_by") != _MADE_BY:
+        return None
+    file_told = content.get("file")
+    if not isinstance(file_told, dict):
+        return None
+    # A folder of sidecars may serve several folders of videos, and names may be the same in two of them.
+    beside = str(place) == f"{path}.json"
+    return content if beside or file_told.get("path") == path else None
 
 
 def recognise(
@@ -173,4 +210,4 @@ def recognise(
         return Known.OTHER if told.get("task_id") else Known.NOTHING
     if fingerprint and told.get("fingerprint") and told["fingerprint"] != fingerprint:
         return Known.OTHER
-    return Known.SAME if sha256_of(target) == file.get("sha256") else Known.NOTHING
+    return Known.SAME if has_content(target, file.get("sha256")) else Known.NOTHING

@@ -67,3 +67,7 @@ class _Guarded:
     def restart(self) -> None:
         with storage_errors(self._target):
             self._sink.restart()
+
+    def add_metadata(self, name: str, value: str) -> None:
+        with storage_errors(self._target):
+            self._sink.add_metadata(name, value)

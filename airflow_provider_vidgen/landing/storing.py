@@ -11,17 +11,20 @@ stores alike. So nothing here is committed but by saying so.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import logging
 import os
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
+from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.errors import TargetExists
-from airflow_provider_vidgen.landing.places import exists, is_local, make_folder
+from airflow_provider_vidgen.landing import parts, renaming
+from airflow_provider_vidgen.landing.described import Described
+from airflow_provider_vidgen.landing.places import BUCKET_STORES, exists, is_local, make_folder
+from airflow_provider_vidgen.landing.renaming import RenamedPart
 from airflow_provider_vidgen.landing.s3 import S3Upload, is_s3
 
 if TYPE_CHECKING:
@@ -29,10 +32,14 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Those whose file systems refuse a name that is taken when the file is opened as "xb".
-_EXCLUSIVE = frozenset({"gs", "gcs", "abfs", "abfss", "adl", "az"})
+#: Those whose file systems show nothing before the end, and refuse a name that is taken when the file is
+#: opened as "xb". Others take no notice of autocommit=False and do not say so, such as sshfs, ossfs and
+#: fsspec's own for memory: they get a hidden name.
+_HIDE_UPLOADS = frozenset({"gs", "gcs", "abfs", "abfss", "adl", "az"})
 #: Handed to the store at once.
 _UPLOAD_PART = 5 * 1024**2
+#: The least that Google takes.
+_TRIED_WITH = 256 * 1024
 #: After each so many bytes the disk is told to begin with them.
 _STRETCH = 8 * 1024**2
 
@@ -46,16 +53,27 @@ class Sink(Protocol):
     def restart(self) -> None:
         """Forget all bytes so far."""
 
+    def add_metadata(self, name: str, value: str) -> None:
+        """Have the store keep this with the object, too, if it takes that so late."""
+
 
 @contextmanager
-def whole_or_absent(target: ObjectStoragePath, *, overwrite: bool) -> Iterator[Sink]:
+def whole_or_absent(
+    target: ObjectStoragePath,
+    *,
+    overwrite: bool,
+    described: Described,
+    now: Callable[[], datetime] = utcnow,
+) -> Iterator[Sink]:
     """
     Open the target for writing so that it appears under its name only if the block ends well.
 
+    :param described: what the store is told of the object besides its bytes.
+    :param now: the clock; tells which parts of others are abandoned.
     :raises TargetExists: somebody else has put a file there in the meantime.
     """
     make_folder(target)
-    sink = _place_for(target, overwrite)
+    sink = _place_for(target, overwrite, described, now)
     try:
         yield sink
         if not overwrite and exists(target):  # for the stores that do not look themselves
@@ -64,7 +82,7 @@ def whole_or_absent(target: ObjectStoragePath, *, overwrite: bool) -> Iterator[S
             sink.commit()
         except Exception as error:
             # Whatever the store says of it: Azure misses blocks that the other's commit has swept away.
-            if not overwrite and exists(target):
+            if not overwrite and (isinstance(error, FileExistsError) or exists(target)):
                 raise _taken(target) from error
             raise
     finally:
@@ -75,27 +93,53 @@ def _taken(target: ObjectStoragePath) -> TargetExists:
     return TargetExists(f"Another task has put a file at {target} in the meantime")
 
 
-def _place_for(target: ObjectStoragePath, overwrite: bool) -> _LocalPart | S3Upload | _Upload:
-    if is_local(target.fs):
-        return _LocalPart(Path(target.path), overwrite=overwrite)
+def try_upload(target: ObjectStoragePath, described: Described) -> None:
+    """
+    Begin an upload to a store of buckets, and take it back: nothing is shown, and nothing is left.
+
+    :raises Exception: nothing could land there; what the store says of it.
+    """
     if is_s3(target.fs):
-        return S3Upload(target.fs, target.path, overwrite=overwrite)
-    return _Upload(target, overwrite=overwrite)
+        begun = S3Upload(target.fs, target.path, overwrite=True, described=described)
+        try:
+            begun.begin()
+        finally:
+            begun.discard()
+    elif target.protocol in _HIDE_UPLOADS:
+        upload = _Upload(target, overwrite=True, described=described, block_size=_TRIED_WITH)
+        try:
+            upload.write(bytes(_TRIED_WITH))
+        finally:
+            upload.discard()
+    else:
+        renaming.try_folder(target.fs, target.parent.path, utcnow())
+
+
+def _place_for(
+    target: ObjectStoragePath, overwrite: bool, described: Described, now: Callable[[], datetime]
+) -> _LocalPart | S3Upload | _Upload | RenamedPart:
+    if is_local(target.fs):
+        return _LocalPart(Path(target.path), overwrite=overwrite, now=now)
+    if is_s3(target.fs):
+        return S3Upload(target.fs, target.path, overwrite=overwrite, described=described)
+    if target.protocol in _HIDE_UPLOADS:
+        return _Upload(target, overwrite=overwrite, described=described)
+    return RenamedPart(target.fs, target.path, overwrite=overwrite, now=now)
 
 
 class _LocalPart:
     """
     A file beside the final one: in the same folder, so that one step makes it the final one.
 
-    It is locked while its writer lives. One without a lock was left by a worker that was killed, and the next
-    landing of the same file removes it.
+    It is locked while its writer lives. One without a lock that nobody has written to for a while was left by
+    a worker that was killed, and the next landing in the same folder removes it.
     """
 
-    def __init__(self, final: Path, *, overwrite: bool) -> None:
+    def __init__(self, final: Path, *, overwrite: bool, now: Callable[[], datetime]) -> None:
         self._final = final
         self._overwrite = overwrite
-        _remove_abandoned(final)
-        self._path = final.with_name(f"{_stem(final)}.{uuid.uuid4().hex}.part")
+        _remove_abandoned(final.parent, now())
+        self._path = final.with_name(parts.new_name())
         self._file = self._path.open("xb", buffering=0)
         self._begun = 0
         _lock(self._file)
@@ -113,6 +157,9 @@ class _LocalPart:
         self._file.seek(0)
         self._file.truncate()
         self._begun = 0
+
+    def add_metadata(self, name: str, value: str) -> None:
+        """Drop it: a disk has no place for it."""
 
     def commit(self) -> None:
         # Else the name could outlive a power cut, and the bytes not.
@@ -167,24 +214,37 @@ def _lock(file: IO[bytes]) -> bool:
     return True
 
 
-def _stem(final: Path) -> str:
-    return f".{hashlib.sha256(final.name.encode()).hexdigest()[:16]}"
+def _remove_abandoned(folder: Path, now: datetime) -> None:
+    """
+    Remove what workers that were killed have left in a folder.
 
-
-def _remove_abandoned(final: Path) -> None:
-    """Remove what workers that were killed have left beside a file."""
-    for left in final.parent.glob(f"{_stem(final)}.*.part"):
-        with suppress(OSError), left.open("rb") as file:
-            if _lock(file):
+    The lock alone does not tell: some network file systems do not share it between hosts.
+    """
+    for left in folder.glob(".*.part"):
+        # For writing, though nothing is written: NFS locks no others.
+        with suppress(OSError), left.open("r+b") as file:
+            written = datetime.fromtimestamp(os.fstat(file.fileno()).st_mtime, UTC)
+            if parts.is_part(left.name) and parts.is_abandoned(written, now) and _lock(file):
                 left.unlink()
 
 
 class _Upload:
-    """An object in any other store: uploaded as fsspec does it, and shown to nobody until it is committed."""
+    """An object at Google or Azure: uploaded as fsspec does it, and shown to nobody until it is committed."""
 
-    def __init__(self, target: ObjectStoragePath, *, overwrite: bool) -> None:
+    def __init__(
+        self,
+        target: ObjectStoragePath,
+        *,
+        overwrite: bool,
+        described: Described,
+        block_size: int = _UPLOAD_PART,
+    ) -> None:
         self._target = target
-        self._mode = "wb" if overwrite or target.protocol not in _EXCLUSIVE else "xb"
+        self._how = {
+            "mode": "wb" if overwrite else "xb",
+            "block_size": block_size,
+            **described.for_protocol(target.protocol),
+        }
         self._file: Any = None
         self.restart()
 
@@ -194,9 +254,14 @@ class _Upload:
     def restart(self) -> None:
         self.discard()
         # The file system's own transaction would be shared by all files that land at the same time.
-        self._file = self._target.open(self._mode, block_size=_UPLOAD_PART, autocommit=False)  # type: ignore[no-untyped-call]
+        self._file = self._target.open(autocommit=False, **self._how)  # type: ignore[no-untyped-call]
         with suppress(ValueError):
             self._target.fs.transaction.files.remove(_raw(self._file))
+
+    def add_metadata(self, name: str, value: str) -> None:
+        # Azure is told all of it at the end, Google when the upload begins: of a small file, that is the end.
+        raw = _raw(self._file)
+        raw.metadata = {**raw.metadata, name: value}
 
     def commit(self) -> None:
         self._file.close()
@@ -222,14 +287,17 @@ def _raw(file: Any) -> Any:
 
 
 @contextmanager
-def compared(target: ObjectStoragePath) -> Iterator[Sink]:
+def compared(target: ObjectStoragePath, *, now: Callable[[], datetime] = utcnow) -> Iterator[Sink]:
     """
     Take bytes that must be those of a file that is there already.
 
+    :param now: the clock; tells which parts of others are abandoned.
     :raises TargetExists: they are other ones.
     """
     if is_local(target.fs):
-        _remove_abandoned(Path(target.path))
+        _remove_abandoned(Path(target.path).parent, now())
+    elif target.protocol not in BUCKET_STORES:
+        renaming.remove_abandoned(target.fs, target.parent.path, now())
     with target.fs.open(target.path, "rb") as there:
         sink = _Comparing(target, there)
         yield sink
@@ -247,6 +315,9 @@ class _Comparing:
 
     def restart(self) -> None:
         self._there.seek(0)
+
+    def add_metadata(self, name: str, value: str) -> None:
+        """Drop it: the file stays as it is."""
 
     def end(self) -> None:
         if self._there.read(1):

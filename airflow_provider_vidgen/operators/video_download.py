@@ -34,17 +34,27 @@ class VideoDownloadOperator(BaseOperator):
     :param vidgen_conn_id: Airflow connection of type ``vidgen``, the one that made the video. (templated)
     :param overwrite: replace a file that is already there. Without it the same video is left alone, and
         another one refused.
-    :param sidecar: put ``{name}.json`` beside each file, which says what it is. See :mod:`..landing`.
+    :param sidecar: put ``{name}.json`` beside each file, which says what it is; text is the folder where
+        they go instead, with the fields of ``output_path`` and ``/`` at its end. (templated)
     :param verify: look into each file where PyAV is installed (extra ``verify``): ``True`` warns if it does
         not play or lasts longer or shorter than the vendor said, ``"fail"`` fails the task then, with the
         file in its place.
     :param poster: put a picture beside each file: the ``thumbnail_url`` of ``video``, or where there is none
         the first frame, if PyAV is installed. Trouble with it is a warning.
+    :param upload_args: the store's own arguments for each file, such as ``{"StorageClass": "GLACIER_IR"}`` on
+        S3: encryption, access, headers, metadata; docs/landing.md has the names. (templated)
     :return: for each file path, bytes, sha256, content_type, the task_id of its job, already_there, sidecar,
         poster, probe and mismatches.
     """
 
-    template_fields: Sequence[str] = ("url", "video", "output_path", "vidgen_conn_id")
+    template_fields: Sequence[str] = (
+        "url",
+        "video",
+        "output_path",
+        "sidecar",
+        "upload_args",
+        "vidgen_conn_id",
+    )
     ui_color = "#dff0e4"
 
     def __init__(
@@ -55,9 +65,10 @@ class VideoDownloadOperator(BaseOperator):
         video: Mapping[str, Any] | None = None,
         vidgen_conn_id: str = "vidgen_default",
         overwrite: bool = False,
-        sidecar: bool = True,
+        sidecar: bool | str = True,
         verify: Verify = True,
         poster: bool = True,
+        upload_args: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -73,6 +84,7 @@ class VideoDownloadOperator(BaseOperator):
         self.sidecar = sidecar
         self.verify = verify
         self.poster = poster
+        self.upload_args = upload_args
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """
@@ -93,6 +105,7 @@ class VideoDownloadOperator(BaseOperator):
                 sidecar=self.sidecar,
                 verify=self.verify,
                 poster=self.poster,
+                upload_args=self.upload_args,
             )
             map_index = context["ti"].map_index
             links = self._links()

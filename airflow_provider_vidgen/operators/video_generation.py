@@ -66,13 +66,16 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         ``{model}``, ``{task_id}``, ``{index}``, ``{ext}`` and ``{map_index}`` are filled in, and a path
         ending in ``/`` is a folder. (templated)
     :param sidecar: put ``{name}.json`` beside each landed file: what was asked for, of which job, when, at
-        what cost, and what the file is.
+        what cost, and what the file is. Text is the folder where they go instead, with the fields of
+        ``output_path`` and ``/`` at its end. (templated)
     :param sidecar_prompt: with the prompt, the images and ``extra``.
     :param verify: look into each landed file where PyAV is installed (extra ``verify``): the task fails, with
         the file in its place, if it does not play; if it is not what was asked for, ``True`` warns, and
         ``"fail"`` fails, too.
     :param poster: put a picture beside each landed file: the vendor's thumbnail, or where there is none the
         first frame, if PyAV is installed. Trouble with it is a warning.
+    :param upload_args: the store's own arguments for each file, such as ``{"StorageClass": "GLACIER_IR"}`` on
+        S3: encryption, access, headers, metadata; docs/landing.md has the names. (templated)
     :param on_unknown_submit: when the fate of a paid call is not known: ``"fail"`` reports it and never
         submits by itself, ``"resubmit"`` accepts the risk of paying twice.
     :param on_clear: what a clear does once the video was delivered: ``"reuse"`` returns the same video while
@@ -94,6 +97,8 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         "extra",
         "vidgen_conn_id",
         "output_path",
+        "sidecar",
+        "upload_args",
     )
     ui_color = "#e8e0f7"
 
@@ -116,10 +121,11 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         timeout: float = 1800,
         use_callback: bool = False,
         output_path: str | None = None,
-        sidecar: bool = True,
+        sidecar: bool | str = True,
         sidecar_prompt: bool = True,
         verify: Verify = True,
         poster: bool = True,
+        upload_args: Mapping[str, Any] | None = None,
         on_unknown_submit: OnUnknown = "fail",
         on_clear: OnClear = "reuse",
         cancel_on_kill: bool = True,
@@ -156,6 +162,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         self.sidecar_prompt = sidecar_prompt
         self.verify = verify
         self.poster = poster
+        self.upload_args = upload_args
         self.on_unknown_submit = on_unknown_submit
         self.on_clear = on_clear
         self.cancel_on_kill = cancel_on_kill
@@ -443,6 +450,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
             sidecar_prompt=self.sidecar_prompt,
             verify=self.verify,
             poster=self.poster,
+            upload_args=self.upload_args,
         )
 
 

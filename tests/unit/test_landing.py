@@ -458,22 +458,6 @@ def test_connections_that_bring_much_are_not_counted(
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
-def test_a_killed_workers_part_is_removed_and_a_living_ones_is_not(
-    land: Callable[..., Any], tmp_path: Path
-) -> None:
-    from airflow.sdk import ObjectStoragePath
-
-    from airflow_provider_vidgen.landing.storing import whole_or_absent
-
-    stem = f".{hashlib.sha256(b'v.mp4').hexdigest()[:16]}"
-    (tmp_path / f"{stem}.killed.part").write_bytes(MP4[:9])
-    with whole_or_absent(ObjectStoragePath(f"file://{tmp_path}/v.mp4"), overwrite=True) as living:
-        living.write(b"first")
-        land(whole())
-        assert len(left(tmp_path)) == 2
-    assert left(tmp_path) == ["v.mp4"]
-
-
 def test_a_file_that_appears_during_the_download_is_not_replaced(
     land: Callable[..., Any], tmp_path: Path
 ) -> None:

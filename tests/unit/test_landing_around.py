@@ -90,6 +90,7 @@ def test_a_sidecar_tells_all_about_its_file(land: Any, tmp_path: Path) -> None:
         "cost": RESULT["cost"],
         "file": {
             "name": "v.mp4",
+            "path": f"file://{tmp_path}/v.mp4",
             "bytes": len(MP4),
             "sha256": hashlib.sha256(MP4).hexdigest(),
             "content_type": "video/mp4",

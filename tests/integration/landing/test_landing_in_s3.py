@@ -47,15 +47,23 @@ def store(tmp_path: Path, s3: LocalS3, monkeypatch: pytest.MonkeyPatch) -> Any:
         yield server
 
 
-def test_a_file_lands_in_parts_with_its_sidecar_and_is_known_again(store: Any, s3: LocalS3) -> None:
-    file = land(store, "whole")
-    body = s3.client().get_object(Bucket="videos", Key="whole/v.mp4")["Body"].read()
-    assert hashlib.sha256(body).hexdigest() == file["sha256"]
+@pytest.mark.parametrize("which", ["s3", "s3rver", "s3_refusing_conditions", "s3_ignoring_conditions"])
+def test_a_file_lands_in_parts_with_its_sidecar_and_is_known_again(
+    store: Any, which: str, request: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3: LocalS3 = request.getfixturevalue(which)
+    # Airflow keeps the file system of each connection.
+    account = f"aws_{which}"
+    monkeypatch.setenv(f"AIRFLOW_CONN_{account.upper()}", s3.connection)
+    file = land(store, "whole", account=account)
+    there = s3.client().get_object(Bucket="videos", Key="whole/v.mp4")
+    assert (there["ContentType"], there["Metadata"]["jobid"]) == ("video/mp4", "task_1")
+    assert hashlib.sha256(there["Body"].read()).hexdigest() == file["sha256"]
     beside = s3.client().get_object(Bucket="videos", Key="whole/v.mp4.json")["Body"].read()
     assert json.loads(beside)["file"]["sha256"] == file["sha256"]
-    assert land(store, "whole") == {**file, "already_there": True}
+    assert land(store, "whole", account=account) == {**file, "already_there": True}
     with pytest.raises(TargetExists):
-        land(store, "whole", task_id="task_2")
+        land(store, "whole", account=account, task_id="task_2")
     assert store.methods["GET"] == 1
 
 

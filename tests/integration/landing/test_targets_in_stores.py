@@ -37,13 +37,15 @@ class Buckets:
         self.names = names
 
 
-@pytest.fixture(params=["s3", "gcs", "azure"])
+@pytest.fixture(params=["s3", "s3rver", "gcs", "azure"])
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Buckets:
     there = request.getfixturevalue(request.param)
     if isinstance(there, LocalS3):
-        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", there.connection)
+        # Airflow keeps the file system of each connection.
+        account = f"aws_{request.param}"
+        monkeypatch.setenv(f"AIRFLOW_CONN_{account.upper()}", there.connection)
         names = [bucket["Name"] for bucket in there.client().list_buckets()["Buckets"]]
-        return Buckets("s3://aws_default@", lambda: names)
+        return Buckets(f"s3://{account}@", lambda: names)
     scheme = {"gcs": "gs", "azure": "abfs"}[request.param]
     attach(scheme, fs=there)
 

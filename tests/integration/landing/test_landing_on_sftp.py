@@ -1,0 +1,242 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""Landing on a server that shows what is being written: under a hidden name first."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asyncssh.sftp import SFTPClient, SFTPClientFile, SFTPOpUnsupported
+
+from airflow_provider_vidgen.errors import DownloadFailed, StorageUnreachable, TargetExists
+from airflow_provider_vidgen.landing import Landing, parts
+from airflow_provider_vidgen.landing.described import Described
+from airflow_provider_vidgen.landing.places import place_at
+from airflow_provider_vidgen.landing.storing import whole_or_absent
+from airflow_provider_vidgen.models import VideoJob
+from airflow_provider_vidgen.transport.settings import ConnectionSettings
+from dev.airflow_settings import free_port
+from dev.film_server import FilmServer, make_film
+from dev.object_stores import LocalSftp
+
+#: More than is written at once.
+LARGE = 9 * 1024**2 + 7
+FILM = Described(content_type="video/mp4")
+
+
+@pytest.fixture
+def folder(sftp: LocalSftp, request: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of the server, ``/here``."""
+    monkeypatch.setenv("AIRFLOW_CONN_SFTP_DEFAULT", sftp.connection)
+    found = sftp.folder / f"{len(list(sftp.folder.iterdir()))}-{request.node.originalname}"
+    found.mkdir()
+    link = sftp.folder / "here"
+    link.unlink(missing_ok=True)
+    link.symlink_to(found.name)
+    return found
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[FilmServer]:
+    with FilmServer(tmp_path).running() as found:
+        yield found
+
+
+def landing(**how: Any) -> Landing:
+    extra = {"vendor": "apixo", "allow_private_urls": True}
+    settings = ConnectionSettings.read(
+        "sftp", host="http://127.0.0.1:9", password="sim-0123456789abcdef", extra=extra
+    )
+    return Landing(settings, verify=False, sleep=lambda _: None, **how)
+
+
+def land(server: FilmServer, name: str = "here/v.mp4", *, task_id: str = "task_1", **how: Any) -> Any:
+    job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id=task_id)
+    return landing(**how).land([f"{server.url}/film.mp4"], f"sftp://sftp_default@/{name}", job=job)[0]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_video_lands_with_its_sidecar_and_is_known_again(server: FilmServer, folder: Path) -> None:
+    digest = make_film(server.folder / "film.mp4", LARGE)
+    first = land(server, "here/a/b/v.mp4")
+    assert (first["bytes"], first["sha256"]) == (LARGE, digest)
+    assert names(folder) == ["a/b/v.mp4", "a/b/v.mp4.json"]
+    assert (folder / "a/b/v.mp4").read_bytes() == (server.folder / "film.mp4").read_bytes()
+    assert json.loads((folder / "a/b/v.mp4.json").read_text())["file"]["sha256"] == digest
+    asked = sum(server.methods.values())
+    assert land(server, "here/a/b/v.mp4") == {**first, "already_there": True}
+    assert sum(server.methods.values()) == asked
+    assert landing().still_there([first])
+    with pytest.raises(TargetExists):
+        land(server, "here/a/b/v.mp4", task_id="task_2")
+
+
+def test_nothing_is_seen_under_the_name_before_all_is_there(folder: Path) -> None:
+    target = place_at("sftp://sftp_default@/here/v.mp4")
+    with whole_or_absent(target, overwrite=False, described=FILM) as sink:
+        for _ in range(3):
+            sink.write(bytes(LARGE))
+            (name,) = names(folder)
+            assert parts.is_part(name)
+        sink.restart()
+        sink.write(b"whole")
+    assert names(folder) == ["v.mp4"]
+    assert (folder / "v.mp4").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("server_can", [True, False], ids=["fsync", "no fsync"])
+def test_bytes_are_on_the_servers_disk_before_they_get_their_name(
+    folder: Path, server_can: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    rename, flush = SFTPClient.rename, SFTPClientFile.fsync
+
+    async def note_name(*how: Any) -> None:
+        steps.append("named")
+        await rename(*how)
+
+    async def note_flush(file: SFTPClientFile) -> None:
+        if not server_can:
+            raise SFTPOpUnsupported("fsync not supported")
+        await flush(file)
+        steps.append("flushed")
+
+    monkeypatch.setattr(SFTPClient, "rename", note_name)
+    monkeypatch.setattr(SFTPClientFile, "fsync", note_flush)
+    with whole_or_absent(
+        place_at("sftp://sftp_default@/here/v.mp4"), overwrite=False, described=FILM
+    ) as sink:
+        sink.write(b"whole")
+    assert steps == (["flushed", "named"] if server_can else ["named"])
+    assert names(folder) == ["v.mp4"]
+
+
+def test_a_disk_that_is_full_at_the_end_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(_: SFTPClientFile) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(SFTPClientFile, "fsync", fail)
+    target = place_at("sftp://sftp_default@/here/v.mp4")
+    with (
+        pytest.raises(OSError, match="No space left"),
+        whole_or_absent(target, overwrite=False, described=FILM) as sink,
+    ):
+        sink.write(b"half")
+    assert names(folder) == []
+
+
+def test_a_broken_download_leaves_nothing(server: FilmServer, folder: Path) -> None:
+    make_film(server.folder / "film.mp4", 5000)
+    (server.folder / "film.mp4").write_bytes((server.folder / "film.mp4").read_bytes()[:-1])
+    with pytest.raises(DownloadFailed):
+        land(server)
+    assert names(folder) == []
+
+
+@pytest.mark.parametrize("server_can", [True, False], ids=["posix-rename", "only rename"])
+def test_another_file_is_replaced_where_it_is_asked_for(
+    server: FilmServer, folder: Path, server_can: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: Any) -> None:
+        raise SFTPOpUnsupported("POSIX rename not supported")
+
+    if not server_can:
+        monkeypatch.setattr(SFTPClient, "posix_rename", refuse)
+    make_film(server.folder / "film.mp4", 5000)
+    (folder / "v.mp4").write_bytes(b"old")
+    land(server, overwrite=True, sidecar=False)
+    assert (folder / "v.mp4").read_bytes() == (server.folder / "film.mp4").read_bytes()
+    assert names(folder) == ["v.mp4"]
+    (folder / "v.mp4").unlink()
+    land(server, overwrite=True, sidecar=False)
+    assert names(folder) == ["v.mp4"]
+
+
+def test_what_killed_workers_left_goes_once_nobody_writes_to_it(server: FilmServer, folder: Path) -> None:
+    make_film(server.folder / "film.mp4", 5000)
+    dead, alive, foreign = parts.new_name(), parts.new_name(), ".somebody-elses.part"
+    for name in (dead, alive, foreign):
+        (folder / name).write_bytes(b"half")
+    hours_ago = time.time() - 3700
+    for name in (dead, foreign):
+        os.utime(folder / name, (hours_ago, hours_ago))
+    land(server, sidecar=False)
+    assert names(folder) == sorted([alive, foreign, "v.mp4"])
+    later = datetime.now(UTC) + timedelta(hours=1, seconds=5)
+    assert land(server, sidecar=False, now=lambda: later)["already_there"]
+    assert names(folder) == sorted([foreign, "v.mp4"])
+
+
+@pytest.mark.parametrize("path", ["here/v.mp4", "here/", "here/a/b/{task_id}.mp4"])
+def test_a_folder_that_takes_files_passes_and_stays_as_it_was(folder: Path, path: str) -> None:
+    assert landing().target_problems(f"sftp://sftp_default@/{path}") == []
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["read-only/v.mp4", "read-only/", "read-only/a/{task_id}.mp4"])
+def test_a_folder_that_may_not_be_written_is_told_before_anything_is_paid(
+    sftp: LocalSftp, folder: Path, path: str
+) -> None:
+    (sftp.folder / "read-only").mkdir(exist_ok=True)
+    (problem,) = landing().target_problems(f"sftp://sftp_default@/{path}")
+    assert problem.allowed == (
+        "must be where this worker may write: /read-only takes no files "
+        "(SFTPPermissionDenied: Permission denied)"
+    )
+
+
+def test_a_file_that_is_there_and_a_folder_under_a_file_are_told(folder: Path) -> None:
+    (folder / "v.mp4").write_bytes(b"x")
+    (taken,) = landing().target_problems("sftp://sftp_default@/here/v.mp4")
+    assert taken.allowed == "must be free: there is already a file"
+    (under,) = landing().target_problems("sftp://sftp_default@/here/v.mp4/w.mp4")
+    assert under.allowed == "must not lie under /here/v.mp4, which is not a folder"
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_folder_written_as_a_bucket_is_told_for_it_would_be_left_out() -> None:
+    (problem,) = landing().target_problems("sftp://sftp_default@here/v.mp4")
+    assert problem.allowed == (
+        "must have / after the connection: 'here' stands where a host does, and that is '127.0.0.1'"
+    )
+    assert landing().target_problems("sftp://sftp_default@127.0.0.1/here/v.mp4") == []
+
+
+def test_a_server_that_does_not_answer_is_no_place_to_pay_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    account = {"conn_type": "sftp", "host": "127.0.0.1", "port": free_port(), "login": "x"}
+    monkeypatch.setenv("AIRFLOW_CONN_SILENT_SFTP", json.dumps({**account, "password": "secret-0123456789"}))
+    with pytest.raises(StorageUnreachable, match=r"Nothing was spent\..*a retry looks again") as found:
+        landing().target_problems("sftp://silent_sftp@/v.mp4")
+    assert "secret" not in str(found.value)
+
+
+def test_a_file_of_a_connection_that_is_gone_is_left_to_the_next_landing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise ConnectionError("Connection lost")
+
+    target = place_at("sftp://sftp_default@/here/v.mp4")
+
+    def break_off() -> None:
+        with whole_or_absent(target, overwrite=False, described=FILM) as sink:
+            sink.write(b"half")
+            monkeypatch.setattr(target.fs, "rm_file", gone)
+            raise RuntimeError("the first error")
+
+    with pytest.raises(RuntimeError, match="the first error"):
+        break_off()
+    assert "could not be removed (ConnectionError)" in caplog.text
+    (name,) = names(folder)
+    assert parts.is_part(name)

@@ -1,0 +1,146 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""What an account may do is found out by doing it, before anything is paid; and it leaves nothing behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.io import attach
+
+from airflow_provider_vidgen.errors import TargetExists
+from airflow_provider_vidgen.landing import Landing
+from airflow_provider_vidgen.models import VideoJob
+from airflow_provider_vidgen.transport.settings import ConnectionSettings
+from dev.film_server import FilmServer, make_film
+from dev.object_stores import READ_ONLY, WRITE_ONLY, LocalS3, azure_who_may, local_s3
+
+LARGE = 9 * 1024**2
+
+
+def landing(**how: Any) -> Landing:
+    extra = {"vendor": "apixo", "allow_private_urls": True}
+    settings = ConnectionSettings.read(
+        "access", host="http://127.0.0.1:9", password="sim-0123456789abcdef", extra=extra
+    )
+    return Landing(settings, verify=False, sleep=lambda _: None, **how)
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Iterator[str]:
+    make_film(tmp_path / "film.mp4", LARGE)
+    with FilmServer(tmp_path).running() as server:
+        yield f"{server.url}/film.mp4"
+
+
+@pytest.fixture(scope="module")
+def guarded_s3() -> Iterator[dict[str, LocalS3]]:
+    """An S3 that holds its accounts to their policies."""
+    with local_s3() as everything:
+        objects = "arn:aws:s3:::videos/ads/*"
+        write = {"Action": ["s3:PutObject", "s3:AbortMultipartUpload"], "Resource": objects}
+        read = {"Action": ["s3:Get*", "s3:List*", "s3:HeadBucket"], "Resource": "*"}
+        accounts = {
+            "admin": everything.user_who_may("admin", {"Action": "*", "Resource": "*"}),
+            "writer": everything.user_who_may("writer", write),
+            "reader": everything.user_who_may("reader", read),
+        }
+        everything.enforce()
+        yield accounts
+
+
+@pytest.fixture
+def s3_accounts(guarded_s3: dict[str, LocalS3], monkeypatch: pytest.MonkeyPatch) -> dict[str, LocalS3]:
+    for name, account in guarded_s3.items():
+        monkeypatch.setenv(f"AIRFLOW_CONN_GUARDED_{name.upper()}", account.connection)
+    return guarded_s3
+
+
+def left_in(s3: LocalS3) -> tuple[list[str], list[str]]:
+    """The names of objects and of unfinished uploads."""
+    client = s3.client()
+    objects = client.list_objects_v2(Bucket="videos").get("Contents", ())
+    uploads = client.list_multipart_uploads(Bucket="videos").get("Uploads", ())
+    return [found["Key"] for found in objects], [found["Key"] for found in uploads]
+
+
+@pytest.mark.parametrize("path", ["ads/v.mp4", "ads/", "ads/{task_id}/{vendor}.mp4", "ads/a-{index}.{ext}"])
+def test_who_may_write_to_s3_and_not_list_is_let_in(s3_accounts: dict[str, LocalS3], path: str) -> None:
+    before = left_in(s3_accounts["admin"])
+    assert landing().target_problems(f"s3://guarded_writer@videos/{path}") == []
+    assert left_in(s3_accounts["admin"]) == before
+    assert not before[1]
+
+
+@pytest.mark.parametrize("path", ["ads/v.mp4", "ads/", "{vendor}/{task_id}.mp4"])
+def test_who_may_only_read_s3_is_told_before_anything_is_paid(
+    s3_accounts: dict[str, LocalS3], path: str
+) -> None:
+    (problem,) = landing().target_problems(f"s3://guarded_reader@videos/{path}")
+    assert problem.allowed.startswith("must be where this account may write: it may not write s3://guarded_r")
+    assert "PermissionError" in problem.allowed
+
+
+def test_who_may_write_elsewhere_is_told(s3_accounts: dict[str, LocalS3]) -> None:
+    (problem,) = landing().target_problems("s3://guarded_writer@videos/other/{task_id}.mp4")
+    assert "it may not write s3://guarded_writer@videos/other/" in problem.allowed
+
+
+def test_who_may_write_to_s3_and_not_look_lands_a_video_and_its_sidecar(
+    s3_accounts: dict[str, LocalS3], film: str
+) -> None:
+    job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id="task_1")
+    target = "s3://guarded_writer@videos/ads/{task_id}.mp4"
+    (file,) = landing().land([film], target, job=job)
+    client = s3_accounts["admin"].client()
+    there = client.get_object(Bucket="videos", Key="ads/task_1.mp4")["Body"].read()
+    assert hashlib.sha256(there).hexdigest() == file["sha256"]
+    told = json.loads(client.get_object(Bucket="videos", Key="ads/task_1.mp4.json")["Body"].read())
+    assert told["task_id"] == "task_1"
+    with pytest.raises(TargetExists):
+        landing().land([film], target, job=job)
+    assert left_in(s3_accounts["admin"])[1] == []
+
+
+@pytest.fixture(params=["gcs", "azure"])
+def elsewhere(request: Any) -> dict[str, str]:
+    """A place to read, and one to write, at Google and Microsoft."""
+    there = request.getfixturevalue(request.param)
+    if request.param == "gcs":
+        attach("gs", fs=there)
+        return {"reader": f"gs://{READ_ONLY}/", "writer": f"gs://{WRITE_ONLY}/"}
+    attach("abfs", conn_id="reader", fs=azure_who_may(there, read=True))
+    attach("abfs", conn_id="writer", fs=azure_who_may(there, write=True))
+    return {"reader": "abfs://reader@videos/access/", "writer": "abfs://writer@videos/access/"}
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "", "{task_id}.mp4"])
+def test_who_may_only_read_elsewhere_is_told(elsewhere: dict[str, str], name: str) -> None:
+    (problem,) = landing().target_problems(elsewhere["reader"] + name)
+    assert problem.allowed.startswith("must be where this account may write: it may not write ")
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "", "{task_id}.mp4"])
+def test_who_may_write_elsewhere_and_not_look_is_let_in(elsewhere: dict[str, str], name: str) -> None:
+    assert landing().target_problems(elsewhere["writer"] + name) == []
+
+
+def test_who_may_write_elsewhere_and_not_look_lands_a_video(elsewhere: dict[str, str], film: str) -> None:
+    job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id="task_1")
+    (file,) = landing().land([film], elsewhere["writer"], job=job)
+    assert (file["bytes"], file["already_there"]) == (LARGE, False)
+    assert file["sidecar"] == f"{elsewhere['writer']}task_1-0.mp4.json"
+
+
+def test_a_look_leaves_nothing_at_google_and_microsoft(gcs: Any, azure: Any) -> None:
+    for scheme, there in (("gs", gcs), ("abfs", azure)):
+        attach(scheme, fs=there)
+        assert landing().target_problems(f"{scheme}://videos/looked-at/") == []
+        there.invalidate_cache()
+        assert there.find("videos/looked-at") == []
