@@ -32,7 +32,7 @@ from dev.object_stores import LocalS3
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-KINDS = {"mp4": "video/mp4", "fragmented": "video/mp4"}
+KINDS = {"mp4": "video/mp4", "fragmented": "video/mp4", "webm": "video/webm"}
 SECONDS = 2
 PATIENCE = 30
 #: Plays a video and says how that went; both numbers are of the picture that was shown.
