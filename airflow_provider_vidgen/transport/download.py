@@ -178,7 +178,7 @@ def read_body(
             if not kept:
                 raise DownloadFailed(f"The download came to less than {LEAST_RATE} bytes a second")
             began = clock()
-    except HTTPError as error:
+    except (OSError, HTTPError) as error:
         raise DownloadFailed(f"The download broke off ({type(error).__name__})") from None
 
 

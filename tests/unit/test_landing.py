@@ -164,6 +164,15 @@ def test_what_is_moved_to_the_disk_on_the_way_is_there_at_the_end(
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
+@pytest.mark.parametrize("raised", [ConnectionResetError("s3cret"), OSError(113, "no route"), STALLED])
+def test_whatever_the_network_raises_breaks_a_download_off_and_the_next_connection_goes_on(
+    raised: Exception, land: Callable[..., list[dict[str, Any]]], caplog: pytest.LogCaptureFixture
+) -> None:
+    (file,) = land(Reply(MP4[:100], raised, Content_Length=str(len(MP4))), whole())
+    assert file["bytes"] == len(MP4)
+    assert "s3cret" not in caplog.text
+
+
 BAD: dict[str, tuple[Reply, type[VidgenError]]] = {
     "empty": (Reply(Content_Length="0"), NotAVideo),
     "HTML": (Reply(b"<!DOCTYPE html><html>"), NotAVideo),
