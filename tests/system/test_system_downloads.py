@@ -25,6 +25,7 @@ MANIFEST = {
     "task_id",
     "already_there",
     "sidecar",
+    "poster",
     "probe",
     "mismatches",
 }

@@ -86,15 +86,21 @@ class Form:
     def options(self) -> list[WebElement]:
         return self.all("[role=option]")
 
-    def open_vendors(self) -> None:
-        """Show the vendors to choose from."""
+    def vendors(self) -> list[WebElement]:
+        """Show the vendors to choose from; the list closes by itself when the browser loses the focus."""
+        from selenium.webdriver.common.action_chains import ActionChains
         from selenium.webdriver.common.keys import Keys
 
-        if not self.options():
-            # The first list is the connection's type; its input is invisible once a value is chosen.
-            _, vendor = self.browser.find_elements("css selector", "[role=dialog] input[role=combobox]")
-            vendor.send_keys(Keys.ARROW_DOWN)
-            self.wait(self.options, "vendors")
+        def look() -> list[WebElement]:
+            if not self.options():
+                # The first list is the connection's type; its input is invisible once a value is chosen.
+                _, vendor = self.browser.find_elements("css selector", "[role=dialog] input[role=combobox]")
+                self.browser.execute_script("arguments[0].focus()", vendor)
+                ActionChains(self.browser).send_keys(Keys.ARROW_DOWN).perform()
+            return self.options()
+
+        found: list[WebElement] = self.wait(look, "vendors")
+        return found
 
     def labels(self) -> list[str]:
         found = [" ".join(label.text.split()) for label in self.all("[role=dialog] label")]
@@ -130,16 +136,14 @@ def test_the_vendor_is_one_of_four_and_the_only_field_that_must_be_set(form: For
     form.picture(pictures, "extra")
     required = [label for label in form.labels() if label.endswith("*")]
     assert required == ["Connection ID *", "Connection Type *", "Vendor *"]
-    form.open_vendors()
-    assert [option.text for option in form.wait(form.options, "vendors")] == list(VENDORS)
+    assert [option.text for option in form.vendors()] == list(VENDORS)
     form.picture(pictures, "vendors")
 
 
 def test_what_the_form_saves_is_a_connection_that_the_test_button_judges(
     form: Form, pictures: Path, airflow: LocalAirflow, simulator_process: LocalSimulator
 ) -> None:
-    form.open_vendors()
-    next(option for option in form.options() if option.text == "apixo").click()
+    next(option for option in form.vendors() if option.text == "apixo").click()
     # The simulator is on loopback, where the key goes only if that is allowed.
     form.browser.execute_script(
         "arguments[0].click()", form.browser.find_element("name", "element_allow_private_urls")
