@@ -28,7 +28,7 @@ chaos: $(READY)
 	@$(BIN)/python -m dev.chaos $(CHAOS)
 
 test: lint types browser azurite s3rver
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 lint: $(READY)
 	$(BIN)/ruff check .

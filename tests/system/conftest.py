@@ -89,14 +89,6 @@ def dags_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in a hook of the same name
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the system tests together in one process, in their order: they share one Airflow."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("airflow"))
-
-
 #: Started at the beginning, all at once: a deferred task takes at least ten seconds, whoever waits for it.
 STARTED = (
     "system_attach",
