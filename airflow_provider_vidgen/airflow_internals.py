@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 
-def seconds_before_waking() -> float:
+def minimum_deferral_seconds() -> float:
     """
     Return how long a task has to stay deferred, or rescheduled.
 
@@ -51,7 +51,7 @@ def max_tries(context: Any) -> int:
     return int(context["ti"].max_tries)
 
 
-def given_to_all(context: Any, argument: str) -> Any:
+def unmapped_argument(context: Any, argument: str) -> Any:
     """
     Return what all instances of a mapped task were given for an argument, before rendering.
 
@@ -122,7 +122,7 @@ async def push_xcom_from_trigger(task_instance: Any, key: str, value: Any) -> No
 _ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
-def unfinished_before(task_instance: Any, limit: int) -> int:
+def unfinished_instances_before(task_instance: Any, limit: int) -> int:
     """
     Return how many instances of a mapped task come before this one, by map index, and have not ended.
 

@@ -5,7 +5,7 @@
 Every way it can go wrong, one class each. No I/O.
 
 Each message says what happened, with which job, what that means for the money, and what to do next.
-The class carries what Airflow has to know: whether another automatic try can help (``ends_retries``).
+The class carries what Airflow has to know: whether another automatic try can help (``fatal``).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from airflow_provider_vidgen.models import Failure, FailureCategory, VideoJob
 _ADOPT = "airflow vidgen adopt DAG_ID RUN_ID TASK_ID [--map-index N] --job-id ID"
 
 
-class Money(StrEnum):
+class Billing(StrEnum):
     """What an error means for the bill."""
 
     NOT_SPENT = "Nothing was spent."
-    MAYBE = "Money may have been spent."
+    MAYBE = "Billing may have been spent."
     SPENT = "The video was paid for."
     JOB_GOES_ON = "The job goes on at the vendor and may be billed."
     PER_VENDOR = "Whether a failed job is billed is the vendor's policy."
@@ -44,11 +44,11 @@ class Problem:
 
     field: str
     value: str
-    allowed: str
-    rejects: bool = True
+    constraint: str
+    is_error: bool = True
 
     def __str__(self) -> str:
-        return f"{self.field}={self.value}: {self.allowed}"
+        return f"{self.field}={self.value}: {self.constraint}"
 
 
 class VidgenError(Exception):
@@ -64,35 +64,35 @@ class VidgenError(Exception):
     """
 
     #: Another automatic try would fail again, or pay again.
-    ends_retries: ClassVar[bool] = True
-    money: ClassVar[Money] = Money.NOT_SPENT
+    fatal: ClassVar[bool] = True
+    billing: ClassVar[Billing] = Billing.NOT_SPENT
     next_step: str = ""
 
     def __init__(
         self,
-        what: str,
+        summary: str,
         *,
         job: VideoJob | None = None,
-        code: str = "",
-        words: str = "",
+        vendor_code: str = "",
+        vendor_message: str = "",
         retry_after: float | None = None,
         next_step: str | None = None,
     ) -> None:
-        super().__init__(what)
-        self.what = what
+        super().__init__(summary)
+        self.summary = summary
         self.job = job
-        self.code = code
-        self.words = words
+        self.vendor_code = vendor_code
+        self.vendor_message = vendor_message
         self.retry_after = retry_after
         if next_step is not None:
             self.next_step = next_step
 
     def __str__(self) -> str:
-        told = " ".join(part for part in (self.code, self.words) if part)
+        detail = " ".join(part for part in (self.vendor_code, self.vendor_message) if part)
         parts = [
-            f"{self.what}." if not told else f'{self.what}: "{told}".',
+            f"{self.summary}." if not detail else f'{self.summary}: "{detail}".',
             f"Job: {self.job}." if self.job and self.job.task_id else "",
-            str(self.money),
+            str(self.billing),
             self.next_step,
         ]
         return " ".join(part for part in parts if part)
@@ -104,18 +104,18 @@ class VidgenError(Exception):
 class _Refused(VidgenError):
     def __init__(
         self,
-        what: str,
+        summary: str,
         problems: Sequence[Problem],
         *,
         job: VideoJob | None = None,
         next_step: str | None = None,
     ) -> None:
-        super().__init__(what, job=job, words="; ".join(map(str, problems)), next_step=next_step)
+        super().__init__(summary, job=job, vendor_message="; ".join(map(str, problems)), next_step=next_step)
         self.problems = tuple(problems)
 
     def __str__(self) -> str:
         lines = "".join(f"\n  - {problem}" for problem in self.problems)
-        return f"{self.what}:{lines}\n{self.money} {self.next_step}"
+        return f"{self.summary}:{lines}\n{self.billing} {self.next_step}"
 
 
 class InvalidRequest(_Refused):
@@ -130,11 +130,11 @@ class InvalidConnection(_Refused):
     next_step = "Correct the connection."
 
 
-class JobElsewhere(InvalidConnection):
+class JobConnectionMismatch(InvalidConnection):
     """The job was submitted at another vendor or base URL than the connection has now."""
 
-    ends_retries = False
-    money = Money.JOB_GOES_ON
+    fatal = False
+    billing = Billing.JOB_GOES_ON
     next_step = (
         "Set the connection back, and a retry or a clear asks about the same job. To leave it behind for a "
         "new, paid one run `airflow vidgen regenerate DAG_ID RUN_ID TASK_ID` and clear the task."
@@ -144,7 +144,7 @@ class JobElsewhere(InvalidConnection):
 class StorageUnreachable(VidgenError):
     """The storage that a video is to land in does not answer, or not so that it could be used."""
 
-    ends_retries = False
+    fatal = False
     next_step = "Check the storage and its connection; a retry looks again, and then submits."
 
 
@@ -155,21 +155,21 @@ class SubmitError(VidgenError):
     """A submission that brought no job handle."""
 
     #: The vendor had no capacity just now, and the same request may go out again once it has.
-    no_room = False
+    at_capacity = False
 
 
-class NotSent(SubmitError):
+class ConnectionFailed(SubmitError):
     """The vendor was never reached: no name, no connection, no TLS."""
 
-    ends_retries = False
+    fatal = False
     next_step = "Check the connection's host and the network; a retry submits."
 
 
 class RateLimited(SubmitError):
     """The vendor had no capacity (429)."""
 
-    ends_retries = False
-    no_room = True
+    fatal = False
+    at_capacity = True
     next_step = (
         "A retry submits. With a larger timeout the task waits longer for capacity; "
         "max_active_tis_per_dagrun, or a pool that counts deferred tasks, keeps fewer jobs under way."
@@ -179,24 +179,24 @@ class RateLimited(SubmitError):
 class VendorUnavailable(SubmitError):
     """The vendor said in so many words that it took nothing (a recognised 503)."""
 
-    ends_retries = False
+    fatal = False
     next_step = "A retry submits."
 
 
 class SubmitOutcomeUnknown(SubmitError):
     """The request was sent and its fate is not known: the job may exist and be billed."""
 
-    money = Money.MAYBE
+    billing = Billing.MAYBE
     next_step = (
         f"If the job is in the vendor's console, give its id to the task with `{_ADOPT}` and clear the task; "
         "if it is not, clear the task: that submits a new, paid job."
     )
 
 
-class SubmitToBeResent(SubmitOutcomeUnknown):
+class UnknownSubmitWillResend(SubmitOutcomeUnknown):
     """Its fate is not known, and under the same idempotency key the vendor takes it only once."""
 
-    ends_retries = False
+    fatal = False
     next_step = (
         "A retry or a clear soon sends the same request under the same key, which is not billed twice. "
         "Once the vendor has forgotten the key, a clear submits a new, paid job: look in its console first, "
@@ -204,17 +204,17 @@ class SubmitToBeResent(SubmitOutcomeUnknown):
     )
 
 
-class SubmitToBeRisked(SubmitOutcomeUnknown):
+class UnknownSubmitWillResubmit(SubmitOutcomeUnknown):
     """Its fate is not known, and ``on_unknown_submit="resubmit"`` accepts a second bill."""
 
-    ends_retries = False
+    fatal = False
     next_step = "A retry submits a new job, as on_unknown_submit='resubmit' asks, and both may be billed."
 
 
 class JobNotRecorded(SubmitError):
     """The vendor accepted the job, and its id could not be written down."""
 
-    money = Money.JOB_GOES_ON
+    billing = Billing.JOB_GOES_ON
     next_step = (
         f"Give this job id to the task with `{_ADOPT}` and clear the task: it asks about this job. "
         "Without that a clear reports an unknown submission, and the next one submits a new, paid job."
@@ -224,8 +224,8 @@ class JobNotRecorded(SubmitError):
 class SubmitInFlight(SubmitError):
     """The vendor is still at work on the same idempotency key (409)."""
 
-    money = Money.MAYBE
-    ends_retries = False
+    billing = Billing.MAYBE
+    fatal = False
     next_step = "The same request is sent again under the same key."
 
 
@@ -273,24 +273,24 @@ class ContentRefused(SubmitRefused):
 class StatusError(VidgenError):
     """A look at a job that did not bring an end."""
 
-    money = Money.JOB_GOES_ON
+    billing = Billing.JOB_GOES_ON
 
 
 class StatusUnavailable(StatusError):
     """A check failed; the job itself did not."""
 
-    ends_retries = False
+    fatal = False
     next_step = "The job stays attached: a retry asks about the same job."
 
 
-class StatusLimited(StatusUnavailable):
+class StatusRateLimited(StatusUnavailable):
     """The vendor has been asked too often by this key (429)."""
 
 
 class StatusRefused(StatusError):
     """The API key may not ask about the job (401 or 403)."""
 
-    ends_retries = False
+    fatal = False
     next_step = (
         "Correct the API key or its permissions. The job stays attached: a retry, or a clear, asks about the "
         "same job."
@@ -300,7 +300,7 @@ class StatusRefused(StatusError):
 class AccountChanged(StatusError):
     """The vendor does not know the job when asked with another API key than the one that submitted it."""
 
-    money = Money.MAYBE
+    billing = Billing.MAYBE
     next_step = (
         "Give the connection the API key of the account that submitted the job, and clear the task: it asks "
         "about the same job. To leave it behind for a new, paid one run "
@@ -311,14 +311,14 @@ class AccountChanged(StatusError):
 class JobNotFound(StatusError):
     """The vendor does not know the job, or not yet."""
 
-    ends_retries = False
+    fatal = False
     next_step = "The job stays attached: a retry asks about the same job."
 
 
 class JobLost(StatusError):
     """The vendor has repeatedly not known the job."""
 
-    money = Money.MAYBE
+    billing = Billing.MAYBE
     next_step = (
         "The next clear asks the vendor once more, and submits a new, paid job if it still does not know "
         f"this one. If the vendor's console has the job under another id, `{_ADOPT}` first."
@@ -328,24 +328,24 @@ class JobLost(StatusError):
 class ResultMissing(StatusError):
     """The vendor calls the job finished and gives no usable link."""
 
-    money = Money.SPENT
+    billing = Billing.SPENT
     next_step = "Ask the vendor about the job; clearing the task asks about the same job again."
 
 
 class DeadlineExceeded(StatusError):
     """The job did not end in time."""
 
-    ends_retries = False
+    fatal = False
     next_step = (
         "The job stays attached: a retry looks once more, "
         "and a larger timeout with a clear of the task goes on waiting for the same job."
     )
 
 
-class TriggerTrouble(StatusError):
+class TriggerError(StatusError):
     """What the triggerer reported cannot be used."""
 
-    ends_retries = False
+    fatal = False
     next_step = "The job stays attached: a retry asks about the same job."
 
 
@@ -359,8 +359,8 @@ class GenerationFailed(VidgenError):
     :param failure: the vendor's code and words, and our category.
     """
 
-    ends_retries = False
-    money = Money.PER_VENDOR
+    fatal = False
+    billing = Billing.PER_VENDOR
     next_step = "A retry submits a new job, which may cost again."
 
     def __init__(
@@ -369,8 +369,8 @@ class GenerationFailed(VidgenError):
         super().__init__(
             f"The vendor ended the job without a video ({failure.category})",
             job=job,
-            code=failure.code,
-            words=failure.message,
+            vendor_code=failure.code,
+            vendor_message=failure.message,
             next_step=next_step,
         )
         self.failure = failure
@@ -379,28 +379,28 @@ class GenerationFailed(VidgenError):
 class ContentRejected(GenerationFailed):
     """The job ended because its content is not allowed."""
 
-    ends_retries = True
+    fatal = True
     next_step = "Change the prompt or the images; the same content would be rejected again."
 
 
 class InputRejected(GenerationFailed):
     """The job ended because an input cannot be used."""
 
-    ends_retries = True
+    fatal = True
     next_step = "Correct the inputs; the same ones would fail again."
 
 
 class FundsExhausted(GenerationFailed):
     """The job ended because the account has no credit."""
 
-    ends_retries = True
+    fatal = True
     next_step = "Top up the account at the vendor, then clear the task."
 
 
 class JobCancelled(GenerationFailed):
     """Somebody cancelled the job at the vendor."""
 
-    ends_retries = True
+    fatal = True
     next_step = "Clear the task to submit a new, paid job."
 
 
@@ -423,7 +423,7 @@ def generation_failed(failure: Failure, *, job: VideoJob | None = None) -> Gener
 class LandingError(VidgenError):
     """The video exists, its file does not."""
 
-    money = Money.SPENT
+    billing = Billing.SPENT
 
 
 class UnsafeLink(LandingError):
@@ -444,14 +444,14 @@ class DownloadBlocked(LandingError):
 class DownloadFailed(LandingError):
     """The file could not be fetched whole."""
 
-    ends_retries = False
+    fatal = False
     next_step = "A retry downloads again; no new video is made."
 
 
 class NotAVideo(LandingError):
     """What the link gave is not a video."""
 
-    ends_retries = False
+    fatal = False
     next_step = "A retry asks the vendor for a fresh link and downloads again; no new video is made."
 
 
@@ -461,10 +461,10 @@ class FileTooLarge(NotAVideo):
     next_step = "A retry downloads again; no new video is made."
 
 
-class LinkNotLive(LandingError):
+class LinkUnavailable(LandingError):
     """The link is dead (401, 403, 404, 410), though its time has not passed as far as is known."""
 
-    ends_retries = False
+    fatal = False
     next_step = "A retry asks the vendor for the link again and downloads; no new video is made."
 
 
@@ -477,10 +477,10 @@ class ResultExpired(LandingError):
     )
 
 
-class StorageFailed(LandingError):
+class StorageError(LandingError):
     """The storage did not take the file, or does not say what it holds."""
 
-    ends_retries = False
+    fatal = False
     next_step = (
         "Check the storage, its connection and permissions. A retry downloads again; no new video is made."
     )
@@ -519,6 +519,6 @@ class TargetExists(LandingError):
 class LedgerUnreadable(VidgenError):
     """What earlier tries did cannot be read, so nothing is submitted."""
 
-    ends_retries = False
-    money = Money.MAYBE
+    fatal = False
+    billing = Billing.MAYBE
     next_step = "Nothing was submitted by this try. A retry reads again."

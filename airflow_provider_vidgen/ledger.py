@@ -42,7 +42,7 @@ Two processes of one task at once, as after an outage of Airflow's API: each try
 own, and the store gives nothing to an outdated one and refuses its writes. Nothing is submitted before the
 intent is written, so the older process cannot submit any more, and if it had written, the newer one sees it.
 That holds for what Airflow keeps itself, so the record stays there with a ``[workers] state_store_backend``,
-too: such a backend is written to before the refusal. See :class:`.kept_store.KeptStore`.
+too: such a backend is written to before the refusal. See :class:`.state_store.NonExpiringStateStore`.
 """
 
 from __future__ import annotations
@@ -124,10 +124,10 @@ class Record:
 
     :param fingerprint: of the final request and the connection, see :func:`.submission.fingerprint`.
     :param idempotency_key: empty for a vendor that knows no such keys.
-    :param key_since: when the key was first sent; a resend keeps it, as the vendor counts from there.
+    :param idempotency_key_sent_at: when the key was first sent; a resend keeps it, as the vendor counts from there.
     :param deadline: of the try that submitted; a later one counts from submission with its own timeout.
     :param max_tries: Airflow's limit of tries when this was written; a person's clear raises it.
-    :param key_hash: of the API key it was submitted with, see :func:`.submission.key_hash`.
+    :param api_key_hash: of the API key it was submitted with, see :func:`.submission.api_key_hash`.
     :param task_id: the vendor's id, empty before it is known.
     :param expires_at: when the links die, from the first time they were seen; empty before that.
     :param result_urls: only for a synchronous endpoint, whose result cannot be asked for again.
@@ -140,11 +140,11 @@ class Record:
     base_url: str
     model: str
     idempotency_key: str
-    key_since: str
+    idempotency_key_sent_at: str
     submitted_at: str
     deadline: str
     max_tries: int
-    key_hash: str = ""
+    api_key_hash: str = ""
     task_id: str = ""
     updated_at: str = ""
     expires_at: str = ""
@@ -167,7 +167,7 @@ class Record:
         """
         Read back what :meth:`to_json` wrote; unknown fields are left aside.
 
-        :raises ValueError: anything else. Money depends on it, so nothing is guessed.
+        :raises ValueError: anything else. Billing depends on it, so nothing is guessed.
         """
         if not isinstance(value, Mapping) or type(value.get("v")) is not int or value["v"] != VERSION:
             raise ValueError("not a record of this version")
@@ -186,7 +186,7 @@ class Record:
             record = cls(**{**known, **lists, "phase": Phase(known["phase"])})
         except (KeyError, TypeError) as error:
             raise ValueError("fields are missing") from error
-        for moment in (record.key_since, record.submitted_at, record.deadline):
+        for moment in (record.idempotency_key_sent_at, record.submitted_at, record.deadline):
             _moment(moment)
         if record.expires_at:
             _moment(record.expires_at)
@@ -209,7 +209,7 @@ def decide(
     wanted: str,
     *,
     cleared: bool,
-    key_holds: bool,
+    key_is_valid: bool,
     on_unknown: OnUnknown,
     on_clear: OnClear,
 ) -> Decision:
@@ -218,7 +218,7 @@ def decide(
 
     :param wanted: the fingerprint of the request as it is now.
     :param cleared: a person cleared the task since the record was written.
-    :param key_holds: the vendor takes a request only once under the record's idempotency key.
+    :param key_is_valid: the vendor takes a request only once under the record's idempotency key.
     """
 
     def so(action: Action, why: str = "") -> Decision:
@@ -242,7 +242,7 @@ def decide(
     if phase is Phase.FAILED and not cleared:
         return so(Action.SUBMIT, f"An earlier try saw {left} end without a video; a new one may cost again")
     open_ = "The outcome of an earlier submission is unknown"
-    if key_holds and phase in (Phase.SUBMITTING, Phase.UNKNOWN):
+    if key_is_valid and phase in (Phase.SUBMITTING, Phase.UNKNOWN):
         return so(Action.RESEND, f"{open_}; the same request is sent again under the same idempotency key")
     if cleared and phase is not Phase.SUBMITTING:
         if record.task_id:
@@ -302,22 +302,22 @@ class Ledger:
         try:
             self._newest, value = self._find_newest()
         except Exception as error:
-            what = f"The record of earlier submissions cannot be read ({type(error).__name__})"
-            raise LedgerUnreadable(what) from error
+            summary = f"The record of earlier submissions cannot be read ({type(error).__name__})"
+            raise LedgerUnreadable(summary) from error
         try:
             return None if value is None else Record.from_json(value)
         except ValueError as error:
             where = f"{entry_key(self._newest)!r} in the task state store"
-            what = f"The record of earlier submissions ({where}) is not this version's"
+            summary = f"The record of earlier submissions ({where}) is not this version's"
             raise LedgerUnreadable(
-                f"{what}; look for a job in the vendor's console before deleting it"
+                f"{summary}; look for a job in the vendor's console before deleting it"
             ) from error
 
     def resolve(
         self,
         wanted: str,
         *,
-        key_hash: str,
+        api_key_hash: str,
         on_unknown: OnUnknown,
         on_clear: OnClear,
         key_window: timedelta | None,
@@ -325,7 +325,7 @@ class Ledger:
         """
         Read what earlier tries left, and :func:`decide`.
 
-        :param key_hash: of the connection's API key as it is now.
+        :param api_key_hash: of the connection's API key as it is now.
         :param key_window: how long the vendor remembers an idempotency key; ``None``: it knows none.
         :raises LedgerUnreadable: nothing may be submitted.
         """
@@ -336,27 +336,27 @@ class Ledger:
             record,
             wanted,
             cleared=self._max_tries != record.max_tries,
-            key_holds=self.key_holds(record, key_window, key_hash=key_hash),
+            key_is_valid=self.key_is_valid(record, key_window, api_key_hash=api_key_hash),
             on_unknown=on_unknown,
             on_clear=on_clear,
         )
 
-    def key_holds(self, record: Record, key_window: timedelta | None, *, key_hash: str) -> bool:
+    def key_is_valid(self, record: Record, key_window: timedelta | None, *, api_key_hash: str) -> bool:
         """
         Return whether the vendor still takes the request only once under its idempotency key.
 
         It remembers a key for a while, and for one account: another API key may be another account's.
         """
-        if key_window is None or not record.idempotency_key or record.key_hash != key_hash:
+        if key_window is None or not record.idempotency_key or record.api_key_hash != api_key_hash:
             return False
-        return -_CLOCKS_DIFFER <= self._now() - _moment(record.key_since) < key_window
+        return -_CLOCKS_DIFFER <= self._now() - _moment(record.idempotency_key_sent_at) < key_window
 
     def submitting(
         self,
         wanted: str,
         job: VideoJob,
         *,
-        key_hash: str,
+        api_key_hash: str,
         deadline: datetime,
         has_keys: bool,
         resent: Record | None = None,
@@ -365,7 +365,7 @@ class Ledger:
         Record that the paid call is about to go out.
 
         :param job: the handle, still without an id.
-        :param key_hash: of the connection's API key.
+        :param api_key_hash: of the connection's API key.
         :param has_keys: the vendor knows idempotency keys.
         :param resent: the earlier submission whose key is used again.
         :raises LedgerUnreadable: it could not be recorded, so nothing may be submitted.
@@ -379,18 +379,18 @@ class Ledger:
             base_url=job.base_url,
             model=job.model,
             idempotency_key=resent.idempotency_key if resent else key,
-            key_since=resent.key_since if resent else now,
+            idempotency_key_sent_at=resent.idempotency_key_sent_at if resent else now,
             submitted_at=now,
             deadline=deadline.isoformat(),
             max_tries=self._max_tries,
-            key_hash=key_hash,
+            api_key_hash=api_key_hash,
             task_id=resent.task_id if resent else "",
         )
         try:
             return self._write(record)
         except Exception as error:
-            what = f"The intent to submit cannot be recorded ({type(error).__name__})"
-            raise LedgerUnreadable(what) from error
+            summary = f"The intent to submit cannot be recorded ({type(error).__name__})"
+            raise LedgerUnreadable(summary) from error
 
     def moved(self, record: Record, phase: Phase, **changes: Any) -> Record:
         """Record how far a submission got, and the limit of tries by which the next clear is known."""

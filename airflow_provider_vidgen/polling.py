@@ -21,7 +21,7 @@ from airflow_provider_vidgen.errors import (
     JobLost,
     JobNotFound,
     ResultMissing,
-    StatusLimited,
+    StatusRateLimited,
     StatusRefused,
     StatusUnavailable,
     VidgenError,
@@ -57,12 +57,12 @@ class Schedule:
     interval: float
     longest: float
 
-    def every(self, seconds: float | None) -> Schedule:
+    def with_interval(self, seconds: float | None) -> Schedule:
         """Return the schedule with the user's own fixed interval, if there is one."""
         return self if seconds is None else Schedule(first=seconds, interval=seconds, longest=seconds)
 
 
-class News(NamedTuple):
+class StatusChange(NamedTuple):
     """
     A line for the log.
 
@@ -73,7 +73,7 @@ class News(NamedTuple):
     changed: bool
 
 
-class Watch:
+class JobPoller:
     """
     Follow one job from check to check.
 
@@ -110,13 +110,15 @@ class Watch:
     def first_delay(self, now: datetime) -> float:
         """Return the seconds until the first check; the vendor's head start counts from submission."""
         due = self.submitted_at + timedelta(seconds=self.schedule.first)
-        left = (due - now).total_seconds()
-        if left > 0:
+        remaining = (due - now).total_seconds()
+        if remaining > 0:
             # Jobs of one batch are not asked about all at once.
-            return self._no_later_than_deadline(left + self._jitter() * _JITTER * self.schedule.first, now)
+            return self._no_later_than_deadline(
+                remaining + self._jitter() * _JITTER * self.schedule.first, now
+            )
         # An older job is asked about as rarely as it would be by now, and so is each after a restart.
-        while left < 0 and self._interval < self.schedule.longest:
-            left += self._interval
+        while remaining < 0 and self._interval < self.schedule.longest:
+            remaining += self._interval
             self._grow()
         return self._no_later_than_deadline(self._jitter() * self._interval, now)
 
@@ -149,13 +151,16 @@ class Watch:
             self._not_found += 1
             if self._not_found >= NOT_FOUND_CHECKS and now >= self.submitted_at + NOT_FOUND_FOR:
                 raise JobLost(
-                    "The vendor does not know the job", job=self.job, code=error.code, words=error.words
+                    "The vendor does not know the job",
+                    job=self.job,
+                    vendor_code=error.vendor_code,
+                    vendor_message=error.vendor_message,
                 ) from None
         elif isinstance(error, StatusRefused):
             self._refused += 1
             if self._refused >= REFUSED_CHECKS:
                 raise error
-        elif isinstance(error, StatusLimited):
+        elif isinstance(error, StatusRateLimited):
             # The vendor is well, and asked too often; by whom is not known.
             wait = max(self._next(now), error.retry_after or 0.0)
         elif isinstance(error, StatusUnavailable):
@@ -166,10 +171,10 @@ class Watch:
             wait = max(wait, error.retry_after or 0.0)
         else:
             raise error
-        self._stop_at_deadline(now, f"The vendor could not be asked before the deadline ({error.what})")
+        self._stop_at_deadline(now, f"The vendor could not be asked before the deadline ({error.summary})")
         return self._no_later_than_deadline(wait, now) if wait else self._next(now)
 
-    def news(self, status: JobStatus, now: datetime) -> News | None:
+    def status_change(self, status: JobStatus, now: datetime) -> StatusChange | None:
         """Return what the log should say: what has changed since the last check, or now and then the same."""
         seen = (status.raw_state, status.progress)
         changed = seen != self._seen
@@ -178,16 +183,16 @@ class Watch:
         self._seen, self._told_at = seen, now.timestamp()
         progress = "" if status.progress is None else f", {status.progress:g} %"
         still = "" if changed else "still "
-        return News(f"{self.job} is {still}{status.state} ({status.raw_state}{progress})", changed)
+        return StatusChange(f"{self.job} is {still}{status.state} ({status.raw_state}{progress})", changed)
 
-    def doubt(self, status: JobStatus) -> str | None:
+    def unknown_state_warning(self, status: JobStatus) -> str | None:
         """Return a warning, once for each word, if the vendor's state is not one we know."""
         if status.known_state or status.raw_state in self._warned:
             return None
         self._warned.add(status.raw_state)
         return f"{self.job} has the unknown state {status.raw_state!r}; it counts as still running"
 
-    def left(self, now: datetime) -> float:
+    def remaining(self, now: datetime) -> float:
         """Return the seconds until the deadline."""
         # Through timestamps, as subtracting pendulum's times takes five times as long.
         return round(self.deadline.timestamp() - now.timestamp(), 6)
@@ -201,8 +206,8 @@ class Watch:
         self._interval = min(self._interval * 1.25, self.schedule.longest)
 
     def _no_later_than_deadline(self, seconds: float, now: datetime) -> float:
-        return max(0.0, min(seconds, self.left(now)))
+        return max(0.0, min(seconds, self.remaining(now)))
 
-    def _stop_at_deadline(self, now: datetime, what: str) -> None:
+    def _stop_at_deadline(self, now: datetime, summary: str) -> None:
         if now >= self.deadline:
-            raise DeadlineExceeded(what, job=self.job)
+            raise DeadlineExceeded(summary, job=self.job)

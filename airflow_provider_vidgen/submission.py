@@ -20,7 +20,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from airflow_provider_vidgen.client import check_job
 from airflow_provider_vidgen.clock import from_iso
+from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import (
     AccountChanged,
     JobLost,
@@ -30,14 +32,12 @@ from airflow_provider_vidgen.errors import (
     StatusError,
     SubmitError,
     SubmitOutcomeUnknown,
-    SubmitToBeResent,
-    SubmitToBeRisked,
+    UnknownSubmitWillResend,
+    UnknownSubmitWillResubmit,
 )
+from airflow_provider_vidgen.http.retry_policy import WhenAtCapacity
 from airflow_provider_vidgen.ledger import Action, Ledger, OnClear, OnUnknown, Phase, Record
 from airflow_provider_vidgen.models import JobState, JobStatus, Submission, VideoJob, VideoRequest
-from airflow_provider_vidgen.transport.client import check_job
-from airflow_provider_vidgen.transport.policy import WhenFull
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +56,11 @@ class Submitter(Protocol):
     def settings(self) -> ConnectionSettings: ...
 
     def submit(
-        self, request: VideoRequest, *, idempotency_key: str | None = None, when_full: WhenFull = "wait"
+        self,
+        request: VideoRequest,
+        *,
+        idempotency_key: str | None = None,
+        when_at_capacity: WhenAtCapacity = "wait",
     ) -> Submission: ...
 
     def status(self, job: VideoJob) -> JobStatus: ...
@@ -128,18 +132,18 @@ class Attempt:
         Return the job to wait for.
 
         :raises LedgerUnreadable: what earlier tries did is not known; nothing was submitted.
-        :raises SubmitError: no job; the subclass says whether one may exist all the same, and ``no_room``
+        :raises SubmitError: no job; the subclass says whether one may exist all the same, and ``at_capacity``
             that another attempt may follow as soon as the vendor has room.
         :raises JobLost: an earlier try found that the vendor does not know the job.
         :raises StatusError: the vendor had to be asked about an earlier job before another one is paid for,
             and did not answer.
         :raises DownloadFailed: whether an earlier video can still be had could not be found out.
-        :raises JobElsewhere: the earlier job was submitted at another base URL than the connection's.
+        :raises JobConnectionMismatch: the earlier job was submitted at another base URL than the connection's.
         """
         wanted = self._fingerprint(request)
         decision = self._ledger.resolve(
             wanted,
-            key_hash=self._key_hash(wanted),
+            api_key_hash=self._key_hash(wanted),
             on_unknown=self._on_unknown,
             on_clear=self._on_clear,
             key_window=self._key_window,
@@ -189,7 +193,7 @@ class Attempt:
         except StatusError as error:
             if not self._still_there(record.files):
                 raise
-            self._warn(f"{error.what}; the files that were landed are still there")
+            self._warn(f"{error.summary}; the files that were landed are still there")
         usable = status is not None and status.failure is None and not self._is_gone(record, status)
         if status is not None and usable and status.has_video:
             return self._attached(record, status)
@@ -220,9 +224,11 @@ class Attempt:
 
         :raises AccountChanged: the job may belong to another account.
         """
-        if record.key_hash != self._key_hash(record.fingerprint):
-            what = "The vendor does not know the job, and the API key is not the one it was submitted with"
-            raise AccountChanged(what, job=record.job, code=error.code, words=error.words) from None
+        if record.api_key_hash != self._key_hash(record.fingerprint):
+            summary = "The vendor does not know the job, and the API key is not the one it was submitted with"
+            raise AccountChanged(
+                summary, job=record.job, vendor_code=error.vendor_code, vendor_message=error.vendor_message
+            ) from None
 
     def _is_gone(self, record: Record, status: JobStatus) -> bool:
         """
@@ -239,7 +245,7 @@ class Attempt:
     # --- the paid call ----------------------------------------------------------------------------------
 
     def _key_hash(self, wanted: str) -> str:
-        return key_hash(self._client.settings.api_key, wanted)
+        return api_key_hash(self._client.settings.api_key, wanted)
 
     @property
     def _key_window(self) -> timedelta | None:
@@ -259,7 +265,7 @@ class Attempt:
         record = self._ledger.submitting(
             wanted,
             nameless,
-            key_hash=self._key_hash(wanted),
+            api_key_hash=self._key_hash(wanted),
             deadline=self._now() + self._timeout,
             has_keys=self._key_window is not None,
             resent=resent,
@@ -267,7 +273,7 @@ class Attempt:
         try:
             # The record says "submitting" now: a vendor without room is waited for outside of that.
             submission = self._client.submit(
-                request, idempotency_key=record.idempotency_key or None, when_full="raise"
+                request, idempotency_key=record.idempotency_key or None, when_at_capacity="raise"
             )
         except SubmitOutcomeUnknown as error:
             named = error.job.task_id if error.job else ""
@@ -278,11 +284,14 @@ class Attempt:
             if resent is None:
                 raise
             # A key that was sent before may have been taken then, whatever became of it now.
-            what = f"The outcome of an earlier submission is unknown, and now: {error.what}"
+            summary = f"The outcome of an earlier submission is unknown, and now: {error.summary}"
             still = SubmitOutcomeUnknown(
-                what, code=error.code, words=error.words, retry_after=error.retry_after
+                summary,
+                vendor_code=error.vendor_code,
+                vendor_message=error.vendor_message,
+                retry_after=error.retry_after,
             )
-            still.no_room = error.no_room
+            still.at_capacity = error.at_capacity
             raise self._unknown(still, record) from error
         return self._attached(self._record_job(record, submission), submission.status)
 
@@ -331,15 +340,19 @@ class Attempt:
     def _unknown(self, error: SubmitOutcomeUnknown, record: Record) -> SubmitOutcomeUnknown:
         """Return the error as what it means for the next automatic try, which decides by the same rules."""
         kind = SubmitOutcomeUnknown
-        if self._ledger.key_holds(record, self._key_window, key_hash=record.key_hash):
-            kind = SubmitToBeResent
+        if self._ledger.key_is_valid(record, self._key_window, api_key_hash=record.api_key_hash):
+            kind = UnknownSubmitWillResend
         elif self._on_unknown == "resubmit":
-            kind = SubmitToBeRisked
+            kind = UnknownSubmitWillResubmit
         meant = kind(
-            error.what, job=error.job, code=error.code, words=error.words, retry_after=error.retry_after
+            error.summary,
+            job=error.job,
+            vendor_code=error.vendor_code,
+            vendor_message=error.vendor_message,
+            retry_after=error.retry_after,
         )
         # Only under the same key may it go out again as soon as there is room.
-        meant.no_room = error.no_room and kind is SubmitToBeResent
+        meant.at_capacity = error.at_capacity and kind is UnknownSubmitWillResend
         return meant
 
     def _stopped(self, record: Record) -> SubmitOutcomeUnknown | JobLost:
@@ -347,10 +360,10 @@ class Attempt:
             return JobLost("An earlier try found that the vendor does not know the job", job=record.job)
         # From now on it counts as reported, so that the next clear submits.
         self._note(record, Phase.UNKNOWN)
-        what = f"An earlier try sent a paid request at {record.submitted_at} and its outcome is not known"
-        if record.idempotency_key and record.key_hash != self._key_hash(record.fingerprint):
-            what += "; its idempotency key is worth nothing with the connection's new API key"
-        return SubmitOutcomeUnknown(what, job=record.job if record.task_id else None)
+        summary = f"An earlier try sent a paid request at {record.submitted_at} and its outcome is not known"
+        if record.idempotency_key and record.api_key_hash != self._key_hash(record.fingerprint):
+            summary += "; its idempotency key is worth nothing with the connection's new API key"
+        return SubmitOutcomeUnknown(summary, job=record.job if record.task_id else None)
 
     def _attached(
         self, record: Record, status: JobStatus | None, files: tuple[Mapping[str, Any], ...] = ()
@@ -380,7 +393,7 @@ def fingerprint(body: Mapping[str, Any] | None, *, path: str, conn_id: str) -> s
     return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def key_hash(api_key: str, wanted: str) -> str:
+def api_key_hash(api_key: str, wanted: str) -> str:
     """
     Return what tells that a request was submitted with another API key, and nothing about the key itself.
 

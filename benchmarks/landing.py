@@ -196,8 +196,8 @@ def boto3() -> Run:
 
 def landing() -> Run:
     """Land it."""
+    from airflow_provider_vidgen.connection import ConnectionSettings
     from airflow_provider_vidgen.landing import Landing
-    from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
     extra = {"vendor": "apixo", "allow_private_urls": True}
     settings = ConnectionSettings.read(

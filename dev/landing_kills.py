@@ -64,9 +64,6 @@ def run(store: str, films: dict[str, str], output: str, kills: int, seed: int) -
     import airflow.sdk  # noqa: F401  # so that the forks need not import it
     import requests  # noqa: F401
 
-    import airflow_provider_vidgen.landing
-    import airflow_provider_vidgen.transport.download  # noqa: F401
-
     outcome, chance, number = Outcome(), random.Random(seed), 0
     names = list(films)
     whole: dict[str, float] = {}
@@ -120,9 +117,9 @@ def _reap(pid: int) -> int:
 
 
 def _land(link: str, target: str, later: bool) -> None:
+    from airflow_provider_vidgen.connection import ConnectionSettings
     from airflow_provider_vidgen.landing import Landing
     from airflow_provider_vidgen.models import VideoJob
-    from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
     settings = ConnectionSettings.read(
         "killed",

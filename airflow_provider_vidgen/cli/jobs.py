@@ -31,7 +31,7 @@ def list_jobs(args: Namespace) -> None:
         try:
             record = ledger.read()
         except LedgerUnreadable as error:
-            rows.append({**row, "submission": "unreadable", "job_id": error.what})
+            rows.append({**row, "submission": "unreadable", "job_id": error.summary})
             continue
         if record is not None:
             rows.append(

@@ -19,9 +19,9 @@ from airflow_provider_vidgen.errors import StatusRefused
 from airflow_provider_vidgen.models import JobStatus, Submission, VideoJob, VideoRequest
 
 if TYPE_CHECKING:
+    from airflow_provider_vidgen.client import TriggererClient, WorkerClient
+    from airflow_provider_vidgen.connection import ConnectionSettings
     from airflow_provider_vidgen.errors import Problem
-    from airflow_provider_vidgen.transport.client import TriggererClient, WorkerClient
-    from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 
 class VideoGenHook(BaseHook):
@@ -54,7 +54,7 @@ class VideoGenHook(BaseHook):
         return self._read(self.get_connection(self.vidgen_conn_id))
 
     def _read(self, conn: Any, extra: dict[str, Any] | None = None) -> ConnectionSettings:
-        from airflow_provider_vidgen.transport.settings import ConnectionSettings
+        from airflow_provider_vidgen.connection import ConnectionSettings
 
         return ConnectionSettings.read(
             self.vidgen_conn_id,
@@ -73,7 +73,7 @@ class VideoGenHook(BaseHook):
     @cached_property
     def client(self) -> WorkerClient:
         """The account's client, for workers."""
-        from airflow_provider_vidgen.transport.client import WorkerClient
+        from airflow_provider_vidgen.client import WorkerClient
 
         return WorkerClient(self.settings)
 
@@ -84,15 +84,15 @@ class VideoGenHook(BaseHook):
         :return: what is doubtful about it.
         :raises InvalidRequest: with everything that is wrong with it.
         """
-        from airflow_provider_vidgen.transport.client import check_request
+        from airflow_provider_vidgen.client import check_request
 
         return check_request(self.settings, request)
 
     def egress_problems(self) -> list[Problem]:
         """Return what in this machine's environment, its proxy or certificates, keeps the vendor from it."""
-        from airflow_provider_vidgen.transport.egress import problems_with
+        from airflow_provider_vidgen.http.egress import egress_problems
 
-        return problems_with(self.settings.base_url)
+        return egress_problems(self.settings.base_url)
 
     def submit(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Submission:
         """
@@ -131,7 +131,7 @@ class VideoGenHook(BaseHook):
         submitted_at: datetime,
         timeout: float = 1800,
         poll_interval: float | None = None,
-        on_news: Callable[[JobStatus], None] = lambda status: None,
+        on_change: Callable[[JobStatus], None] = lambda status: None,
     ) -> JobStatus:
         """
         Block until the job has ended.
@@ -139,29 +139,29 @@ class VideoGenHook(BaseHook):
         :param submitted_at: when it was submitted, UTC.
         :param timeout: seconds from submission.
         :param poll_interval: seconds between checks; ``None`` follows the vendor's advice.
-        :param on_news: called when state or progress changed.
+        :param on_change: called when state or progress changed.
         :return: the last status: a video, or the job's failure.
         :raises StatusError: the deadline passed, or the vendor cannot be asked.
         """
         from airflow_provider_vidgen.clock import utcnow
-        from airflow_provider_vidgen.polling import Watch
+        from airflow_provider_vidgen.polling import JobPoller
 
-        watch = Watch(
+        poller = JobPoller(
             job,
-            self.settings.vendor.schedule.every(poll_interval),
+            self.settings.vendor.schedule.with_interval(poll_interval),
             submitted_at=submitted_at,
             deadline=submitted_at + timedelta(seconds=timeout),
         )
 
         def hear(status: JobStatus) -> None:
-            if doubt := watch.doubt(status):
+            if doubt := poller.unknown_state_warning(status):
                 self.log.warning("%s", doubt)
-            if news := watch.news(status, utcnow()):
+            if news := poller.status_change(status, utcnow()):
                 self.log.info("%s", news.line)
                 if news.changed:
-                    on_news(status)
+                    on_change(status)
 
-        return self.client.wait(watch, hear)
+        return self.client.wait(poller, hear)
 
     def list_models(self) -> list[str]:
         """
@@ -184,17 +184,17 @@ class VideoGenHook(BaseHook):
     async def async_client(self) -> AsyncIterator[TriggererClient]:
         """Lend the account's client for one trigger; nothing of it blocks the loop."""
         await _load_for_triggerer()
-        from airflow_provider_vidgen.transport.client import TriggererClient
-        from airflow_provider_vidgen.transport.shared import shared
+        from airflow_provider_vidgen.client import TriggererClient
+        from airflow_provider_vidgen.http.loop_resources import loop_resources
 
-        async with shared() as ours:
-            settings = await ours.settings(self.vidgen_conn_id, self._look_up)
-            async with ours.door:
+        async with loop_resources() as resources:
+            settings = await resources.settings(self.vidgen_conn_id, self._look_up)
+            async with resources.gate:
                 await asyncio.sleep(0)
             try:
-                yield TriggererClient(settings, ours)
+                yield TriggererClient(settings, resources)
             except StatusRefused:
-                ours.forget(self.vidgen_conn_id)
+                resources.forget(self.vidgen_conn_id)
                 raise
 
     async def _look_up(self) -> ConnectionSettings:
@@ -231,8 +231,8 @@ async def _load() -> None:
 
 
 def _import_for_triggerer() -> None:
-    for module in ("aio", "client", "shared"):
-        import_module(f"airflow_provider_vidgen.transport.{module}")
+    for module in ("http.triggerer", "client", "http.loop_resources"):
+        import_module(f"airflow_provider_vidgen.{module}")
     from airflow_provider_vidgen import airflow_internals
 
     for module in airflow_internals.IMPORTED_BY_TRIGGERS:

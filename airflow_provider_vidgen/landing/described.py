@@ -128,7 +128,7 @@ def problems_with_upload_args(given: object, protocol: str) -> Iterator[Problem]
     if not given:
         return
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
-        yield Problem(field="upload_args", value=type(given).__name__, allowed="must map names to values")
+        yield Problem(field="upload_args", value=type(given).__name__, constraint="must map names to values")
         return
     known, store = _taken_by(protocol)
     for name, value in given.items():
@@ -139,14 +139,16 @@ def problems_with_upload_args(given: object, protocol: str) -> Iterator[Problem]
                 if known
                 else "must be left out: nothing is taken"
             )
-            yield Problem(field=field_name, value="given", allowed=f"{names} {store}")
+            yield Problem(field=field_name, value="given", constraint=f"{names} {store}")
         elif name in ("Metadata", "metadata"):
             if not _are_headers(value):
                 yield Problem(
-                    field=field_name, value=type(value).__name__, allowed="must map ASCII text to ASCII text"
+                    field=field_name,
+                    value=type(value).__name__,
+                    constraint="must map ASCII text to ASCII text",
                 )
         elif known is not _FOR_S3 and not isinstance(value, str):
-            yield Problem(field=field_name, value=type(value).__name__, allowed="must be text")
+            yield Problem(field=field_name, value=type(value).__name__, constraint="must be text")
 
 
 def args_for_sidecar(given: Mapping[str, Any], video: str, sidecar: str) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import DownloadFailed, FileTooLarge, NotAVideo, VidgenError
+from airflow_provider_vidgen.http.download_sockets import OpenSockets
 from airflow_provider_vidgen.landing.beside import Beside
 from airflow_provider_vidgen.landing.container import FilmCheck
 from airflow_provider_vidgen.landing.kinds import Kind
-from airflow_provider_vidgen.transport.connections import OpenConnections
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 if TYPE_CHECKING:
     import requests
@@ -54,7 +54,7 @@ class Fetching:
         settings: ConnectionSettings,
         open_sink: OpenSink,
         watch: Watch,
-        connections: OpenConnections,
+        connections: OpenSockets,
     ) -> None:
         self._settings = settings
         self._open_sink = open_sink
@@ -78,10 +78,10 @@ class Fetching:
         Fetch what is missing over one connection.
 
         :raises DownloadFailed: some is still missing.
-        :raises LinkNotLive: the link is dead.
+        :raises LinkUnavailable: the link is dead.
         :raises NotAVideo: the link gives something else.
         """
-        from airflow_provider_vidgen.transport.download import open_link, read_body
+        from airflow_provider_vidgen.http.download import open_link, read_body
 
         place = _place_of(link)
         if self.bytes and (place != self._place or not self._etag):

@@ -165,7 +165,7 @@ def _holds(path: Any, told_of_it: Mapping[str, Any]) -> bool:
     except Exception as error:
         raise StorageUnreachable(
             f"Whether {redact(path)} is still there could not be found out",
-            words=told(error),
+            vendor_message=told(error),
             next_step="Check the storage and its connection; a retry looks again.",
         ) from error
 

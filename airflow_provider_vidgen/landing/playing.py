@@ -26,7 +26,7 @@ class Unreadable(Exception):
 def told_of(error: Exception) -> str:
     """Return what may be logged of an error with a landed file, whose words may be anything."""
     if isinstance(error, VidgenError):
-        return error.what
+        return error.summary
     return str(error) if isinstance(error, Unreadable) else type(error).__name__
 
 

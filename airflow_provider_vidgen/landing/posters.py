@@ -11,13 +11,13 @@ from fractions import Fraction
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_vidgen.errors import DownloadFailed, LandingError, LinkNotLive, TargetExists
+from airflow_provider_vidgen.connection import ConnectionSettings
+from airflow_provider_vidgen.errors import DownloadFailed, LandingError, LinkUnavailable, TargetExists
+from airflow_provider_vidgen.http.download_sockets import OpenSockets
 from airflow_provider_vidgen.landing.described import Described
 from airflow_provider_vidgen.landing.places import exists
 from airflow_provider_vidgen.landing.playing import can_play, opened
 from airflow_provider_vidgen.landing.storing import compared, whole_or_absent
-from airflow_provider_vidgen.transport.connections import OpenConnections
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 if TYPE_CHECKING:
     import av
@@ -61,7 +61,7 @@ def picture_of(
     link: Any,
     settings: ConnectionSettings,
     *,
-    connections: OpenConnections,
+    connections: OpenSockets,
     wait: Callable[[float], None],
     go_on: Callable[[], None],
     now: Callable[[], datetime],
@@ -94,7 +94,7 @@ def _fetch_patiently(
     link: Any,
     settings: ConnectionSettings,
     *,
-    connections: OpenConnections,
+    connections: OpenSockets,
     wait: Callable[[float], None],
     go_on: Callable[[], None],
     now: Callable[[], datetime],
@@ -109,14 +109,14 @@ def _fetch_patiently(
     for seconds in _BACKOFF:
         try:
             return fetch(link, settings, in_time, connections)
-        except (DownloadFailed, LinkNotLive):
+        except (DownloadFailed, LinkUnavailable):
             wait(seconds)
             in_time()
     return fetch(link, settings, in_time, connections)
 
 
 def fetch(
-    link: str, settings: ConnectionSettings, go_on: Callable[[], None], connections: OpenConnections
+    link: str, settings: ConnectionSettings, go_on: Callable[[], None], connections: OpenSockets
 ) -> bytes:
     """
     Fetch a thumbnail, from where a video may be fetched.
@@ -125,7 +125,7 @@ def fetch(
     :param go_on: called after each piece; what it raises ends the download.
     :raises LandingError: it cannot be had, or is no picture.
     """
-    from airflow_provider_vidgen.transport.download import open_link, read_body
+    from airflow_provider_vidgen.http.download import open_link, read_body
 
     content = bytearray()
     with open_link(link, settings, connections=connections) as reply:

@@ -17,7 +17,7 @@ from airflow_provider_vidgen.errors import (
     FileTooLarge,
     JobNotFound,
     LandingError,
-    LinkNotLive,
+    LinkUnavailable,
     NotAVideo,
     ResultExpired,
     StatusError,
@@ -124,7 +124,7 @@ def pull_all(
             seconds = attempts.after_break(error)
         except FileTooLarge:
             raise
-        except (LinkNotLive, NotAVideo) as error:
+        except (LinkUnavailable, NotAVideo) as error:
             seconds = attempts.after_no_video(error)
         wait(seconds + random.random())
 
@@ -176,16 +176,16 @@ class _Attempts:
     def _again(self, error: LandingError, least: float = 0.0) -> float:
         seconds = max(least, _BACKOFF[self._without_video])
         self._without_video += 1
-        _log.warning("%s; trying again in %d s", error.what, seconds)
+        _log.warning("%s; trying again in %d s", error.summary, seconds)
         return seconds
 
-    def after_no_video(self, error: LinkNotLive | NotAVideo) -> float:
+    def after_no_video(self, error: LinkUnavailable | NotAVideo) -> float:
         """Ask for fresh links, and return the seconds until the next try."""
         now = self._now()
         ends = self._results.expires_at
         if ends is not None and now >= ends and self._asked_since_end:
-            what = f"{error.what}, and its time has passed ({ends.isoformat(timespec='seconds')})"
-            raise ResultExpired(what) from None
+            summary = f"{error.summary}, and its time has passed ({ends.isoformat(timespec='seconds')})"
+            raise ResultExpired(summary) from None
         self._since = self._since or now
         if self._without_video >= len(_BACKOFF) or now - self._since >= _LONGEST:
             raise self._given_up(error) from None
@@ -198,7 +198,7 @@ class _Attempts:
             self._asked_since_end = ends is not None and now >= ends
         return self._again(error)
 
-    def _given_up(self, error: LinkNotLive | NotAVideo) -> LandingError | StatusError:
+    def _given_up(self, error: LinkUnavailable | NotAVideo) -> LandingError | StatusError:
         if self._trouble is not None:
             return self._trouble
-        return type(error)(error.what, next_step=self._results.next_step())
+        return type(error)(error.summary, next_step=self._results.next_step())

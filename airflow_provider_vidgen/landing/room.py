@@ -18,18 +18,20 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_vidgen.clock import utcnow
+from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import (
     LandingError,
-    LinkNotLive,
+    LinkUnavailable,
     NotPlayable,
     Problem,
-    StorageFailed,
+    StorageError,
     StorageUnreachable,
     TargetExists,
     UnsafeLink,
     VideoMismatch,
     VidgenError,
 )
+from airflow_provider_vidgen.http.download_sockets import OpenSockets
 from airflow_provider_vidgen.landing import places, posters, probing, sidecar
 from airflow_provider_vidgen.landing.described import (
     Described,
@@ -49,8 +51,6 @@ from airflow_provider_vidgen.landing.storage_errors import in_storage, storage_e
 from airflow_provider_vidgen.landing.storing import Sink, compared, whole_or_absent
 from airflow_provider_vidgen.landing.target import problems_with, problems_with_sidecars
 from airflow_provider_vidgen.models import VideoJob
-from airflow_provider_vidgen.transport.connections import OpenConnections
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -122,7 +122,7 @@ class Landing:
         self._poster = poster
         self._upload_args = upload_args or {}
         self._stop = threading.Event()
-        self._connections = OpenConnections()
+        self._connections = OpenSockets()
         self._slots = threading.Semaphore(_AT_ONCE)
         self._sleep = sleep or self._pause
         self._now = now
@@ -165,10 +165,10 @@ class Landing:
             destinations.append(self._destinations(paths, job, index, map_index))
         protocol = destinations[0][Kind.MP4].file.protocol
         if problems := list(problems_with_upload_args(self._upload_args, protocol)):
-            raise StorageFailed(
+            raise StorageError(
                 "The upload_args cannot be used",
                 job=job,
-                words="; ".join(map(str, problems)),
+                vendor_message="; ".join(map(str, problems)),
                 next_step="Correct them and clear the task: it lands this video, no new one is made.",
             )
         if len(destinations) == 1:
@@ -208,11 +208,11 @@ class Landing:
         :return: why nothing could land there, or only the first of the mapped tasks.
         :raises StorageUnreachable: nobody knows.
         """
-        from airflow_provider_vidgen.transport.download import download_problems
+        from airflow_provider_vidgen.http.download import download_problems
 
         found = download_problems(self._settings)
         if self._verify == "fail" and not can_play():
-            found.append(Problem(field="verify", value="'fail'", allowed=_NEEDS_PYAV))
+            found.append(Problem(field="verify", value="'fail'", constraint=_NEEDS_PYAV))
         protocol = protocol_of(output_path)
         wrong_args = list(problems_with_upload_args(self._upload_args, protocol))
         found += wrong_args
@@ -254,13 +254,13 @@ class Landing:
 
         :raises DownloadFailed: nobody knows.
         """
-        from airflow_provider_vidgen.transport.download import open_link
+        from airflow_provider_vidgen.http.download import open_link
 
         for link in links:
             try:
                 with open_link(link, self._settings) as reply:
                     kind = reply.headers.get("Content-Type", "").strip().lower()
-            except (LinkNotLive, UnsafeLink):
+            except (LinkUnavailable, UnsafeLink):
                 return False
             if kind.startswith(("text/", "application/json", "application/xml")):
                 return False
@@ -499,7 +499,7 @@ class Landing:
     def _asked(self, work: Results) -> dict[str, Any]:
         """Return what the video can be held against."""
         asked, request = work.about.asked(), work.about.request
-        if request is not None and not self._settings.vendor.keeps_ratio(request):
+        if request is not None and not self._settings.vendor.honours_aspect_ratio(request):
             del asked["aspect_ratio"]
         return asked
 
@@ -540,11 +540,11 @@ class _Stopped(BaseException):
 
 def _of_all(errors: list[BaseException]) -> BaseException:
     """Return the error that says what can still be done: another try, if any file may land by it."""
-    errors.sort(key=lambda error: isinstance(error, VidgenError) and error.ends_retries)
+    errors.sort(key=lambda error: isinstance(error, VidgenError) and error.fatal)
     first, *others = errors
     for error in others:
-        told = error.what if isinstance(error, VidgenError) else type(error).__name__
+        told = error.summary if isinstance(error, VidgenError) else type(error).__name__
         _log.error("Another file of the same job could not be landed either: %s", told)
         if isinstance(first, VidgenError):
-            first.what += f"; and another file: {told}"
+            first.summary += f"; and another file: {told}"
     return first

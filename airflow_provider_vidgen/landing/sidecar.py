@@ -42,7 +42,7 @@ class About:
     What is known of a video besides its bytes.
 
     :param request: what was asked for; ``None`` where only the result is known.
-    :param result: what the generation handed on, see :mod:`airflow_provider_vidgen.results`.
+    :param result: what the generation handed on, see :mod:`airflow_provider_vidgen.xcom`.
     :param fingerprint: the ledger's of the request: two requests that differ have different ones. Empty where
         it is not known.
     :param secrets: the connection's key, which must not be kept wherever the request may hold it.

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING
 
-from airflow_provider_vidgen.errors import StorageFailed, VidgenError
+from airflow_provider_vidgen.errors import StorageError, VidgenError
 from airflow_provider_vidgen.landing.places import told
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ def storage_errors(target: ObjectStoragePath) -> Iterator[None]:
     """
     Call a storage, and nobody else, in a ``with`` statement.
 
-    :raises StorageFailed: it raised something.
+    :raises StorageError: it raised something.
     """
     try:
         yield
     except VidgenError:
         raise
     except Exception as error:
-        raise StorageFailed(f"{target} could not be stored", words=told(error)) from error
+        raise StorageError(f"{target} could not be stored", vendor_message=told(error)) from error
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def in_storage(target: ObjectStoragePath, place: AbstractContextManager[Sink]) -
     """
     Open a place in a storage, whose errors are told from those of the block.
 
-    :raises StorageFailed: the storage raised something.
+    :raises StorageError: the storage raised something.
     """
     with storage_errors(target):
         sink = place.__enter__()

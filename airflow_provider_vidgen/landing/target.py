@@ -79,7 +79,9 @@ def problems_with_sidecars(folder: object, *, described: Described, job: VideoJo
     if not isinstance(folder, str):
         return [
             Problem(
-                field="sidecar", value=type(folder).__name__, allowed="must be True, False or a folder's path"
+                field="sidecar",
+                value=type(folder).__name__,
+                constraint="must be True, False or a folder's path",
             )
         ]
     found = list(_in_text(folder, None))
@@ -98,10 +100,10 @@ def _with_storage(
         except Exception as error:
             if not found:
                 raise StorageUnreachable(
-                    f"The storage of {redact(path)} could not be looked at", words=told(error)
+                    f"The storage of {redact(path)} could not be looked at", vendor_message=told(error)
                 ) from error
     value = redact(path) if isinstance(path, str) else type(path).__name__
-    return [Problem(field=field, value=value.strip() or "empty", allowed=text) for text in found]
+    return [Problem(field=field, value=value.strip() or "empty", constraint=text) for text in found]
 
 
 def _in_text(output_path: object, written: object) -> Iterator[str]:

@@ -11,16 +11,16 @@ from datetime import datetime, timedelta
 _MARGIN = timedelta(minutes=10)
 
 
-def earliest_and_timeout(until: datetime) -> tuple[str, timedelta]:
+def deferral_window(until: datetime) -> tuple[str, timedelta]:
     """
     Return the moment before which the task must not wake (ISO 8601, UTC), and the timeout of its deferral.
 
     :param until: when our own trigger gives up.
     """
-    from airflow_provider_vidgen.airflow_internals import seconds_before_waking
+    from airflow_provider_vidgen.airflow_internals import minimum_deferral_seconds
     from airflow_provider_vidgen.clock import utcnow
 
-    now, shortest = utcnow(), seconds_before_waking()
+    now, shortest = utcnow(), minimum_deferral_seconds()
     left = max((until - now).total_seconds(), shortest)
     # A plain timedelta: pendulum's differences cannot be sent to the supervisor.
     return (now + timedelta(seconds=shortest)).isoformat(), timedelta(seconds=left) + _MARGIN

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from airflow_provider_vidgen.operators.failing import airflow_errors
+from airflow_provider_vidgen.airflow_errors import as_airflow_errors
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -97,7 +97,7 @@ class VideoDownloadOperator(BaseOperator):
         from airflow_provider_vidgen.landing import About, Landing
         from airflow_provider_vidgen.models import VideoJob
 
-        with airflow_errors():
+        with as_airflow_errors():
             hook = VideoGenHook(self.vidgen_conn_id)
             landing = Landing(
                 hook.settings,
@@ -138,16 +138,16 @@ class VideoDownloadOperator(BaseOperator):
         links: Any
         if self.video is None:
             field, links = "url", [self.url] if isinstance(self.url, str) else self.url
-            allowed = "must be a link or a list of links; the task that makes them may have left none"
+            constraint = "must be a link or a list of links; the task that makes them may have left none"
         else:
             known = isinstance(self.video, Mapping) and {"vendor", "model", "task_id"} <= set(self.video)
             field, links = "video", self.video.get("result_urls") if known else None
-            allowed = "must be what a generation returned, with its result_urls"
+            constraint = "must be what a generation returned, with its result_urls"
         several = isinstance(links, Iterable) and not isinstance(links, str | Mapping)
         found: list[str] = list(links) if several else []
         if not found or not all(isinstance(link, str) for link in found):
             kind = type(getattr(self, field)).__name__
             raise InvalidRequest(
-                "There is nothing to download", [Problem(field=field, value=kind, allowed=allowed)]
+                "There is nothing to download", [Problem(field=field, value=kind, constraint=constraint)]
             )
         return found

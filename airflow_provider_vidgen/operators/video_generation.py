@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf
 
-from airflow_provider_vidgen.operators.failing import airflow_errors
+from airflow_provider_vidgen.airflow_errors import as_airflow_errors
 from airflow_provider_vidgen.operators.waiting import WaitsForJob
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from airflow_provider_vidgen.capacity import Capacity
     from airflow_provider_vidgen.errors import JobLost, JobNotFound, Problem
     from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
     from airflow_provider_vidgen.landing import Landing, Verify
     from airflow_provider_vidgen.ledger import Ledger, OnClear, OnUnknown, Phase, Record
     from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
-    from airflow_provider_vidgen.operators.capacity import Capacity
     from airflow_provider_vidgen.submission import Attached, Attempt
 
 
@@ -175,14 +175,14 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
             automatic try would fail again, or pay again.
         :raises AirflowException: another try may help; it asks about the same job where there is one.
         """
+        from airflow_provider_vidgen.capacity import Capacity
         from airflow_provider_vidgen.errors import SubmitError
-        from airflow_provider_vidgen.operators.capacity import Capacity
 
-        with airflow_errors(self.prompt):
+        with as_airflow_errors(self.prompt):
             hook = self.hook
             request = self._request(hook)
             self._check(context, hook, request)
-            limit = hook.settings.jobs_at_a_time
+            limit = hook.settings.concurrency_limit
             capacity = Capacity(context, limit=limit, timeout=self.timeout, log=self.log)
             try:
                 attached = self._attach(context, hook, request, capacity)
@@ -212,7 +212,9 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
                 f"The connection {self.vidgen_conn_id!r} cannot be used with use_callback",
                 [
                     Problem(
-                        field="callback_base_url", value="empty", allowed="must be a link vendors can reach"
+                        field="callback_base_url",
+                        value="empty",
+                        constraint="must be a link vendors can reach",
                     )
                 ],
             )
@@ -273,7 +275,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
             problems = list(error.problems)
             with suppress(StorageUnreachable):
                 problems += self._problems_here(context, hook)
-            raise InvalidRequest(error.what, problems) from None
+            raise InvalidRequest(error.summary, problems) from None
 
     def _before_paying(self, context: Context, hook: VideoGenHook, capacity: Capacity) -> None:
         from airflow_provider_vidgen.errors import InvalidRequest
@@ -288,12 +290,12 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
 
         :raises StorageUnreachable: nobody knows about the place, and nothing else is wrong.
         """
-        from airflow_provider_vidgen.airflow_internals import given_to_all
+        from airflow_provider_vidgen.airflow_internals import unmapped_argument
         from airflow_provider_vidgen.errors import StorageUnreachable
 
         problems = hook.egress_problems()
         if self.output_path is not None:
-            written = given_to_all(context, "output_path")
+            written = unmapped_argument(context, "output_path")
             try:
                 problems += self._landing(hook).target_problems(self.output_path, written=written)
             except StorageUnreachable:
@@ -311,10 +313,10 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
     def _land(
         self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus
     ) -> list[dict[str, Any]]:
-        from airflow_provider_vidgen.errors import LinkNotLive, NotAVideo, ResultExpired
+        from airflow_provider_vidgen.errors import LinkUnavailable, NotAVideo, ResultExpired
         from airflow_provider_vidgen.landing import About
         from airflow_provider_vidgen.ledger import Phase
-        from airflow_provider_vidgen.results import build_result
+        from airflow_provider_vidgen.xcom import build_result
 
         assert self.output_path is not None
         record = self._ledger(context).read()
@@ -335,7 +337,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
                 refresh=(lambda: hook.get_status(job).result_urls) if job.task_id else None,
                 expires_at=expires_at,
             )
-        except (LinkNotLive, NotAVideo):
+        except (LinkUnavailable, NotAVideo):
             self._note_expiry(context, job, expires_at)
             raise
         except ResultExpired:
@@ -373,7 +375,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         """Push the result, and record that the job has been delivered."""
         from airflow_provider_vidgen.airflow_internals import clears_state_on_success
         from airflow_provider_vidgen.ledger import Phase
-        from airflow_provider_vidgen.results import build_result
+        from airflow_provider_vidgen.xcom import build_result
 
         context["ti"].xcom_push(key="result_urls", value=list(status.result_urls))
         landed = tuple({name: file[name] for name in _KEPT if name in file} for file in files)
@@ -426,9 +428,9 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         from airflow_provider_vidgen.airflow_internals import max_tries
         from airflow_provider_vidgen.clock import utcnow
         from airflow_provider_vidgen.ledger import Ledger
-        from airflow_provider_vidgen.operators.kept_store import KeptStore
+        from airflow_provider_vidgen.state_store import NonExpiringStateStore
 
-        store = KeptStore(context["task_state_store"], context["ti"].id)
+        store = NonExpiringStateStore(context["task_state_store"], context["ti"].id)
         return Ledger(store, max_tries=max_tries(context), now=utcnow)
 
     def _note(self, context: Context, job: VideoJob, phase: Phase, **changes: Any) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow_provider_vidgen.operators.deferring import earliest_and_timeout
-from airflow_provider_vidgen.operators.failing import airflow_errors
+from airflow_provider_vidgen.airflow_errors import as_airflow_errors
+from airflow_provider_vidgen.operators.deferring import deferral_window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,9 +48,9 @@ class WaitsForJob:
 
         return VideoGenHook(self.vidgen_conn_id)
 
-    def airflow_errors(self) -> AbstractContextManager[None]:
+    def as_airflow_errors(self) -> AbstractContextManager[None]:
         """Turn errors into Airflow's, in the words of this task."""
-        return airflow_errors(self.prompt)
+        return as_airflow_errors(self.prompt)
 
     def finish(self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus) -> Any:
         """Hand on a finished video."""
@@ -98,14 +98,14 @@ class WaitsForJob:
             return hook.get_status(job)
         except (JobNotFound, StatusRefused, StatusUnavailable) as error:
             # Without the vendor's words, which may repeat the prompt.
-            self.log.warning("%s: %s", job, error.what)
+            self.log.warning("%s: %s", job, error.summary)
             return None
 
     def wait_deferred(self, job: VideoJob, *, submitted_at: datetime, deadline: datetime) -> None:
         """Leave the worker; :meth:`resume` goes on."""
         from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 
-        not_before, timeout = earliest_and_timeout(deadline)
+        not_before, timeout = deferral_window(deadline)
         watched: dict[str, Any] = {
             "job": job.to_dict(),
             "submitted_at": submitted_at.isoformat(),
@@ -147,7 +147,7 @@ class WaitsForJob:
                 submitted_at=submitted_at,
                 timeout=(deadline - submitted_at).total_seconds(),
                 poll_interval=self.poll_interval,
-                on_news=show,
+                on_change=show,
             )
         except JobLost as error:
             self.lost(context, job, error)
@@ -190,7 +190,7 @@ class WaitsForJob:
         from airflow_provider_vidgen.clock import from_iso
         from airflow_provider_vidgen.models import VideoJob
 
-        with self.airflow_errors():
+        with self.as_airflow_errors():
             if job is None:
                 return self._resume(context, event, *self.resume_point(context))
             times = from_iso(submitted_at), from_iso(deadline)
@@ -221,7 +221,10 @@ class WaitsForJob:
             if reason is Reason.LOST:
                 self.lost(context, job, error)
                 raise JobLost(
-                    "The vendor does not know the job", job=job, code=error.code, words=error.words
+                    "The vendor does not know the job",
+                    job=job,
+                    vendor_code=error.vendor_code,
+                    vendor_message=error.vendor_message,
                 ) from None
             if expired:
                 raise _too_late(job, error) from None
@@ -249,12 +252,12 @@ class WaitsForJob:
 def _too_late(job: VideoJob, error: StatusError) -> StatusError:
     from airflow_provider_vidgen.errors import DeadlineExceeded
 
-    return DeadlineExceeded(f"The vendor could not be asked at the deadline ({error.what})", job=job)
+    return DeadlineExceeded(f"The vendor could not be asked at the deadline ({error.summary})", job=job)
 
 
 def _stop(job: VideoJob, status: JobStatus, reason: Reason | None, *, expired: bool) -> StatusError | None:
     """Return why this try has nothing more to wait for; a reason of ``None`` was not understood."""
-    from airflow_provider_vidgen.errors import DeadlineExceeded, ResultMissing, TriggerTrouble
+    from airflow_provider_vidgen.errors import DeadlineExceeded, ResultMissing, TriggerError
     from airflow_provider_vidgen.models import JobState
     from airflow_provider_vidgen.triggers.events import Reason
 
@@ -265,5 +268,5 @@ def _stop(job: VideoJob, status: JobStatus, reason: Reason | None, *, expired: b
             f"The job was still {status.state} ({status.raw_state}) at its deadline", job=job
         )
     if reason is Reason.TROUBLE:
-        return TriggerTrouble("The triggerer could not watch the job; its log has the kind of error", job=job)
+        return TriggerError("The triggerer could not watch the job; its log has the kind of error", job=job)
     return None

@@ -19,19 +19,19 @@ from airflow.sdk.exceptions import (
     AirflowTaskTimeout,
 )
 
+from airflow_provider_vidgen.airflow_errors import as_airflow_errors
 from airflow_provider_vidgen.errors import (
     ContentRejected,
     DeadlineExceeded,
     FundsExhausted,
     GenerationFailed,
     InputRejected,
-    JobElsewhere,
+    JobConnectionMismatch,
     JobLost,
     JobNotFound,
     StatusUnavailable,
     VidgenError,
 )
-from airflow_provider_vidgen.operators.failing import airflow_errors
 from airflow_provider_vidgen.operators.waiting import WaitsForJob
 from airflow_provider_vidgen.polling import NOT_FOUND_CHECKS, NOT_FOUND_FOR
 
@@ -50,7 +50,7 @@ _KINDS: dict[type[VidgenError], type[AirflowException]] = {
 }
 _NEXT_STEPS: dict[type[VidgenError], str] = {
     DeadlineExceeded: "The job goes on without this sensor: clear it to wait for the same job again.",
-    JobElsewhere: "Correct the sensor's connection or its job_id; clearing it asks again.",
+    JobConnectionMismatch: "Correct the sensor's connection or its job_id; clearing it asks again.",
     JobLost: (
         "Check the job's id, the connection and the model. This sensor submits nothing: "
         "clearing it asks about the same id again."
@@ -126,7 +126,7 @@ class VideoTaskSensor(WaitsForJob, BaseSensorOperator):
         :raises AirflowFailException: the job failed, is lost, or the key is refused.
         :raises AirflowException: another try may help.
         """
-        with self.airflow_errors():
+        with self.as_airflow_errors():
             hook = self.hook
             job = self._job(hook)
             status = self._look(context, hook, job)
@@ -155,15 +155,15 @@ class VideoTaskSensor(WaitsForJob, BaseSensorOperator):
                 raise AirflowSkipException("Skipping as the task has timed out.") from None
             raise
 
-    def airflow_errors(self) -> AbstractContextManager[None]:
+    def as_airflow_errors(self) -> AbstractContextManager[None]:
         """Turn errors into Airflow's, in the words of one that submits nothing."""
-        return airflow_errors(kinds=_KINDS, next_steps=_NEXT_STEPS)
+        return as_airflow_errors(kinds=_KINDS, next_steps=_NEXT_STEPS)
 
     def finish(
         self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus
     ) -> dict[str, Any]:
         """Hand on the result."""
-        from airflow_provider_vidgen.results import build_result
+        from airflow_provider_vidgen.xcom import build_result
 
         context["ti"].xcom_push(key="task_id", value=job.task_id)
         context["ti"].xcom_push(key="result_urls", value=list(status.result_urls))
@@ -192,9 +192,11 @@ class VideoTaskSensor(WaitsForJob, BaseSensorOperator):
             status = hook.get_status(job)
         except (JobNotFound, StatusUnavailable) as error:
             # Without the vendor's words, which may repeat the prompt.
-            self.log.warning("%s: %s", job, error.what)
+            self.log.warning("%s: %s", job, error.summary)
             if unknown and isinstance(error, JobNotFound) and unknown.one_more_is_too_many():
-                raise JobLost("The vendor does not know the job", job=job, code=error.code) from None
+                raise JobLost(
+                    "The vendor does not know the job", job=job, vendor_code=error.vendor_code
+                ) from None
             return None
         if unknown:
             unknown.forget()
@@ -207,7 +209,9 @@ class VideoTaskSensor(WaitsForJob, BaseSensorOperator):
         settings = hook.settings
         model = self.model or settings.model or next(iter(settings.vendor.models))
         if not isinstance(self.job_id, str) or not self.job_id.strip():
-            problem = Problem(field="job_id", value=repr(self.job_id), allowed="must be the vendor's job id")
+            problem = Problem(
+                field="job_id", value=repr(self.job_id), constraint="must be the vendor's job id"
+            )
             raise InvalidRequest("The sensor has nothing to wait for", [problem])
         return VideoJob(
             vendor=settings.vendor.name, base_url=settings.base_url, model=model, task_id=self.job_id.strip()

@@ -24,12 +24,12 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.models import JobStatus, VideoJob
-from airflow_provider_vidgen.polling import News, Watch
+from airflow_provider_vidgen.polling import JobPoller, StatusChange
 from airflow_provider_vidgen.triggers import progress
 from airflow_provider_vidgen.triggers.events import Reason, make_event
 
 if TYPE_CHECKING:
-    from airflow_provider_vidgen.transport.client import TriggererClient
+    from airflow_provider_vidgen.client import TriggererClient
 
 _REASONS: dict[type[VidgenError], Reason] = {
     DeadlineExceeded: Reason.DEADLINE,
@@ -42,7 +42,7 @@ _REASONS: dict[type[VidgenError], Reason] = {
 #: A submission so recent still counts for the account's pace.
 _JUST_SUBMITTED = timedelta(minutes=1)
 #: Seconds for which even the check at the deadline waits for its turn.
-_LEAST_PATIENCE = 10.0
+_MIN_WAIT = 10.0
 #: Cancellations under way; the event loop itself keeps only weak references.
 _ending: set[asyncio.Task[None]] = set()
 
@@ -107,7 +107,7 @@ class VideoTaskTrigger(BaseTrigger):
             reason = Reason.ENDED
         except VidgenError as error:
             # Without the vendor's words: they may repeat the prompt, which is not known here to be taken out.
-            self.log.warning("%s cannot be watched on: %s", job, error.what)
+            self.log.warning("%s cannot be watched on: %s", job, error.summary)
             reason = _REASONS.get(type(error), Reason.TROUBLE)
         except Exception as error:
             # Only the kind: texts of other libraries may quote links.
@@ -140,39 +140,39 @@ class VideoTaskTrigger(BaseTrigger):
             async with VideoGenHook(self.vidgen_conn_id).async_client() as client:
                 self.log.warning("%s", await client.cancel(job))
         except VidgenError as error:
-            self.log.warning("%s could not be cancelled: %s", job, error.what)
+            self.log.warning("%s could not be cancelled: %s", job, error.summary)
 
     async def _watch(self, job: VideoJob) -> None:
         async with VideoGenHook(self.vidgen_conn_id).async_client() as client:
             submitted_at = from_iso(self.submitted_at)
-            watch = Watch(
+            poller = JobPoller(
                 job,
-                client.settings.vendor.schedule.every(self.poll_interval),
+                client.settings.vendor.schedule.with_interval(self.poll_interval),
                 submitted_at=submitted_at,
                 deadline=from_iso(self.deadline),
             )
-            with client.account.watching(just_submitted=utcnow() - submitted_at < _JUST_SUBMITTED):
-                await self._follow(watch, client)
+            with client.account.track_job(just_submitted=utcnow() - submitted_at < _JUST_SUBMITTED):
+                await self._follow(poller, client)
 
-    async def _follow(self, watch: Watch, client: TriggererClient) -> None:
-        delay: float | None = watch.first_delay(utcnow())
+    async def _follow(self, poller: JobPoller, client: TriggererClient) -> None:
+        delay: float | None = poller.first_delay(utcnow())
         while delay is not None:
             await asyncio.sleep(delay)
             try:
-                patience = max(watch.left(utcnow()), _LEAST_PATIENCE)
-                status = await client.status(watch.job, patience=patience)
+                max_wait = max(poller.remaining(utcnow()), _MIN_WAIT)
+                status = await client.status(poller.job, max_wait=max_wait)
             except VidgenError as error:
-                delay = watch.after_error(error, utcnow())
+                delay = poller.after_error(error, utcnow())
                 continue
             now = utcnow()
-            if doubt := watch.doubt(status):
+            if doubt := poller.unknown_state_warning(status):
                 self.log.warning("%s", doubt)
-            news = watch.news(status, now)
-            delay = watch.after_status(status, now)
+            news = poller.status_change(status, now)
+            delay = poller.after_status(status, now)
             if news is not None:
                 await self._tell(news, status, has_ended=delay is None)
 
-    async def _tell(self, news: News, status: JobStatus, *, has_ended: bool) -> None:
+    async def _tell(self, news: StatusChange, status: JobStatus, *, has_ended: bool) -> None:
         if self.task_instance is not None and news.changed:
             try:
                 await progress.show(self.task_instance, status, has_ended=has_ended)

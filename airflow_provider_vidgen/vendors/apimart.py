@@ -55,20 +55,20 @@ class ApiMart(Vendor):
         )
     }
 
-    def own_problems(self, request: VideoRequest) -> list[Problem]:
+    def vendor_problems(self, request: VideoRequest) -> list[Problem]:
         """Warn of a ratio that a reference image overrides."""
-        if request.aspect_ratio is None or self.keeps_ratio(request):
+        if request.aspect_ratio is None or self.honours_aspect_ratio(request):
             return []
         return [
             Problem(
                 field="aspect_ratio",
                 value=shown(request.aspect_ratio),
-                allowed="has no effect with image_urls: the video follows the image",
-                rejects=False,
+                constraint="has no effect with image_urls: the video follows the image",
+                is_error=False,
             )
         ]
 
-    def keeps_ratio(self, request: VideoRequest) -> bool:
+    def honours_aspect_ratio(self, request: VideoRequest) -> bool:
         """Whether there is no image: the document says that the ratio is adapted to the image's."""
         return not request.image_urls
 
@@ -126,7 +126,7 @@ class ApiMart(Vendor):
             fail_words=error if isinstance(error, str) else dig(error, "message"),
         )
 
-    def says_not_found(self, code: int, body: Any) -> bool:
+    def is_job_not_found(self, code: int, body: Any) -> bool:
         """Recognise a 404 in either form of the vendor's errors, flat or below ``error``."""
         error = dig(body, "error") if isinstance(dig(body, "error"), Mapping) else body
         own = dig(error, "code")

@@ -91,23 +91,23 @@ class ApiModels(Vendor):
         ),
     }
 
-    def own_problems(self, request: VideoRequest) -> list[Problem]:
+    def vendor_problems(self, request: VideoRequest) -> list[Problem]:
         """Judge what the synchronous endpoint has not, or has under another name."""
         if not self.is_synchronous(request):
             return []
         found = []
         if request.callback_url is not None:
             found.append(
-                Problem(field="callback_url", value="set", allowed="p-video answers in the same request")
+                Problem(field="callback_url", value="set", constraint="p-video answers in the same request")
             )
         for name, field in (("image", "image_urls"), ("resolution", "resolution")):
             if dig(request.extra, name) is not None:
                 found.append(
-                    Problem(field=f"extra.{name}", value="set", allowed=f"is filled by {field}; use that")
+                    Problem(field=f"extra.{name}", value="set", constraint=f"is filled by {field}; use that")
                 )
         return found
 
-    def keeps_ratio(self, request: VideoRequest) -> bool:
+    def honours_aspect_ratio(self, request: VideoRequest) -> bool:
         """Whether this is not ``p-video`` with an image, whose maker says that it ignores the ratio then."""
         return not (self.is_synchronous(request) and request.image_urls)
 
@@ -178,7 +178,7 @@ class ApiModels(Vendor):
             fail_words=dig(data, "failMsg"),
         )
 
-    def says_not_found(self, code: int, body: Any) -> bool:
+    def is_job_not_found(self, code: int, body: Any) -> bool:
         """Recognise "404 Not Found -- task ID not found" of the document, in its envelope."""
         return code == number(dig(body, "code")) == 404 and job_unknown(text(dig(body, "msg")))
 

@@ -19,7 +19,7 @@ from airflow_provider_vidgen.errors import Problem
 from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.polling import Schedule
 from airflow_provider_vidgen.vendors.base import Vendor
-from airflow_provider_vidgen.vendors.exchange import HttpCall, vendor_code, vendor_words
+from airflow_provider_vidgen.vendors.exchange import HttpCall, vendor_code, vendor_message
 from airflow_provider_vidgen.vendors.reading import dig, first, links, text
 from airflow_provider_vidgen.vendors.rules import ModelRules
 from airflow_provider_vidgen.vendors.words import normal
@@ -79,7 +79,7 @@ class Apixgo(Vendor):
             + (len(several) if isinstance(several, list | tuple) else 0)
         )
 
-    def own_problems(self, request: VideoRequest) -> list[Problem]:
+    def vendor_problems(self, request: VideoRequest) -> list[Problem]:
         """Judge the two image fields that must not be sent together."""
         pair = ("input_reference", "reference_images")
         if all(dig(request.extra, name) is not None for name in pair):
@@ -87,7 +87,7 @@ class Apixgo(Vendor):
                 Problem(
                     field="extra.reference_images",
                     value="set together with input_reference",
-                    allowed="send one of them, or better image_urls alone",
+                    constraint="send one of them, or better image_urls alone",
                 )
             ]
         return []
@@ -143,16 +143,16 @@ class Apixgo(Vendor):
             fail_words=first(data, ("fail_reason",), ("result_url",)),
         )
 
-    def says_not_found(self, code: int, body: Any) -> bool:
+    def is_job_not_found(self, code: int, body: Any) -> bool:
         """Recognise the relay's word for a missing job, which comes as HTTP 400."""
         return code in (200, 400, 404) and vendor_code(body) == "task_not_exist"
 
-    def lacks_model(self, code: int, body: Any) -> bool:
+    def is_model_unknown(self, code: int, body: Any) -> bool:
         """Recognise the relay's word for a model that none of its channels has, which comes as HTTP 503."""
-        unknown = "modelnotfound" in normal(f"{vendor_code(body)} {vendor_words(body)}")
-        return (code in (403, 503) and unknown) or super().lacks_model(code, body)
+        unknown = "modelnotfound" in normal(f"{vendor_code(body)} {vendor_message(body)}")
+        return (code in (403, 503) and unknown) or super().is_model_unknown(code, body)
 
-    def took_nothing(self, body: Any) -> bool:
+    def is_not_accepted(self, body: Any) -> bool:
         """Recognise the relay's 503 for a model that no channel serves just now: nothing was started."""
-        said = normal(f"{vendor_code(body)} {vendor_words(body)}")
+        said = normal(f"{vendor_code(body)} {vendor_message(body)}")
         return any(word in said for word in ("noavailablechannel", "无可用渠道"))

@@ -22,7 +22,7 @@ from airflow_provider_vidgen.vendors.base import Vendor
 from airflow_provider_vidgen.vendors.exchange import HttpCall
 from airflow_provider_vidgen.vendors.reading import dig, links, nested, number, text
 from airflow_provider_vidgen.vendors.refusals import job_unknown
-from airflow_provider_vidgen.vendors.rules import ModelRules, can_be_sent, shown
+from airflow_provider_vidgen.vendors.rules import ModelRules, is_json_serializable, shown
 from airflow_provider_vidgen.vendors.templates import left_over
 from airflow_provider_vidgen.vendors.words import normal
 
@@ -92,7 +92,7 @@ class Apixo(Vendor):
         )
     }
 
-    def own_problems(self, request: VideoRequest) -> list[Problem]:
+    def vendor_problems(self, request: VideoRequest) -> list[Problem]:
         """Judge continuation, routing and style."""
         found = []
         has_images = self.count_images(request) > 0
@@ -104,45 +104,47 @@ class Apixo(Vendor):
                     Problem(
                         field="continue_from",
                         value="set together with image_urls",
-                        allowed="send either image_urls or continue_from, not both",
+                        constraint="send either image_urls or continue_from, not both",
                     )
                 )
         extra_input = dig(request.extra, "input")
         if extra_input is not None and not isinstance(extra_input, Mapping):
             found.append(
-                Problem(field="extra.input", value=type(extra_input).__name__, allowed="must be a mapping")
+                Problem(field="extra.input", value=type(extra_input).__name__, constraint="must be a mapping")
             )
         if request.routing is not None and request.routing not in _ROUTINGS:
             found.append(
                 Problem(
-                    field="routing", value=shown(request.routing), allowed=f"one of {', '.join(_ROUTINGS)}"
+                    field="routing", value=shown(request.routing), constraint=f"one of {', '.join(_ROUTINGS)}"
                 )
             )
-        if request.style is not None and not (isinstance(request.style, str) and can_be_sent(request.style)):
-            found.append(Problem(field="style", value=shown(request.style), allowed="must be text"))
+        if request.style is not None and not (
+            isinstance(request.style, str) and is_json_serializable(request.style)
+        ):
+            found.append(Problem(field="style", value=shown(request.style), constraint="must be text"))
         elif told := left_over(request.style):
-            found.append(Problem(field="style", value=told[0], allowed=told[1]))
+            found.append(Problem(field="style", value=told[0], constraint=told[1]))
         elif request.style is not None and request.style not in _STYLES:
             found.append(
                 Problem(
                     field="style",
                     value=shown(request.style),
-                    allowed=f"the document shows {', '.join(_STYLES)}",
-                    rejects=False,
+                    constraint=f"the document shows {', '.join(_STYLES)}",
+                    is_error=False,
                 )
             )
-        if request.aspect_ratio is not None and not self.keeps_ratio(request):
+        if request.aspect_ratio is not None and not self.honours_aspect_ratio(request):
             found.append(
                 Problem(
                     field="aspect_ratio",
                     value=shown(request.aspect_ratio),
-                    allowed="the document shows no ratio with an image; it may follow the image",
-                    rejects=False,
+                    constraint="the document shows no ratio with an image; it may follow the image",
+                    is_error=False,
                 )
             )
         return found
 
-    def keeps_ratio(self, request: VideoRequest) -> bool:
+    def honours_aspect_ratio(self, request: VideoRequest) -> bool:
         """Whether there is no image; with one, the document shows no ratio."""
         return not request.image_urls and request.continue_from is None
 
@@ -211,23 +213,25 @@ class Apixo(Vendor):
             fail_words=dig(data, "failMsg"),
         )
 
-    def says_not_found(self, code: int, body: Any) -> bool:
+    def is_job_not_found(self, code: int, body: Any) -> bool:
         """Recognise the 404 of the vendor's newer pages, in the document's form of an error."""
         return code == number(dig(body, "code")) == 404 and job_unknown(text(dig(body, "message")))
 
 
 def _check_continuation(source: Any) -> list[Problem]:
-    allowed = '{"task_id": <image job id>, "index": 0 to 5}'
+    constraint = '{"task_id": <image job id>, "index": 0 to 5}'
     if not isinstance(source, Mapping) or set(source) != {"task_id", "index"}:
         keys = shown(list(source)) if isinstance(source, Mapping) else type(source).__name__
-        return [Problem(field="continue_from", value=keys, allowed=f"must be {allowed}")]
+        return [Problem(field="continue_from", value=keys, constraint=f"must be {constraint}")]
     found = []
     task_id, index = source["task_id"], source["index"]
     if told := left_over(task_id):
         field = "continue_from.task_id"
-        found.append(Problem(field=field, value=told[0], allowed=f"must be a job id; {told[1]}"))
-    elif not isinstance(task_id, str) or not task_id.strip() or not can_be_sent(task_id):
-        found.append(Problem(field="continue_from.task_id", value=shown(task_id), allowed="must be a job id"))
+        found.append(Problem(field=field, value=told[0], constraint=f"must be a job id; {told[1]}"))
+    elif not isinstance(task_id, str) or not task_id.strip() or not is_json_serializable(task_id):
+        found.append(
+            Problem(field="continue_from.task_id", value=shown(task_id), constraint="must be a job id")
+        )
     if isinstance(index, bool) or not isinstance(index, int) or index not in _INDICES:
-        found.append(Problem(field="continue_from.index", value=shown(index), allowed="must be 0 to 5"))
+        found.append(Problem(field="continue_from.index", value=shown(index), constraint="must be 0 to 5"))
     return found

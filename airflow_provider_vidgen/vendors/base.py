@@ -20,7 +20,7 @@ from airflow_provider_vidgen.errors import (
     JobNotFound,
     Problem,
     RateLimited,
-    StatusLimited,
+    StatusRateLimited,
     StatusRefused,
     StatusUnavailable,
     SubmitInFlight,
@@ -47,7 +47,7 @@ from airflow_provider_vidgen.vendors.exchange import (
     describe,
     effective_code,
     vendor_code,
-    vendor_words,
+    vendor_message,
 )
 from airflow_provider_vidgen.vendors.reading import (
     UnreadableReply,
@@ -61,12 +61,12 @@ from airflow_provider_vidgen.vendors.reading import (
 from airflow_provider_vidgen.vendors.refusals import is_elsewhere, kind_of_refusal, model_unknown
 from airflow_provider_vidgen.vendors.retry_after import retry_after
 from airflow_provider_vidgen.vendors.rules import ModelRules, check_model_rules, check_request, shown
-from airflow_provider_vidgen.vendors.words import failed_words_tell, known_state
+from airflow_provider_vidgen.vendors.words import classify_job_failure, known_state
 
 
 class _Told(TypedDict):
-    code: str
-    words: str
+    vendor_code: str
+    vendor_message: str
 
 
 class Vendor(ABC):
@@ -109,17 +109,17 @@ class Vendor(ABC):
                 Problem(
                     field="model",
                     value=shown(request.model),
-                    allowed=f"unknown to the {self.label} document, so no model rules apply; known: {known}",
-                    rejects=False,
+                    constraint=f"unknown to the {self.label} document, so no model rules apply; known: {known}",
+                    is_error=False,
                 )
             )
-        return found + self.own_problems(request)
+        return found + self.vendor_problems(request)
 
-    def own_problems(self, request: VideoRequest) -> list[Problem]:
+    def vendor_problems(self, request: VideoRequest) -> list[Problem]:
         """Judge what only this vendor has."""
         return []
 
-    def keeps_ratio(self, request: VideoRequest) -> bool:
+    def honours_aspect_ratio(self, request: VideoRequest) -> bool:
         """Whether the video has the ratio that is asked for, and not that of a reference image."""
         return True
 
@@ -160,7 +160,9 @@ class Vendor(ABC):
         """
         body = self._json_or_none(reply)
         code = effective_code(reply, body)
-        told = _Told(code=vendor_code(body), words=redact(vendor_words(body), [text(request.prompt)]))
+        told = _Told(
+            vendor_code=vendor_code(body), vendor_message=redact(vendor_message(body), [text(request.prompt)])
+        )
         where = f"{self.label} answered the submission with {describe(reply, body)}"
         task_id = self.find_task_id(body)
         if not task_id.isprintable() or "\ufffd" in task_id:
@@ -178,7 +180,7 @@ class Vendor(ABC):
             raise RateLimited(where, retry_after=retry_after(reply.headers, now), **told)
         if code == 409 and self.idempotency_window is not None:
             raise SubmitInFlight(where, **told)
-        if self.lacks_model(code, body):
+        if self.is_model_unknown(code, body):
             asked = shown(request.model)
             raise SubmitRefused(
                 f"{where}: it does not know the model {asked}",
@@ -186,21 +188,21 @@ class Vendor(ABC):
                 "If it is one of them, nobody serves it just now; clear the task later.",
                 **told,
             )
-        if code == 503 and self.took_nothing(body):
+        if code == 503 and self.is_not_accepted(body):
             raise VendorUnavailable(where, **told)
         if refusal := kind_of_refusal(code, reply, body, self.fail_codes):
             raise refusal(where, **told)
         raise SubmitOutcomeUnknown(where, **told)
 
-    def lacks_model(self, code: int, body: Any) -> bool:
+    def is_model_unknown(self, code: int, body: Any) -> bool:
         """
         Whether the vendor refuses because it does not know the model.
 
         :param code: the reply's effective code.
         """
-        return code in (400, 404, 422) and model_unknown(vendor_code(body), vendor_words(body))
+        return code in (400, 404, 422) and model_unknown(vendor_code(body), vendor_message(body))
 
-    def took_nothing(self, body: Any) -> bool:
+    def is_not_accepted(self, body: Any) -> bool:
         """Whether a 503 says in a form known to us that no job was made."""
         return False
 
@@ -220,18 +222,18 @@ class Vendor(ABC):
 
         :param now: when the reply came, UTC; expiry is counted from here where no time is given.
         :raises StatusUnavailable: this check brought nothing, the next may.
-        :raises StatusLimited: of these, the key asks too often.
+        :raises StatusRateLimited: of these, the key asks too often.
         :raises StatusRefused: the key may not ask.
         :raises JobNotFound: the vendor says that it does not know the job, or not yet.
         """
         body = self._json_or_none(reply)
         code = effective_code(reply, body)
-        good, missing = 200 <= code < 300 or code == 0, self.says_not_found(code, body)
+        good, missing = 200 <= code < 300 or code == 0, self.is_job_not_found(code, body)
         # Thousands of good replies a minute are read here; the rest is for messages about the others.
         if good and not missing and (status := self.job_status(body, now)) is not None:
             return status
         where = f"{self.label} answered the status check with {describe(reply, body)}"
-        told = _Told(code=vendor_code(body), words=redact(vendor_words(body)))
+        told = _Told(vendor_code=vendor_code(body), vendor_message=redact(vendor_message(body)))
         if missing:
             raise JobNotFound(where, job=job, **told)
         if code in (401, 403):
@@ -240,10 +242,10 @@ class Vendor(ABC):
             where += ", which names no state"
         if code in (404, 405) or body is None:
             where += ", not in its own words: the connection's host or vendor may be wrong"
-        kind = StatusLimited if code == 429 else StatusUnavailable
+        kind = StatusRateLimited if code == 429 else StatusUnavailable
         raise kind(where, job=job, retry_after=retry_after(reply.headers, now), **told)
 
-    def says_not_found(self, code: int, body: Any) -> bool:
+    def is_job_not_found(self, code: int, body: Any) -> bool:
         """
         Whether the vendor says, in its own form and words, that it does not know the job.
 
@@ -276,10 +278,10 @@ class Vendor(ABC):
         body = self._json_or_none(reply)
         where = f"{self.label} answered the model list with {describe(reply, body)}"
         if effective_code(reply, body) == 401:
-            raise BadCredentials(where, words=redact(vendor_words(body)))
+            raise BadCredentials(where, vendor_message=redact(vendor_message(body)))
         listed = dig(body, "data")
         if reply.status >= 300 or not isinstance(listed, list):
-            raise VidgenError(where, words=redact(vendor_words(body)))
+            raise VidgenError(where, vendor_message=redact(vendor_message(body)))
         return [name for name in (text(dig(item, "id")) or text(item) for item in listed) if name]
 
     # --- shared by the vendors' readers -----------------------------------------------------------------
@@ -291,7 +293,7 @@ class Vendor(ABC):
 
     def category_of(self, code: str, words: str) -> FailureCategory:
         """Return why a job failed, from the vendor's code and words."""
-        return failed_words_tell(f"{code} {words}", self.fail_codes)
+        return classify_job_failure(f"{code} {words}", self.fail_codes)
 
     def make_status(
         self,

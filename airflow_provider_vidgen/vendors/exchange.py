@@ -62,7 +62,7 @@ def vendor_code(body: Any) -> str:
     return redact(text(first(body, ("error", "code"), ("data", "failCode"), ("code",))))[:100]
 
 
-def vendor_words(body: Any) -> str:
+def vendor_message(body: Any) -> str:
     """Return the vendor's own words about an error, ``""`` where there are none."""
     error = dig(body, "error")
     if isinstance(error, str):

@@ -35,7 +35,7 @@ def check_images(vendor: Vendor, images: Any) -> list[Problem]:
             Problem(
                 field="image_urls",
                 value=value,
-                allowed="must be a list of links" + (f"; {why}" if why else ""),
+                constraint="must be a list of links" + (f"; {why}" if why else ""),
             )
         ]
     found = []
@@ -47,23 +47,27 @@ def check_images(vendor: Vendor, images: Any) -> list[Problem]:
 
 def _check_image(vendor: Vendor, field: str, image: Any) -> Problem | None:
     if told := left_over(image):
-        return Problem(field=field, value=told[0], allowed=f"must be an https link; {told[1]}")
+        return Problem(field=field, value=told[0], constraint=f"must be an https link; {told[1]}")
     if isinstance(image, str) and image.startswith("data:"):
         if not vendor.accepts_data_urls:
-            allowed = f"{vendor.label} takes https links only: put the image where it can be fetched by one"
-            return Problem(field=field, value="data URL", allowed=allowed)
+            constraint = (
+                f"{vendor.label} takes https links only: put the image where it can be fetched by one"
+            )
+            return Problem(field=field, value="data URL", constraint=constraint)
         if not _DATA_URL.fullmatch(image):
-            return Problem(field=field, value="data URL", allowed="must be data:image/<type>;base64,<data>")
+            return Problem(
+                field=field, value="data URL", constraint="must be data:image/<type>;base64,<data>"
+            )
         return None
     if not is_link(image):
-        return Problem(field=field, value=describe_image(image), allowed=_remedy(vendor, image))
+        return Problem(field=field, value=describe_image(image), constraint=_remedy(vendor, image))
     parts = urlsplit(image)
     if parts.username is not None or parts.password is not None:
-        allowed = "must not carry a user name or a password"
-        return Problem(field=field, value=describe_image(image), allowed=allowed)
+        constraint = "must not carry a user name or a password"
+        return Problem(field=field, value=describe_image(image), constraint=constraint)
     if parts.scheme != "https":
-        allowed = "https is what vendors ask for"
-        return Problem(field=field, value=describe_image(image), allowed=allowed, rejects=False)
+        constraint = "https is what vendors ask for"
+        return Problem(field=field, value=describe_image(image), constraint=constraint, is_error=False)
     return None
 
 
@@ -84,10 +88,12 @@ def describe_image(value: Any) -> str:
 
 def _remedy(vendor: Vendor, image: Any) -> str:
     data = ", or give a full data URL (data:image/png;base64,...)" if vendor.accepts_data_urls else ""
-    allowed = f"must be an https link that {vendor.label} can fetch"
+    constraint = f"must be an https link that {vendor.label} can fetch"
     if not isinstance(image, str) or not image.strip() or image.strip().lower().startswith("http"):
-        return allowed + data
-    return f"{allowed}: upload the image first and give its link, a presigned one where it is private{data}"
+        return constraint + data
+    return (
+        f"{constraint}: upload the image first and give its link, a presigned one where it is private{data}"
+    )
 
 
 def _host(url: str) -> str:

@@ -18,9 +18,9 @@ from airflow_provider_vidgen.errors import (
     WrongEndpoint,
 )
 from airflow_provider_vidgen.models import FailureCategory
-from airflow_provider_vidgen.vendors.exchange import HttpReply, vendor_code, vendor_words
+from airflow_provider_vidgen.vendors.exchange import HttpReply, vendor_code, vendor_message
 from airflow_provider_vidgen.vendors.reading import dig, first
-from airflow_provider_vidgen.vendors.words import normal, words_tell
+from airflow_provider_vidgen.vendors.words import classify_failure, normal
 
 #: Effective codes by which a vendor certainly did not take the job.
 _REFUSALS: dict[int, type[SubmitRefused]] = {
@@ -64,17 +64,17 @@ def kind_of_refusal(
     Return what a refused submission is called, or ``None`` if this is no refusal.
 
     :param code: the reply's effective code.
-    :param codes: the vendor's documented codes, see :func:`.words.words_tell`.
+    :param codes: the vendor's documented codes, see :func:`.words.classify_failure`.
     """
     kind = _REFUSALS.get(code)
     if kind is None:
         return None
-    category = words_tell(f"{vendor_code(body)} {vendor_words(body)}", codes)
+    category = classify_failure(f"{vendor_code(body)} {vendor_message(body)}", codes)
     if category is FailureCategory.INSUFFICIENT_FUNDS:
         return InsufficientFunds
     if category is FailureCategory.CONTENT_POLICY and code not in (401, 402):
         return ContentRefused
-    elsewhere = is_elsewhere(reply, body) or (code == 404 and _only_not_found(vendor_words(body)))
+    elsewhere = is_elsewhere(reply, body) or (code == 404 and _only_not_found(vendor_message(body)))
     # A page about a body that is too large is about the body.
     page = code != 413 and body is None and reply.content.lstrip().startswith(b"<")
     return WrongEndpoint if kind is SubmitRefused and (elsewhere or page) else kind
@@ -85,8 +85,8 @@ def is_elsewhere(reply: HttpReply, body: Any) -> bool:
     if reply.status not in (404, 405):
         return False
     error = body if dig(body, "error") is None else dig(body, "error")
-    has_form = first(error, ("code",), ("type",)) is not None and bool(vendor_words(body))
-    return not has_form or _A_PATH.search(_said(vendor_words(body))) is not None
+    has_form = first(error, ("code",), ("type",)) is not None and bool(vendor_message(body))
+    return not has_form or _A_PATH.search(_said(vendor_message(body))) is not None
 
 
 def job_unknown(words: str) -> bool:

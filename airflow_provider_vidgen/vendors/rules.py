@@ -63,23 +63,27 @@ def check_request(vendor: Vendor, request: VideoRequest, *, allow_private: bool)
     found: list[Problem] = []
     said = left_over(request.prompt)
     if not isinstance(request.prompt, str) or not request.prompt.strip():
-        allowed = f"must be text, not empty; {HINT}"
-        found.append(Problem(field="prompt", value=_kind(request.prompt), allowed=allowed))
+        constraint = f"must be text, not empty; {HINT}"
+        found.append(Problem(field="prompt", value=_kind(request.prompt), constraint=constraint))
     elif said:
-        found.append(Problem(field="prompt", value=said[0], allowed=f"must be the finished text; {said[1]}"))
-    elif not can_be_sent(request.prompt):
         found.append(
-            Problem(field="prompt", value=_kind(request.prompt), allowed="holds characters that UTF-8 cannot")
+            Problem(field="prompt", value=said[0], constraint=f"must be the finished text; {said[1]}")
+        )
+    elif not is_json_serializable(request.prompt):
+        found.append(
+            Problem(
+                field="prompt", value=_kind(request.prompt), constraint="holds characters that UTF-8 cannot"
+            )
         )
 
-    def say(field: str, allowed: str) -> None:
+    def say(field: str, constraint: str) -> None:
         value = getattr(request, field)
         told = left_over(value)
         found.append(
             Problem(
                 field=field,
                 value=shown(value),
-                allowed=f"must be {allowed}" + (f"; {told[1]}" if told else ""),
+                constraint=f"must be {constraint}" + (f"; {told[1]}" if told else ""),
             )
         )
 
@@ -107,13 +111,13 @@ def check_model_rules(rules: ModelRules, request: VideoRequest, *, images: int) 
     """Judge what holds for one model; values of a wrong type were judged by :func:`check_request`."""
     found: list[Problem] = []
 
-    def say(field: str, value: object, allowed: str, *, rejects: bool = True) -> None:
+    def say(field: str, value: object, constraint: str, *, is_error: bool = True) -> None:
         found.append(
             Problem(
                 field=field,
                 value=value if isinstance(value, str) else shown(value),
-                allowed=allowed,
-                rejects=rejects,
+                constraint=constraint,
+                is_error=is_error,
             )
         )
 
@@ -123,7 +127,7 @@ def check_model_rules(rules: ModelRules, request: VideoRequest, *, images: int) 
             say("duration", seconds, f"{model} takes {_listed(rules.durations)} seconds")
         elif rules.advised_durations is not None and seconds not in rules.advised_durations:
             advised = _listed(rules.advised_durations)
-            say("duration", seconds, f"the document suggests {advised} seconds", rejects=False)
+            say("duration", seconds, f"the document suggests {advised} seconds", is_error=False)
         if rules.longest_with_images is not None:
             count, longest = rules.longest_with_images
             if images >= count and longest < seconds and (not rules.durations or seconds in rules.durations):
@@ -141,7 +145,7 @@ def check_model_rules(rules: ModelRules, request: VideoRequest, *, images: int) 
                 "aspect_ratio",
                 ratio,
                 f"the document is sure of {_listed(rules.advised_ratios)}",
-                rejects=False,
+                is_error=False,
             )
     resolution = request.resolution
     if resolution in RESOLUTIONS and rules.resolutions is not None and resolution not in rules.resolutions:
@@ -155,17 +159,17 @@ def check_model_rules(rules: ModelRules, request: VideoRequest, *, images: int) 
                 "prompt",
                 _kind(request.prompt),
                 f"may be refused above {rules.advised_prompt}",
-                rejects=False,
+                is_error=False,
             )
     if rules.images is not None and not rules.images[0] <= images <= rules.images[1]:
         least, most = rules.images
-        allowed = f"{model} takes " + (
+        constraint = f"{model} takes " + (
             "no images" if not most else f"exactly {most}" if least == most else f"{least} to {most} images"
         )
-        say("image_urls", f"{images} images", allowed)
+        say("image_urls", f"{images} images", constraint)
     for field in rules.unconfirmed:
         if getattr(request, field) not in _UNSET:
-            say(field, "set", "sent under a name that the vendor's document does not confirm", rejects=False)
+            say(field, "set", "sent under a name that the vendor's document does not confirm", is_error=False)
     return found
 
 
@@ -173,7 +177,7 @@ def _check_unsupported(vendor: Vendor, request: VideoRequest) -> list[Problem]:
     taken = set(vendor.mapped_fields.values())
     fields = ("image_urls", "continue_from", "style", "routing", "callback_url")
     return [
-        Problem(field=field, value="set", allowed=f"{vendor.label} has no such parameter")
+        Problem(field=field, value="set", constraint=f"{vendor.label} has no such parameter")
         for field in fields
         if getattr(request, field) not in _UNSET and field not in taken
     ]
@@ -183,24 +187,26 @@ def _check_callback(vendor: Vendor, url: Any, allow_private: bool) -> list[Probl
     if url is None:
         return []
     if not is_link(url):
-        return [Problem(field="callback_url", value=_kind(url), allowed="must be an https link")]
+        return [Problem(field="callback_url", value=_kind(url), constraint="must be an https link")]
     parts = urlsplit(url)
     public = parts.scheme == "https" and may_be_public_host(parts.hostname or "")
     if public or allow_private:
         return []
-    return [Problem(field="callback_url", value=_host(url), allowed="must be https and public")]
+    return [Problem(field="callback_url", value=_host(url), constraint="must be https and public")]
 
 
 def _check_extra(vendor: Vendor, extra: Any) -> list[Problem]:
     if extra is None:
         return []
     if not isinstance(extra, Mapping) or not all(isinstance(key, str) for key in extra):
-        return [Problem(field="extra", value=_kind(extra), allowed="must be a mapping with text keys")]
-    if not can_be_sent(extra):
-        return [Problem(field="extra", value="set", allowed="must hold nothing but JSON values")]
+        return [Problem(field="extra", value=_kind(extra), constraint="must be a mapping with text keys")]
+    if not is_json_serializable(extra):
+        return [Problem(field="extra", value="set", constraint="must hold nothing but JSON values")]
     return [
         Problem(
-            field=f"extra.{path}", value="set", allowed=f"is filled by {vendor.mapped_fields[path]}; use that"
+            field=f"extra.{path}",
+            value="set",
+            constraint=f"is filled by {vendor.mapped_fields[path]}; use that",
         )
         for path in _paths(extra)
         if path in vendor.mapped_fields
@@ -209,7 +215,7 @@ def _check_extra(vendor: Vendor, extra: Any) -> list[Problem]:
         Problem(
             field=f"extra.{key if key.isidentifier() else shown(key)}",
             value="text",
-            allowed=f"{mark!r} is left in it; {NOT_RENDERED}",
+            constraint=f"{mark!r} is left in it; {NOT_RENDERED}",
         )
         for key, value in extra.items()
         if (mark := unrendered_within(value))
@@ -249,7 +255,7 @@ def shown(value: Any) -> str:
     return written if len(written) <= 60 else written[:60] + "…"
 
 
-def can_be_sent(value: Any) -> bool:
+def is_json_serializable(value: Any) -> bool:
     """Whether a value can be sent as JSON, and so as UTF-8."""
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()

@@ -193,7 +193,7 @@ def known_state(word: str) -> JobState | None:
     return _STATES.get(word.lower().replace(" ", "_").replace("-", "_"))
 
 
-def words_tell(words: str, codes: Mapping[str, FailureCategory]) -> FailureCategory | None:
+def classify_failure(words: str, codes: Mapping[str, FailureCategory]) -> FailureCategory | None:
     """
     Return the reason that a vendor's code and words tell, or ``None``.
 
@@ -210,14 +210,14 @@ def words_tell(words: str, codes: Mapping[str, FailureCategory]) -> FailureCateg
     return None
 
 
-def failed_words_tell(words: str, codes: Mapping[str, FailureCategory]) -> FailureCategory:
+def classify_job_failure(words: str, codes: Mapping[str, FailureCategory]) -> FailureCategory:
     """
     Return the reason why a job failed, leaning to its content where words like *not allowed* leave it open.
 
     A failure of the vendor's that is taken for content ends the retries and costs nothing. Content that is
     taken for a failure of the vendor's is submitted, and perhaps paid, again with each of them.
     """
-    if told := words_tell(words, codes):
+    if told := classify_failure(words, codes):
         return told
     said = _of_the_job(words)
     if _OF_INPUTS.search(said):

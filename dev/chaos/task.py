@@ -110,8 +110,8 @@ def _lay(trap: Trap) -> None:
     """Put the trap into this process, which runs this one task and nothing else."""
     from airflow.sdk.execution_time.context import TaskStateStoreAccessor
 
+    from airflow_provider_vidgen.client import WorkerClient
     from airflow_provider_vidgen.ledger import Ledger, Phase
-    from airflow_provider_vidgen.transport.client import WorkerClient
 
     submitting, moved, submit = Ledger.submitting, Ledger.moved, WorkerClient.submit
     write = TaskStateStoreAccessor.set

@@ -16,11 +16,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_vidgen.client import WorkerClient
+from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.models import VideoJob, VideoRequest
 from airflow_provider_vidgen.simulator import SimulatorClient
 from airflow_provider_vidgen.simulator.journal import Visit
-from airflow_provider_vidgen.transport.client import WorkerClient
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 from dev.airflow_settings import PATIENT
 from dev.crowd.deferring import Deferral, defer

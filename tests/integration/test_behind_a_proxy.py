@@ -24,25 +24,25 @@ from typing import Any
 import pytest
 from vidgen_wire import START, SimClock, account_at, billed, cdn_saw_no_key, posts, submit, wait
 
+from airflow_provider_vidgen.client import TriggererClient, WorkerClient
 from airflow_provider_vidgen.errors import (
+    ConnectionFailed,
     DownloadBlocked,
     DownloadFailed,
     InvalidConnection,
-    NotSent,
     StatusUnavailable,
     SubmitOutcomeUnknown,
     UnsafeLink,
     VidgenError,
 )
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
+from airflow_provider_vidgen.http import egress
+from airflow_provider_vidgen.http import loop_resources as loop_resources_module
+from airflow_provider_vidgen.http.download import open_link
+from airflow_provider_vidgen.http.loop_resources import loop_resources
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import JobState, JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.simulator import Simulator
-from airflow_provider_vidgen.transport import egress
-from airflow_provider_vidgen.transport import shared as shared_module
-from airflow_provider_vidgen.transport.client import TriggererClient, WorkerClient
-from airflow_provider_vidgen.transport.download import open_link
-from airflow_provider_vidgen.transport.shared import shared
 from dev.forward_proxy import ForwardProxy
 from dev.tls_front import Authority, TlsFront
 
@@ -183,7 +183,12 @@ def outcomes(hook: VideoGenHook, clock: SimClock, folder: Path) -> dict[str, Vid
 FINISHED = JobStatus(
     state=JobState.SUCCEEDED, raw_state="success", result_urls=(f"https://{CDN}/cdn/apixo/task_1/1.mp4",)
 )
-KINDS = {"submit": NotSent, "check": StatusUnavailable, "look": StatusUnavailable, "download": DownloadFailed}
+KINDS = {
+    "submit": ConnectionFailed,
+    "check": StatusUnavailable,
+    "look": StatusUnavailable,
+    "download": DownloadFailed,
+}
 
 
 def test_without_the_proxy_none_of_them_leaves(
@@ -357,7 +362,7 @@ def test_certificates_that_cannot_be_read_are_refused_before_anything_is_asked(
     assert "Nothing was spent" in str(ended["submit"])
     assert company.asked == []
     # The paid call itself refuses, too, should they go away after the look at them.
-    with pytest.raises(NotSent, match=variable):
+    with pytest.raises(ConnectionFailed, match=variable):
         hook_client_submit(account())
 
 
@@ -431,7 +436,7 @@ def test_a_proxy_that_refuses_a_request_without_tls_is_not_taken_for_the_vendor(
     hook = account()
     plain = replace(hook.settings, base_url=f"http://{API}/apixo", allow_private_urls=True)
     client = WorkerClient(plain, now=clock.now, sleep=clock.sleep)
-    with pytest.raises(NotSent, match=f"{company.host} .* asks for other credentials") as failure:
+    with pytest.raises(ConnectionFailed, match=f"{company.host} .* asks for other credentials") as failure:
         client.submit(VideoRequest(prompt="a lamp", model="grok-video"))
     assert "Nothing was spent" in str(failure.value)
     link = FINISHED.result_urls[0].replace("https:", "http:")
@@ -440,8 +445,8 @@ def test_a_proxy_that_refuses_a_request_without_tls_is_not_taken_for_the_vendor(
     job = VideoJob(vendor="apixo", base_url=plain.base_url, model="grok-video", task_id="task_1")
 
     async def check() -> None:
-        async with shared() as ours:
-            await TriggererClient(plain, ours).status(job)
+        async with loop_resources() as resources:
+            await TriggererClient(plain, resources).status(job)
 
     with pytest.raises(StatusUnavailable, match="asks for other credentials"):
         asyncio.run(check())
@@ -460,11 +465,11 @@ def test_the_certificates_are_read_in_a_thread_and_once_for_all_triggers(
         read_in.append(threading.current_thread())
         return egress.tls_context()
 
-    monkeypatch.setattr(shared_module, "tls_context", tls_context)
+    monkeypatch.setattr(loop_resources_module, "tls_context", tls_context)
 
     async def check() -> None:
-        async with shared() as ours:
-            clients = [TriggererClient(hook.settings, ours) for _ in range(5)]
+        async with loop_resources() as resources:
+            clients = [TriggererClient(hook.settings, resources) for _ in range(5)]
             await asyncio.gather(*(client.status(submission.job) for client in clients))
 
     asyncio.run(check())
@@ -481,8 +486,8 @@ def test_a_triggerer_whose_certificates_were_missing_goes_on_once_they_are_there
     egress._context.cache_clear()
 
     async def check() -> JobStatus:
-        async with shared() as ours:
-            client = TriggererClient(hook.settings, ours)
+        async with loop_resources() as resources:
+            client = TriggererClient(hook.settings, resources)
             for _ in range(2):
                 with pytest.raises(StatusUnavailable, match="REQUESTS_CA_BUNDLE=") as failure:
                     await client.status(submission.job)

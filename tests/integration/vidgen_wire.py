@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import pytest
 
+from airflow_provider_vidgen.client import WorkerClient
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.models import JobStatus, Submission, VideoRequest
 from airflow_provider_vidgen.simulator import Simulator
-from airflow_provider_vidgen.transport.client import WorkerClient
 
 START = 1_780_000_000.0
 KEY = "sim-0123456789abcdef"

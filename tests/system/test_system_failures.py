@@ -69,7 +69,7 @@ def test_an_unreachable_host_is_named_as_such_and_costs_nothing(
     task = runs.task(DAG, "host")
     task.ends("failed")
     log = task.log()
-    assert "NotSent: " in log
+    assert "ConnectionFailed: " in log
     assert "could not be reached" in log
     assert "Nothing was spent. Check the connection's host and the network" in log
     assert "BadCredentials" not in log
@@ -106,7 +106,7 @@ def test_storage_that_does_not_take_the_video_is_tried_again_with_the_same_one(
     [entry] = jobs_for(simulator, "fits no shelf")
     for number in (1, 2):
         log = task.log(number)
-        assert "StorageFailed: " in log
+        assert "StorageError: " in log
         assert f"Job: apixo job {entry.task_id}. The video was paid for." in log
         assert "no new video is made" in log
     assert len(orders(simulator, "fits no shelf")) == 1

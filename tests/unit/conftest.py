@@ -33,9 +33,8 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock that only moves when somebody sleeps; everything that waits or looks at the time uses it."""
+    from airflow_provider_vidgen import client, landing
     from airflow_provider_vidgen import clock as clock_module
-    from airflow_provider_vidgen import landing
-    from airflow_provider_vidgen.transport import client
 
     clock = Clock()
     for module in (client, clock_module):

@@ -14,10 +14,10 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.ledger import Ledger
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.simulator.tiny_mp4 import mp4_head
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 if TYPE_CHECKING:
     from airflow_provider_vidgen.hooks.video_gen import VideoGenHook

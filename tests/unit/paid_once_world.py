@@ -30,12 +30,15 @@ from airflow.sdk.exceptions import (
     TaskDeferred,
 )
 
+from airflow_provider_vidgen import client as client_module
 from airflow_provider_vidgen import clock as clock_module
 from airflow_provider_vidgen import submission
+from airflow_provider_vidgen.client import WorkerClient
+from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import (
+    ConnectionFailed,
     JobLost,
     JobNotRecorded,
-    NotSent,
     StatusUnavailable,
     SubmitOutcomeUnknown,
 )
@@ -43,9 +46,6 @@ from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.ledger import entry_key
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
-from airflow_provider_vidgen.transport import client as client_module
-from airflow_provider_vidgen.transport.client import WorkerClient
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from airflow_provider_vidgen.triggers import video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
@@ -109,7 +109,7 @@ class Unlimited:
     """An account whose checks need not wait for their turn: that is another test's matter."""
 
     @contextmanager
-    def watching(self, *, just_submitted: bool) -> Iterator[None]:
+    def track_job(self, *, just_submitted: bool) -> Iterator[None]:
         yield
 
 
@@ -229,7 +229,7 @@ class World:
             async def async_client(self) -> AsyncIterator[Any]:
                 client = self.client
 
-                async def status(job: Any, *, patience: float) -> Any:
+                async def status(job: Any, *, max_wait: float) -> Any:
                     return client._status_once(job)
 
                 yield types.SimpleNamespace(settings=self.settings, status=status, account=Unlimited())
@@ -534,7 +534,7 @@ class Process:
         self.point()
         fault = next(self._posts, "ok")
         if fault == "not_sent":
-            raise NotSent("no route")
+            raise ConnectionFailed("no route")
         if fault == "timeout_before":
             raise SubmitOutcomeUnknown("no reply")
         if fault in BEFORE:

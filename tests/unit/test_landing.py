@@ -18,15 +18,15 @@ from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from airflow_provider_vidgen.errors import (
     DownloadFailed,
-    LinkNotLive,
+    LinkUnavailable,
     NotAVideo,
-    StorageFailed,
+    StorageError,
     TargetExists,
     UnsafeLink,
     VidgenError,
 )
+from airflow_provider_vidgen.http import download
 from airflow_provider_vidgen.landing import Landing
-from airflow_provider_vidgen.transport import download
 
 STALLED = ReadTimeoutError(None, "", "")  # type: ignore[arg-type]
 LINK, FRESH = "https://cdn.example.com/a?sig=s3cret", "https://cdn.example.com/b"
@@ -238,7 +238,7 @@ def test_what_the_storage_raises_is_the_storages_fault(
         raise error
 
     monkeypatch.setattr(f"{STORAGE}.{call}", fail)
-    with pytest.raises(StorageFailed, match=str(error.args[-1])):
+    with pytest.raises(StorageError, match=str(error.args[-1])):
         land(broken(ETag=""), whole())
     assert "unforeseen" not in caplog.text
 
@@ -270,9 +270,9 @@ def test_a_storage_that_fails_in_the_middle_is_left_empty_and_no_reason_to_pay_a
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("airflow_provider_vidgen.landing.storing._LocalPart.write", fail)
-    with pytest.raises(StorageFailed) as failed:
+    with pytest.raises(StorageError) as failed:
         land(whole())
-    assert not failed.value.ends_retries
+    assert not failed.value.fatal
     for words in ("v.mp4 could not be stored", "No space left on device", "task_1", "was paid", "A retry"):
         assert words in str(failed.value)
     assert left(tmp_path) == []
@@ -440,7 +440,7 @@ def test_a_fresh_link_goes_on_if_it_leads_to_the_same_file(
     fresh: str, start: int, land: Callable[..., Any], cdn: Cdn, tmp_path: Path
 ) -> None:
     cdn.replies[fresh] = [rest() if start else whole()]
-    land(broken(), LinkNotLive("x"), refresh=lambda: [fresh])
+    land(broken(), LinkUnavailable("x"), refresh=lambda: [fresh])
     assert cdn.ranges[-1][0] == start
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 

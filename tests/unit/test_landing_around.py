@@ -25,11 +25,11 @@ from airflow_provider_vidgen.errors import (
     UnsafeLink,
     VideoMismatch,
 )
+from airflow_provider_vidgen.http import download
 from airflow_provider_vidgen.landing import About, Landing, probing
 from airflow_provider_vidgen.landing.probing import Probe, mismatches
 from airflow_provider_vidgen.landing.progress import Progress
 from airflow_provider_vidgen.models import VideoRequest
-from airflow_provider_vidgen.transport import download
 
 PICTURE = "data:image/png;base64," + "A" * 5000
 REQUEST = VideoRequest(

@@ -32,7 +32,7 @@ def check(content: bytes, *, pieces: int = 10**9, announced: bool = False) -> Ve
             found.take(content[start : start + pieces])
         found.end(announced=announced)
     except (DownloadFailed, NotAVideo) as error:
-        return type(error), error.what
+        return type(error), error.summary
     assert found.kind is not None
     return found.kind
 

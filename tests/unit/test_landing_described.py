@@ -188,7 +188,7 @@ def problems(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], list[str]
 
         monkeypatch.setattr("airflow_provider_vidgen.landing.target.try_upload", refuse)
         landing = Landing(settings(), verify=False)
-        return [problem.allowed for problem in landing.target_problems("s3://refusing@b/{task_id}.mp4")]
+        return [problem.constraint for problem in landing.target_problems("s3://refusing@b/{task_id}.mp4")]
 
     return run
 

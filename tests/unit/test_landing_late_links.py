@@ -25,7 +25,7 @@ from test_landing import FRESH, LINK, Cdn, Reply, broken, cdn, left, rest, whole
 from airflow_provider_vidgen.errors import (
     DownloadFailed,
     JobNotFound,
-    LinkNotLive,
+    LinkUnavailable,
     NotAVideo,
     ResultExpired,
     StatusRefused,
@@ -78,7 +78,7 @@ def land(cdn: Cdn, clock: Clock, tmp_path: Path) -> Callable[..., dict[str, Any]
     return run
 
 
-@pytest.mark.parametrize("not_live", [LinkNotLive("x"), page(), Reply()], ids=["dead", "page", "empty"])
+@pytest.mark.parametrize("not_live", [LinkUnavailable("x"), page(), Reply()], ids=["dead", "page", "empty"])
 @pytest.mark.parametrize("expires_at", [None, LATER])
 @pytest.mark.parametrize("can_ask", [True, False])
 def test_a_cdn_that_is_late_by_a_minute_costs_nothing_but_time(
@@ -99,9 +99,9 @@ def test_a_link_that_stays_dead_and_whose_time_is_not_known_is_left_to_a_retry(
     tmp_path: Path,
 ) -> None:
     vendor = Vendor([LINK], clock=clock)
-    with pytest.raises(LinkNotLive) as failure:
-        land(LinkNotLive("The link at cdn.example.com is dead (HTTP 404)"), refresh=vendor)
-    assert not failure.value.ends_retries
+    with pytest.raises(LinkUnavailable) as failure:
+        land(LinkUnavailable("The link at cdn.example.com is dead (HTTP 404)"), refresh=vendor)
+    assert not failure.value.fatal
     assert str(failure.value) == (
         "The link at cdn.example.com is dead (HTTP 404). Job: apixgo job task_1. The video was paid for. "
         "A retry asks the vendor for the link again and downloads; no new video is made."
@@ -114,11 +114,11 @@ def test_a_link_that_stays_dead_and_whose_time_is_not_known_is_left_to_a_retry(
 def test_a_page_that_stays_is_left_to_a_retry(land: Callable[..., Any], clock: Clock) -> None:
     with pytest.raises(NotAVideo, match="A retry asks the vendor for a fresh link") as failure:
         land(page(), refresh=Vendor([LINK], clock=clock))
-    assert not failure.value.ends_retries
+    assert not failure.value.fatal
     assert LEAST <= sum(clock.slept) <= MOST
 
 
-@pytest.mark.parametrize("dead", [LinkNotLive("dead"), page()], ids=["dead", "page"])
+@pytest.mark.parametrize("dead", [LinkUnavailable("dead"), page()], ids=["dead", "page"])
 def test_a_dead_link_whose_time_has_passed_is_asked_for_once_more(
     dead: Any,
     land: Callable[..., Any],
@@ -129,7 +129,7 @@ def test_a_dead_link_whose_time_has_passed_is_asked_for_once_more(
     vendor = Vendor([FRESH], clock=clock)
     with pytest.raises(ResultExpired, match="asks for a live link once more") as failure:
         land(dead, refresh=vendor, expires_at=EARLIER)
-    assert failure.value.ends_retries
+    assert failure.value.fatal
     assert "and its time has passed (2026-11-20T11:59:59+00:00)" in str(failure.value)
     assert cdn.asked == [LINK, FRESH]
     assert len(vendor.asked) == 1
@@ -142,7 +142,7 @@ def test_a_link_whose_time_has_passed_lands_if_the_vendor_gives_a_good_one(
     clock: Clock,
 ) -> None:
     cdn.replies[FRESH] = [whole()]
-    assert land(LinkNotLive("x"), refresh=Vendor([FRESH], clock=clock), expires_at=EARLIER)["bytes"]
+    assert land(LinkUnavailable("x"), refresh=Vendor([FRESH], clock=clock), expires_at=EARLIER)["bytes"]
 
 
 def test_a_time_that_passes_meanwhile_counts_only_once_the_vendor_was_asked_after_it(
@@ -150,7 +150,7 @@ def test_a_time_that_passes_meanwhile_counts_only_once_the_vendor_was_asked_afte
 ) -> None:
     vendor, ends = Vendor([LINK], clock=clock), NOW + timedelta(seconds=40)
     with pytest.raises(ResultExpired):
-        land(LinkNotLive("x"), refresh=vendor, expires_at=ends)
+        land(LinkUnavailable("x"), refresh=vendor, expires_at=ends)
     assert [asked >= ends for asked in vendor.asked] == [False] * 6 + [True]
 
 
@@ -164,10 +164,12 @@ def test_a_vendor_that_cannot_be_asked_says_nothing_about_the_link(
     clock: Clock,
 ) -> None:
     cdn.replies[FRESH] = [whole()]
-    assert land(LinkNotLive("x"), refresh=Vendor(*[trouble] * 5, [FRESH], clock=clock), expires_at=expires_at)
+    assert land(
+        LinkUnavailable("x"), refresh=Vendor(*[trouble] * 5, [FRESH], clock=clock), expires_at=expires_at
+    )
     clock.slept.clear()
     with pytest.raises(type(trouble)):
-        land(LinkNotLive("x"), refresh=Vendor(trouble, clock=clock), expires_at=expires_at, job=job())
+        land(LinkUnavailable("x"), refresh=Vendor(trouble, clock=clock), expires_at=expires_at, job=job())
 
 
 def test_a_vendor_that_cannot_be_asked_is_not_asked_for_longer_than_the_link_is_tried(
@@ -175,11 +177,11 @@ def test_a_vendor_that_cannot_be_asked_is_not_asked_for_longer_than_the_link_is_
 ) -> None:
     vendor = Vendor(StatusUnavailable("down"), clock=clock, seconds=110)
     with pytest.raises(StatusUnavailable):
-        land(LinkNotLive("x"), refresh=vendor)
+        land(LinkUnavailable("x"), refresh=vendor)
     assert len(vendor.asked) == 3
 
 
-@pytest.mark.parametrize(("expires_at", "error"), [(None, LinkNotLive), (EARLIER, ResultExpired)])
+@pytest.mark.parametrize(("expires_at", "error"), [(None, LinkUnavailable), (EARLIER, ResultExpired)])
 @pytest.mark.parametrize("fresh", [JobNotFound("x"), [], [FRESH, FRESH]], ids=["unknown", "none", "two"])
 def test_a_vendor_without_a_link_in_place_leaves_it_dead(
     fresh: Any,
@@ -190,7 +192,7 @@ def test_a_vendor_without_a_link_in_place_leaves_it_dead(
     clock: Clock,
 ) -> None:
     with pytest.raises(error):
-        land(LinkNotLive("x"), refresh=Vendor(fresh, clock=clock), expires_at=expires_at)
+        land(LinkUnavailable("x"), refresh=Vendor(fresh, clock=clock), expires_at=expires_at)
     assert set(cdn.asked) == {LINK}
 
 
@@ -202,11 +204,11 @@ def test_a_vendor_without_a_link_in_place_leaves_it_dead(
         (job(), ""),
     ],
 )
-@pytest.mark.parametrize("dead", [LinkNotLive("x"), page()], ids=["dead", "page"])
+@pytest.mark.parametrize("dead", [LinkUnavailable("x"), page()], ids=["dead", "page"])
 def test_without_a_vendor_to_ask_no_fresh_link_is_promised(
     of: Any, told: str, dead: Any, land: Callable[..., Any]
 ) -> None:
-    with pytest.raises((LinkNotLive, NotAVideo)) as failure:
+    with pytest.raises((LinkUnavailable, NotAVideo)) as failure:
         land(dead, job=of)
     assert str(failure.value).endswith(
         f"The video was paid for. A retry tries the same link again; no new video is made. {told}".rstrip()
@@ -218,7 +220,7 @@ def test_without_a_vendor_to_ask_a_link_whose_time_has_passed_is_tried_once_more
     cdn: Cdn,  # noqa: F811
 ) -> None:
     with pytest.raises(ResultExpired):
-        land(LinkNotLive("x"), job=job(task_id=""), expires_at=EARLIER)
+        land(LinkUnavailable("x"), job=job(task_id=""), expires_at=EARLIER)
     assert cdn.asked == [LINK] * 2
 
 
@@ -242,7 +244,7 @@ def test_a_link_that_dies_after_broken_downloads_is_asked_for_anew(
     clock: Clock,
 ) -> None:
     cdn.replies[FRESH] = [whole()]
-    land(*[DownloadFailed("x")] * breaks, LinkNotLive("x"), refresh=Vendor([FRESH], clock=clock))
+    land(*[DownloadFailed("x")] * breaks, LinkUnavailable("x"), refresh=Vendor([FRESH], clock=clock))
     assert cdn.asked == [LINK] * (breaks + 1) + [FRESH]
 
 
@@ -252,7 +254,7 @@ def test_a_link_that_dies_in_the_middle_and_comes_back_goes_on_where_it_stopped(
     clock: Clock,
     tmp_path: Path,
 ) -> None:
-    file = land(broken(), *[LinkNotLive("x")] * 5, rest(), refresh=Vendor([LINK], clock=clock))
+    file = land(broken(), *[LinkUnavailable("x")] * 5, rest(), refresh=Vendor([LINK], clock=clock))
     assert cdn.ranges == [(0, ""), *[(400, '"one"')] * 6]
     assert file["sha256"] == hashlib.sha256(MP4).hexdigest()
     assert left(tmp_path) == ["v.mp4"]
@@ -276,7 +278,7 @@ def test_a_link_that_brings_much_each_time_before_it_dies_is_not_given_up(
     for start in range(400, 1000, 100):
         told = f"bytes {start}-{len(MP4) - 1}/{len(MP4)}"
         body = MP4[start : start + 100]
-        steps += [LinkNotLive("x")] * 9
+        steps += [LinkUnavailable("x")] * 9
         steps.append(Reply(body, DownloadFailed("x"), status=206, ETag='"one"', Content_Range=told))
     land(*steps, rest(1000, body=MP4[1000:]))
     assert (tmp_path / "v.mp4").read_bytes() == MP4
@@ -290,14 +292,14 @@ def landing_of(clock: Clock, **how: Any) -> Landing:
 
 
 def test_one_file_lands_while_the_other_is_not_live_yet(cdn: Cdn, clock: Clock, tmp_path: Path) -> None:  # noqa: F811
-    cdn.replies = {LINK: [whole()], FRESH: [*[LinkNotLive("x")] * 6, whole(MP4 + b"2")]}
+    cdn.replies = {LINK: [whole()], FRESH: [*[LinkUnavailable("x")] * 6, whole(MP4 + b"2")]}
     vendor = Vendor([LINK, FRESH], clock=clock)
     files = landing_of(clock).land([LINK, FRESH], f"file://{tmp_path}/", job=job(), refresh=vendor)
     assert [file["bytes"] for file in files] == [len(MP4), len(MP4) + 1]
     assert cdn.asked.count(LINK) == 1
 
 
-@pytest.mark.parametrize(("expires_at", "error"), [(None, LinkNotLive), (EARLIER, ResultExpired)])
+@pytest.mark.parametrize(("expires_at", "error"), [(None, LinkUnavailable), (EARLIER, ResultExpired)])
 def test_the_files_beside_a_dead_one_stay_and_are_not_fetched_again(
     expires_at: Any,
     error: type[VidgenError],
@@ -305,7 +307,7 @@ def test_the_files_beside_a_dead_one_stay_and_are_not_fetched_again(
     clock: Clock,
     tmp_path: Path,
 ) -> None:
-    cdn.replies = {LINK: [whole()], FRESH: [LinkNotLive("x")]}
+    cdn.replies = {LINK: [whole()], FRESH: [LinkUnavailable("x")]}
     run = landing_of(clock, sidecar=True)
     for _ in range(2):
         with pytest.raises(error):
@@ -325,7 +327,7 @@ def test_files_that_wait_for_their_links_keep_no_other_from_landing(cdn: Cdn, tm
 
     last = Last(MP4)
     asked_last.clear()
-    cdn.replies = {link: [LinkNotLive("x"), whole(MP4 + link.encode())] for link in links[:5]}
+    cdn.replies = {link: [LinkUnavailable("x"), whole(MP4 + link.encode())] for link in links[:5]}
     cdn.replies[links[5]] = [last]
 
     def sleep(_: float) -> None:
@@ -337,7 +339,7 @@ def test_files_that_wait_for_their_links_keep_no_other_from_landing(cdn: Cdn, tm
 
 def test_several_dead_links_are_asked_for_once(cdn: Cdn, tmp_path: Path, clock: Clock) -> None:  # noqa: F811
     old, new = [f"{LINK}&n={n}" for n in range(3)], [f"{FRESH}?n={n}" for n in range(3)]
-    cdn.replies = {link: [LinkNotLive("x")] for link in old} | {link: [whole()] for link in new}
+    cdn.replies = {link: [LinkUnavailable("x")] for link in old} | {link: [whole()] for link in new}
     vendor = Vendor(new, clock=clock)
     landing_of(clock, sleep=lambda _: None).land(old, f"file://{tmp_path}/", job=job(), refresh=vendor)
     assert len(vendor.asked) == 1
@@ -351,7 +353,7 @@ def test_an_execution_timeout_ends_the_wait_for_a_link_at_once(cdn: Cdn, tmp_pat
     def out_of_time(*_: Any) -> None:
         raise AirflowTaskTimeout("Timeout")
 
-    cdn.replies = {LINK: [LinkNotLive("x")]}
+    cdn.replies = {LINK: [LinkUnavailable("x")]}
     before = signal.signal(signal.SIGALRM, out_of_time)
     signal.setitimer(signal.ITIMER_REAL, 0.5)
     try:
@@ -370,7 +372,7 @@ def test_an_execution_timeout_ends_the_waits_for_several_links_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     links = [LINK, FRESH, f"{LINK}&n=2"]
-    cdn.replies = {LINK: [LinkNotLive("x")], FRESH: [page()], links[2]: [LinkNotLive("x")]}
+    cdn.replies = {LINK: [LinkUnavailable("x")], FRESH: [page()], links[2]: [LinkUnavailable("x")]}
     asked = threading.Semaphore(0)
 
     def refresh() -> list[str]:
@@ -433,7 +435,7 @@ def test_a_store_of_results_that_asks_for_more_than_minutes_is_left_to_the_next_
 # --- any course ------------------------------------------------------------------------------------------
 
 REPLIES: dict[str, Callable[[], Any]] = {
-    "dead": lambda: LinkNotLive("dead"),
+    "dead": lambda: LinkUnavailable("dead"),
     "page": page,
     "broken": broken,
     "down": lambda: DownloadFailed("down"),
@@ -463,7 +465,7 @@ def test_a_video_is_given_up_for_good_only_after_its_time_and_a_look_at_the_vend
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    from airflow_provider_vidgen.transport import download
+    from airflow_provider_vidgen.http import download
 
     clock, results = Clock(), Cdn()
     monkeypatch.setattr(download, "open_link", results.open_link)
@@ -486,4 +488,4 @@ def test_a_video_is_given_up_for_good_only_after_its_time_and_a_look_at_the_vend
         assert ends is not None
         assert any(answer != "down" and asked >= ends for answer, asked in told)
     elif error is not None:
-        assert not error.ends_retries
+        assert not error.fatal

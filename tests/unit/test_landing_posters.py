@@ -14,7 +14,7 @@ import pytest
 from fakes import MP4, Clock, job, settings
 from test_landing import FRESH, LINK, Cdn, Reply, cdn, left  # noqa: F401
 
-from airflow_provider_vidgen.errors import DownloadFailed, LinkNotLive
+from airflow_provider_vidgen.errors import DownloadFailed, LinkUnavailable
 from airflow_provider_vidgen.landing import About, Landing
 from dev.films import film
 
@@ -142,7 +142,7 @@ NO_PICTURES: dict[str, Any] = {
     "nothing": Reply(b""),
     "a long one": Reply(JPG, *[bytes(1024**2)] * 20),
     "no answer": DownloadFailed("cdn.example.com did not answer"),
-    "dead": LinkNotLive("The link at cdn.example.com is dead (HTTP 404)"),
+    "dead": LinkUnavailable("The link at cdn.example.com is dead (HTTP 404)"),
     "broken": Reply(JPG[:9], OSError("s3cret")),
 }
 
@@ -173,7 +173,7 @@ def test_a_thumbnail_is_fetched_only_from_where_a_video_may_be(
     monkeypatch: pytest.MonkeyPatch,
     cdn: Cdn,  # noqa: F811
 ) -> None:
-    from airflow_provider_vidgen.transport import download
+    from airflow_provider_vidgen.http import download
 
     real = download.check_link
     fake = cdn.open_link
@@ -188,7 +188,7 @@ def test_a_thumbnail_is_fetched_only_from_where_a_video_may_be(
 
 
 def test_a_thumbnail_that_comes_alive_late_is_tried_again(land: Land, cdn: Cdn, tmp_path: Path) -> None:  # noqa: F811
-    land(DownloadFailed("x"), LinkNotLive("y"), Reply(JPG))
+    land(DownloadFailed("x"), LinkUnavailable("y"), Reply(JPG))
     assert (tmp_path / "v.jpg").read_bytes() == JPG
     assert cdn.asked == [LINK, THUMB, THUMB, THUMB]
 
@@ -221,7 +221,7 @@ def test_where_there_is_no_thumbnail_and_no_pyav_nothing_is_missed(
 @pytest.mark.parametrize("poster", [True, False])
 def test_a_file_that_is_there_keeps_its_poster(poster: bool, land: Land, cdn: Cdn, tmp_path: Path) -> None:  # noqa: F811
     first = land(Reply(PICTURES["png"]))
-    again = land(LinkNotLive("x"), poster=poster)
+    again = land(LinkUnavailable("x"), poster=poster)
     assert again == {**first, "already_there": True}
     assert cdn.asked == []
     assert (tmp_path / "v.png").read_bytes() == PICTURES["png"]

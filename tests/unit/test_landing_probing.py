@@ -189,7 +189,7 @@ def test_a_film_that_does_not_play_fails_with_the_file_in_its_place(
         with pytest.raises(NotPlayable, match="The video was paid for") as failure:
             land(undecodable(), verify=verify)
         assert "apixo job task_1" in str(failure.value)
-        assert failure.value.ends_retries
+        assert failure.value.fatal
     assert (tmp_path / "task_1-0.mp4").read_bytes() == undecodable()
     assert json.loads((tmp_path / "task_1-0.mp4.json").read_text())["mismatches"] == ["it does not play"]
     assert land(undecodable(), verify=False)["mismatches"] == []

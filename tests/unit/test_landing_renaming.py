@@ -50,7 +50,7 @@ def seen(memory: Memory) -> list[str]:
 
 def told(memory: Memory) -> list[str]:
     problems = Landing(settings(), verify=False).target_problems(f"{memory.url}/{{task_id}}.mp4")
-    return [problem.allowed for problem in problems]
+    return [problem.constraint for problem in problems]
 
 
 def test_nothing_is_seen_under_the_name_before_the_end(memory: Memory) -> None:

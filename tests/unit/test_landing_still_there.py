@@ -86,7 +86,7 @@ def test_a_storage_in_trouble_is_no_answer(landing: Landing, landed: Manifests) 
         StorageUnreachable, match=r"still there could not be found out.*a retry looks again\.$"
     ) as found:
         landing.still_there(landed)
-    assert not found.value.ends_retries
+    assert not found.value.fatal
     assert "s3cret" not in str(found.value)
     assert "submits" not in str(found.value)
 

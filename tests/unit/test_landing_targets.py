@@ -27,8 +27,8 @@ LINK, FRESH = "https://cdn.example.com/a?sig=s3cret", "https://cdn.example.com/b
 def told(output_path: Any, *, written: object = None, **how: Any) -> list[str]:
     """What is wrong with a target."""
     problems = Landing(settings(), **how).target_problems(output_path, written=written)
-    assert all(problem.field == "output_path" and problem.rejects for problem in problems)
-    return [problem.allowed for problem in problems]
+    assert all(problem.field == "output_path" and problem.is_error for problem in problems)
+    return [problem.constraint for problem in problems]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_name_that_a_template_makes_of_nothing_is_refused(path: str) -> None:
 def test_a_path_that_is_none_is_refused(path: Any) -> None:
     (problem,) = Landing(settings()).target_problems(path)
     kind = "must be a folder" if isinstance(path, str) else "must be text"
-    assert problem.allowed.startswith(kind)
+    assert problem.constraint.startswith(kind)
     assert problem.value == ("empty" if isinstance(path, str) else type(path).__name__)
 
 
@@ -257,7 +257,7 @@ def test_a_local_target_loads_no_other_storage(tmp_path: Path) -> None:
     code = f"""
 import sys
 from airflow_provider_vidgen.landing import Landing
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
+from airflow_provider_vidgen.connection import ConnectionSettings
 account = ConnectionSettings.read("c", host=None, password="sk-12345678", extra={{"vendor": "apixo"}})
 for path in ("file://{tmp_path}/a.mp4", "{tmp_path}/b.mp4"):
     assert not Landing(account).target_problems(path)

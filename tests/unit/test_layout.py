@@ -33,14 +33,28 @@ ALLOWED = {
     "redaction": set(),
     "polling": BOTTOM,
     "vendors": MIDDLE,
-    "results": {"models"},
+    "xcom": {"models"},
     "clock": set(),
     "ledger": BOTTOM | {"clock"},
-    "transport": MIDDLE | {"clock"},
-    "landing": MIDDLE | {"transport", "clock"},
-    "submission": MIDDLE | {"transport", "ledger", "clock"},
+    "connection": MIDDLE,
+    "limits": {"connection"},
+    "http": MIDDLE | {"clock", "connection", "limits"},
+    "client": MIDDLE | {"clock", "connection", "http", "limits"},
+    "landing": MIDDLE | {"clock", "connection", "http"},
+    "submission": MIDDLE | {"client", "connection", "http", "ledger", "clock"},
 }
-PURE = ("models", "errors", "addresses", "redaction", "polling", "vendors", "results", "clock", "ledger")
+PURE = (
+    "models",
+    "errors",
+    "addresses",
+    "redaction",
+    "polling",
+    "vendors",
+    "connection",
+    "xcom",
+    "clock",
+    "ledger",
+)
 
 
 def files(*rooms: str) -> list[Path]:
@@ -88,8 +102,8 @@ def test_the_rooms_below_know_neither_airflow_nor_a_network(room: str) -> None:
         assert not used & (HTTP | AIRFLOW), f"{path} imports {used & (HTTP | AIRFLOW)}"
 
 
-def test_the_transport_knows_no_airflow() -> None:
-    for path in files("transport", "submission"):
+def test_the_http_client_imports_no_airflow() -> None:
+    for path in files("client", "http", "limits", "submission"):
         assert "airflow" not in {module.split(".")[0] for module in imports(path)}, path
 
 

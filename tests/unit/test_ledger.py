@@ -27,7 +27,7 @@ from airflow_provider_vidgen.ledger import (
     entry_key,
 )
 from airflow_provider_vidgen.models import VideoJob
-from airflow_provider_vidgen.submission import fingerprint, key_hash
+from airflow_provider_vidgen.submission import api_key_hash, fingerprint
 
 NOW = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -85,11 +85,11 @@ def record(phase: Phase = Phase.SUBMITTED, **fields: Any) -> Record:
         "base_url": "https://api.example.com",
         "model": "m",
         "idempotency_key": "vidgen-1",
-        "key_since": NOW.isoformat(),
+        "idempotency_key_sent_at": NOW.isoformat(),
         "submitted_at": NOW.isoformat(),
         "deadline": (NOW + HOUR).isoformat(),
         "max_tries": 2,
-        "key_hash": ACCOUNT,
+        "api_key_hash": ACCOUNT,
         "task_id": "" if phase in (Phase.FRESH, Phase.SUBMITTING, Phase.UNKNOWN) else "task_1",
     }
     return Record(**{**values, **fields})
@@ -108,7 +108,7 @@ def book_of(store: Any, *, max_tries: int = 2, now: datetime = NOW) -> Ledger:
 
 def resolve_in(book: Ledger, wanted: str = "wanted", **options: Any) -> Decision:
     asked: dict[str, Any] = {
-        "key_hash": ACCOUNT,
+        "api_key_hash": ACCOUNT,
         "on_unknown": "fail",
         "on_clear": "reuse",
         "key_window": None,
@@ -118,14 +118,14 @@ def resolve_in(book: Ledger, wanted: str = "wanted", **options: Any) -> Decision
 
 
 def resolve(
-    value: Any, *, key_window: timedelta | None = None, key_hash: str = ACCOUNT, **options: Any
+    value: Any, *, key_window: timedelta | None = None, api_key_hash: str = ACCOUNT, **options: Any
 ) -> Decision:
-    return resolve_in(ledger(value, **options), key_window=key_window, key_hash=key_hash)
+    return resolve_in(ledger(value, **options), key_window=key_window, api_key_hash=api_key_hash)
 
 
 def intend(book: Ledger, **options: Any) -> Record:
     wanted = options.pop("wanted", "wanted")
-    given = {"key_hash": ACCOUNT, "deadline": NOW + HOUR, "has_keys": True, **options}
+    given = {"api_key_hash": ACCOUNT, "deadline": NOW + HOUR, "has_keys": True, **options}
     return book.submitting(wanted, JOB, **given)
 
 
@@ -144,7 +144,7 @@ def test_the_docstring_shows_exactly_this_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("phase", "what", "key_holds", "on_unknown", "on_clear", "known_id"),
+    ("phase", "what", "key_is_valid", "on_unknown", "on_clear", "known_id"),
     [
         *itertools.product(
             Phase,
@@ -159,7 +159,7 @@ def test_the_docstring_shows_exactly_this_table() -> None:
 def test_every_case_is_decided_as_the_table_says(
     phase: Phase,
     what: str,
-    key_holds: bool,
+    key_is_valid: bool,
     on_unknown: ledger_module.OnUnknown,
     on_clear: ledger_module.OnClear,
     known_id: bool,
@@ -172,7 +172,7 @@ def test_every_case_is_decided_as_the_table_says(
     if cell.endswith("(*)"):
         if expected is Action.STOP and on_unknown == "resubmit":
             expected = Action.CHECK_THEN_SUBMIT if known_id else Action.SUBMIT
-        expected = Action.RESEND if key_holds else expected
+        expected = Action.RESEND if key_is_valid else expected
     if cell.endswith("(**)") and on_clear == "regenerate":
         expected = Action.SUBMIT
 
@@ -181,7 +181,7 @@ def test_every_case_is_decided_as_the_table_says(
         earlier,
         "other" if "changed" in what else "wanted",
         cleared="clear" in what,
-        key_holds=key_holds,
+        key_is_valid=key_is_valid,
         on_unknown=on_unknown,
         on_clear=on_clear,
     )
@@ -252,7 +252,10 @@ def test_resending_does_not_make_a_key_younger() -> None:
     first = record(Phase.UNKNOWN)
     book = ledger(first, now=NOW + HOUR / 2)
     again = intend(book, resent=first)
-    assert (again.idempotency_key, again.key_since) == (first.idempotency_key, first.key_since)
+    assert (again.idempotency_key, again.idempotency_key_sent_at) == (
+        first.idempotency_key,
+        first.idempotency_key_sent_at,
+    )
     assert again.submitted_at == (NOW + HOUR / 2).isoformat()
 
 
@@ -265,13 +268,13 @@ def test_a_submission_without_a_key_is_never_taken_for_one_with_a_key() -> None:
 @pytest.mark.parametrize("phase", [Phase.SUBMITTING, Phase.UNKNOWN])
 def test_a_key_is_worth_nothing_at_another_account(phase: Phase) -> None:
     assert resolve(record(phase), key_window=HOUR).action is Action.RESEND
-    assert resolve(record(phase), key_window=HOUR, key_hash="of-another-key").action is Action.STOP
-    assert resolve(record(phase, key_hash=""), key_window=HOUR).action is Action.STOP
+    assert resolve(record(phase), key_window=HOUR, api_key_hash="of-another-key").action is Action.STOP
+    assert resolve(record(phase, api_key_hash=""), key_window=HOUR).action is Action.STOP
 
 
 def test_a_resent_request_is_recorded_with_the_key_that_sent_it() -> None:
     book = ledger(record(Phase.UNKNOWN))
-    assert intend(book, resent=record(Phase.UNKNOWN), key_hash="now").key_hash == "now"
+    assert intend(book, resent=record(Phase.UNKNOWN), api_key_hash="now").api_key_hash == "now"
 
 
 # --- a clear --------------------------------------------------------------------------------------------
@@ -434,12 +437,12 @@ GOOD = record().to_json()
         {**GOOD, "submitted_at": "yesterday"},
         {**GOOD, "submitted_at": "2026-11-20T03:00:00"},
         {**GOOD, "submitted_at": "9999-12-31T23:59:59+00:00"},
-        {**GOOD, "key_since": None},
+        {**GOOD, "idempotency_key_sent_at": None},
         {**GOOD, "result_urls": "https://cdn.example.com/a.mp4"},
         {**GOOD, "result_urls": [1]},
         {**GOOD, "expires_at": "tomorrow"},
         {**GOOD, "expires_at": None},
-        {**GOOD, "key_hash": 7},
+        {**GOOD, "api_key_hash": 7},
         {**GOOD, "files": {"path": "a", "sha256": "b"}},
         {**GOOD, "files": None},
         {**GOOD, "files": {}},
@@ -463,7 +466,7 @@ def test_a_later_field_does_no_harm() -> None:
     assert resolve({**GOOD, "colour": "blue"}).action is Action.REATTACH
 
 
-@pytest.mark.parametrize("field", ["key_hash", "updated_at", "expires_at", "result_urls", "files"])
+@pytest.mark.parametrize("field", ["api_key_hash", "updated_at", "expires_at", "result_urls", "files"])
 def test_a_record_from_before_a_field_is_read(field: str) -> None:
     earlier = {name: value for name, value in GOOD.items() if name != field}
     assert resolve(earlier).action is Action.REATTACH
@@ -510,7 +513,7 @@ def test_the_fingerprint_and_the_hash_of_the_key_are_those_of_records_that_are_a
     """With other ones an upgrade would take each job under way for another request's, and pay again."""
     wanted = fingerprint({"a": 1, "b": "é"}, path="/p", conn_id="c")
     assert wanted == "55c62ff1aa314986102cca5fdef9359bea677c71543029ec6fc124faab5d8465"
-    assert key_hash("k3y-of-a-test", wanted) == "4f59b5e5c144863d698d839085167910"
+    assert api_key_hash("k3y-of-a-test", wanted) == "4f59b5e5c144863d698d839085167910"
 
 
 def test_the_fingerprint_knows_body_path_and_account_and_nothing_else() -> None:

@@ -24,11 +24,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from paid_once_world import AFTER, BEFORE, FATES, GETS, LostVideo, PaidTwice, Plan, Task, World
 
 from airflow_provider_vidgen import ledger, submission
+from airflow_provider_vidgen.client import WorkerClient
 from airflow_provider_vidgen.errors import StatusError, SubmitOutcomeUnknown
+from airflow_provider_vidgen.http import retry_policy
 from airflow_provider_vidgen.models import Failure, FailureCategory, JobState, JobStatus
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
-from airflow_provider_vidgen.transport import policy
-from airflow_provider_vidgen.transport.client import WorkerClient
 from airflow_provider_vidgen.vendors.apimart import ApiMart
 
 _tasks = st.builds(
@@ -236,7 +236,7 @@ def _key_with_the_try_number(patch: pytest.MonkeyPatch) -> None:
 
 
 def _retry_on_a_read_timeout(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(policy, "SAFE_TO_SUBMIT_AGAIN", (*policy.SAFE_TO_SUBMIT_AGAIN, SubmitOutcomeUnknown))
+    patch.setattr(retry_policy, "SAFE_TO_RESEND", (*retry_policy.SAFE_TO_RESEND, SubmitOutcomeUnknown))
 
 
 def _resubmit_on_an_unreadable_store(patch: pytest.MonkeyPatch) -> None:

@@ -10,17 +10,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from airflow_provider_vidgen.errors import (
+    ConnectionFailed,
     DeadlineExceeded,
     JobLost,
     JobNotFound,
-    NotSent,
     ResultMissing,
-    StatusLimited,
+    StatusRateLimited,
     StatusRefused,
     StatusUnavailable,
 )
 from airflow_provider_vidgen.models import Failure, FailureCategory, JobState, JobStatus, VideoJob
-from airflow_provider_vidgen.polling import Schedule, Watch
+from airflow_provider_vidgen.polling import JobPoller, Schedule
 
 _START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 _JOB = VideoJob(vendor="apixo", base_url="https://api.example.com", model="grok-video", task_id="task_1")
@@ -37,9 +37,9 @@ def _at(seconds: float) -> datetime:
     return _START + timedelta(seconds=seconds)
 
 
-def _watch(schedule: Schedule = _SCHEDULE, *, timeout: float = 1800, jitter: float = 0.5) -> Watch:
+def _watch(schedule: Schedule = _SCHEDULE, *, timeout: float = 1800, jitter: float = 0.5) -> JobPoller:
     """A watch whose chance is fixed: 0.5 is the middle, at which an interval is itself."""
-    return Watch(_JOB, schedule, submitted_at=_START, deadline=_at(timeout), jitter=lambda: jitter)
+    return JobPoller(_JOB, schedule, submitted_at=_START, deadline=_at(timeout), jitter=lambda: jitter)
 
 
 # --- when to ask ----------------------------------------------------------------------------------------
@@ -88,10 +88,10 @@ def test_the_interval_grows_to_its_cap() -> None:
 
 
 def test_the_users_own_interval_is_fixed() -> None:
-    watch = _watch(_SCHEDULE.every(7))
+    watch = _watch(_SCHEDULE.with_interval(7))
     assert watch.first_delay(_at(0)) == pytest.approx(7.35)
     assert [watch.after_status(_RUNNING, _at(60)) for _ in range(5)] == [7] * 5
-    assert _SCHEDULE.every(None) is _SCHEDULE
+    assert _SCHEDULE.with_interval(None) is _SCHEDULE
 
 
 def test_chance_spreads_the_checks_by_a_tenth() -> None:
@@ -123,7 +123,7 @@ def test_the_deadline_is_a_point_in_time_that_no_restart_moves() -> None:
         with pytest.raises(DeadlineExceeded, match="still running") as caught:
             watch.after_status(_RUNNING, _at(100))
         assert caught.value.job == _JOB
-        assert not caught.value.ends_retries
+        assert not caught.value.fatal
 
 
 @pytest.mark.parametrize("error", [StatusUnavailable("busy"), JobNotFound("who"), StatusRefused("no")])
@@ -141,9 +141,9 @@ def test_failed_checks_are_made_again_ever_more_slowly() -> None:
     assert waits == [5, 10, 20, 40, 60, 60]
 
 
-@pytest.mark.parametrize("error", [StatusUnavailable("busy"), StatusLimited("slow down")])
+@pytest.mark.parametrize("error", [StatusUnavailable("busy"), StatusRateLimited("slow down")])
 def test_a_users_interval_below_a_second_holds_for_a_failed_check_too(error: StatusUnavailable) -> None:
-    assert _watch(_SCHEDULE.every(0.5)).after_error(error, _at(60)) == 0.5
+    assert _watch(_SCHEDULE.with_interval(0.5)).after_error(error, _at(60)) == 0.5
 
 
 def test_the_vendors_retry_after_is_kept() -> None:
@@ -159,15 +159,15 @@ def test_twenty_failed_checks_in_a_row_end_this_try_and_not_the_job() -> None:
     with pytest.raises(StatusUnavailable) as caught:
         watch.after_error(error, _at(60))
     assert caught.value is error
-    assert not caught.value.ends_retries
+    assert not caught.value.fatal
 
 
 def test_a_vendor_that_is_asked_too_often_is_well_and_only_the_deadline_ends_that() -> None:
-    watch, error = _watch(timeout=9999), StatusLimited("slow down")
+    watch, error = _watch(timeout=9999), StatusRateLimited("slow down")
     waits = [watch.after_error(error, _at(60)) for _ in range(100)]
     assert waits[:2] == [5, 6.25]
     assert waits[-1] == 15
-    assert watch.after_error(StatusLimited("slow down", retry_after=90), _at(60)) == 90
+    assert watch.after_error(StatusRateLimited("slow down", retry_after=90), _at(60)) == 90
     with pytest.raises(DeadlineExceeded):
         watch.after_error(error, _at(9999))
 
@@ -177,9 +177,13 @@ def test_a_new_job_may_be_unknown_for_three_checks_and_one_minute() -> None:
     for second in (10, 20, 30, 40, 59):
         watch.after_error(JobNotFound("who"), _at(second))
     with pytest.raises(JobLost, match="vendor does not know the job") as caught:
-        watch.after_error(JobNotFound("who", code="404", words="no such job"), _at(60))
-    assert (caught.value.job, caught.value.code, caught.value.words) == (_JOB, "404", "no such job")
-    assert caught.value.ends_retries
+        watch.after_error(JobNotFound("who", vendor_code="404", vendor_message="no such job"), _at(60))
+    assert (caught.value.job, caught.value.vendor_code, caught.value.vendor_message) == (
+        _JOB,
+        "404",
+        "no such job",
+    )
+    assert caught.value.fatal
 
 
 def test_a_job_is_not_lost_before_its_third_unknown_check() -> None:
@@ -225,8 +229,8 @@ def test_a_good_check_forgives_the_failed_ones_before_it() -> None:
 
 
 def test_an_error_that_is_no_failed_check_is_passed_on() -> None:
-    error = NotSent("no name")
-    with pytest.raises(NotSent) as caught:
+    error = ConnectionFailed("no name")
+    with pytest.raises(ConnectionFailed) as caught:
         _watch().after_error(error, _at(60))
     assert caught.value is error
 
@@ -237,26 +241,29 @@ def test_an_error_that_is_no_failed_check_is_passed_on() -> None:
 def test_news_is_told_only_when_something_changed() -> None:
     watch = _watch()
     half = JobStatus(state=JobState.RUNNING, raw_state="processing", progress=50.0)
-    assert watch.news(_RUNNING, _at(30)) == ("apixo job task_1 is running (processing)", True)
-    assert watch.news(_RUNNING, _at(35)) is None
-    assert watch.news(half, _at(40)) == ("apixo job task_1 is running (processing, 50 %)", True)
-    assert watch.news(half, _at(45)) is None
-    assert watch.news(_RUNNING, _at(50)) is not None
+    assert watch.status_change(_RUNNING, _at(30)) == ("apixo job task_1 is running (processing)", True)
+    assert watch.status_change(_RUNNING, _at(35)) is None
+    assert watch.status_change(half, _at(40)) == ("apixo job task_1 is running (processing, 50 %)", True)
+    assert watch.status_change(half, _at(45)) is None
+    assert watch.status_change(_RUNNING, _at(50)) is not None
 
 
 def test_a_job_that_does_not_change_is_told_of_every_ten_minutes() -> None:
     watch = _watch(timeout=99_999)
-    told = [at for at in range(0, 3600, 5) if watch.news(_RUNNING, _at(at))]
+    told = [at for at in range(0, 3600, 5) if watch.status_change(_RUNNING, _at(at))]
     assert told == [0, 600, 1200, 1800, 2400, 3000]
-    assert watch.news(_RUNNING, _at(3600)) == ("apixo job task_1 is still running (processing)", False)
+    assert watch.status_change(_RUNNING, _at(3600)) == (
+        "apixo job task_1 is still running (processing)",
+        False,
+    )
 
 
 def test_an_unknown_word_is_warned_of_once() -> None:
     watch = _watch()
     odd = JobStatus(state=JobState.RUNNING, raw_state="dreaming", known_state=False)
     other = JobStatus(state=JobState.RUNNING, raw_state="pondering", known_state=False)
-    assert "'dreaming'" in (watch.doubt(odd) or "")
-    assert watch.doubt(odd) is None
-    assert "'pondering'" in (watch.doubt(other) or "")
-    assert watch.doubt(odd) is None
-    assert watch.doubt(_RUNNING) is None
+    assert "'dreaming'" in (watch.unknown_state_warning(odd) or "")
+    assert watch.unknown_state_warning(odd) is None
+    assert "'pondering'" in (watch.unknown_state_warning(other) or "")
+    assert watch.unknown_state_warning(odd) is None
+    assert watch.unknown_state_warning(_RUNNING) is None

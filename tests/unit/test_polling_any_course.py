@@ -17,12 +17,12 @@ from airflow_provider_vidgen.errors import (
     JobNotFound,
     ResultMissing,
     StatusError,
-    StatusLimited,
+    StatusRateLimited,
     StatusRefused,
     StatusUnavailable,
 )
 from airflow_provider_vidgen.models import Failure, FailureCategory, JobState, JobStatus, VideoJob
-from airflow_provider_vidgen.polling import Schedule, Watch
+from airflow_provider_vidgen.polling import JobPoller, Schedule
 
 _START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 _JOB = VideoJob(vendor="apixo", base_url="https://api.example.com", model="grok-video", task_id="task_1")
@@ -46,7 +46,7 @@ _ENDS = st.sampled_from(
 )
 _ERRORS = st.one_of(
     st.builds(StatusUnavailable, st.just("busy"), retry_after=st.none() | st.floats(0, 1e9)),
-    st.builds(StatusLimited, st.just("slow down"), retry_after=st.none() | st.floats(0, 1e9)),
+    st.builds(StatusRateLimited, st.just("slow down"), retry_after=st.none() | st.floats(0, 1e9)),
     st.builds(JobNotFound, st.just("who")),
     st.builds(StatusRefused, st.just("no")),
 )
@@ -81,12 +81,12 @@ class AnyCourse(RuleBasedStateMachine):
         self.watch = self._new_watch()
         self.wait = self.watch.first_delay(self.now)
 
-    def _new_watch(self) -> Watch:
+    def _new_watch(self) -> JobPoller:
         def jitter() -> float:
             self.drawn += 1
             return self.chance[self.drawn % len(self.chance)]
 
-        return Watch(_JOB, self.schedule, submitted_at=_START, deadline=self.deadline, jitter=jitter)
+        return JobPoller(_JOB, self.schedule, submitted_at=_START, deadline=self.deadline, jitter=jitter)
 
     def _reach_the_next_check(self) -> None:
         assert self.wait >= 0

@@ -14,24 +14,25 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import (
     AccountChanged,
+    ConnectionFailed,
     ContentRefused,
     InsufficientFunds,
-    JobElsewhere,
+    JobConnectionMismatch,
     JobLost,
     JobNotFound,
     JobNotRecorded,
     LedgerUnreadable,
-    NotSent,
     RateLimited,
     ResultExpired,
     StatusRefused,
     StatusUnavailable,
     SubmitError,
     SubmitOutcomeUnknown,
-    SubmitToBeResent,
-    SubmitToBeRisked,
+    UnknownSubmitWillResend,
+    UnknownSubmitWillResubmit,
 )
 from airflow_provider_vidgen.ledger import Ledger, OnClear, OnUnknown, entry_key
 from airflow_provider_vidgen.models import (
@@ -44,7 +45,6 @@ from airflow_provider_vidgen.models import (
     VideoRequest,
 )
 from airflow_provider_vidgen.submission import Attached, Attempt
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 
 START = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 MODELS = {
@@ -127,9 +127,9 @@ class Client:
         return len(self.keys)
 
     def submit(
-        self, request: VideoRequest, *, idempotency_key: str | None = None, when_full: str = "wait"
+        self, request: VideoRequest, *, idempotency_key: str | None = None, when_at_capacity: str = "wait"
     ) -> Submission:
-        assert when_full == "raise", (
+        assert when_at_capacity == "raise", (
             "a worker that waits while the record says submitting is in doubt if it dies"
         )
         self.before()
@@ -291,7 +291,8 @@ def test_what_is_checked_before_paying_is_not_checked_for_a_job_that_exists() ->
 
 
 @pytest.mark.parametrize(
-    "error", [NotSent("no route"), RateLimited("429"), InsufficientFunds("402"), ContentRefused("no")]
+    "error",
+    [ConnectionFailed("no route"), RateLimited("429"), InsufficientFunds("402"), ContentRefused("no")],
 )
 def test_after_a_certain_refusal_the_next_try_submits(error: Exception) -> None:
     case = Case()
@@ -311,7 +312,7 @@ def test_an_unknown_outcome_is_reported_until_a_clear_submits() -> None:
     case.client.answers = [UNKNOWN]
     with pytest.raises(SubmitOutcomeUnknown) as first:
         case.attempt()
-    assert first.value.ends_retries
+    assert first.value.fatal
     for _ in range(2):
         with pytest.raises(SubmitOutcomeUnknown) as again:
             case.attempt()
@@ -337,23 +338,29 @@ def test_a_job_that_an_error_names_is_named_to_the_person() -> None:
     ("vendor", "on_unknown", "kind", "comes_back"),
     [
         ("apixgo", "fail", SubmitOutcomeUnknown, False),
-        ("apixgo", "resubmit", SubmitToBeRisked, False),
-        ("apimart", "fail", SubmitToBeResent, True),
+        ("apixgo", "resubmit", UnknownSubmitWillResubmit, False),
+        ("apimart", "fail", UnknownSubmitWillResend, True),
     ],
 )
-@pytest.mark.parametrize("no_room", [False, True])
+@pytest.mark.parametrize("at_capacity", [False, True])
 def test_what_the_vendor_said_is_handed_on_and_only_a_key_makes_it_safe_to_come_back_for_room(
-    vendor: str, on_unknown: OnUnknown, kind: type[SubmitOutcomeUnknown], comes_back: bool, no_room: bool
+    vendor: str, on_unknown: OnUnknown, kind: type[SubmitOutcomeUnknown], comes_back: bool, at_capacity: bool
 ) -> None:
     case = Case(vendor, on_unknown)
-    answer = SubmitOutcomeUnknown("no reply came", code="504", words="gateway timeout", retry_after=7.0)
-    answer.no_room = no_room
+    answer = SubmitOutcomeUnknown(
+        "no reply came", vendor_code="504", vendor_message="gateway timeout", retry_after=7.0
+    )
+    answer.at_capacity = at_capacity
     case.client.answers = [answer]
     with pytest.raises(SubmitOutcomeUnknown) as error:
         case.attempt()
     assert type(error.value) is kind
-    assert (error.value.what, error.value.code, error.value.words) == (answer.what, "504", answer.words)
-    assert (error.value.retry_after, error.value.no_room) == (7.0, no_room and comes_back)
+    assert (error.value.summary, error.value.vendor_code, error.value.vendor_message) == (
+        answer.summary,
+        "504",
+        answer.vendor_message,
+    )
+    assert (error.value.retry_after, error.value.at_capacity) == (7.0, at_capacity and comes_back)
 
 
 def test_a_worker_that_died_in_the_call_is_reported_first_even_to_a_clear() -> None:
@@ -375,9 +382,9 @@ def test_resubmit_retries_by_itself_and_says_so_each_time() -> None:
     case = Case(on_unknown="resubmit")
     case.client.answers = [UNKNOWN, UNKNOWN]
     for _ in range(2):
-        with pytest.raises(SubmitToBeRisked) as error:
+        with pytest.raises(UnknownSubmitWillResubmit) as error:
             case.attempt()
-        assert not error.value.ends_retries
+        assert not error.value.fatal
     case.attempt()
     assert [said for said in case.said if "both may be billed" in said] == case.said
     assert (len(case.said), case.client.posts) == (2, 3)
@@ -407,9 +414,9 @@ def test_a_vendor_without_keys_is_sent_none() -> None:
 def test_with_a_key_the_same_request_is_sent_under_it_again(how: str) -> None:
     case = Case("apimart")
     case.client.answers = [UNKNOWN]
-    with pytest.raises(SubmitToBeResent) as error:
+    with pytest.raises(UnknownSubmitWillResend) as error:
         case.attempt()
-    assert not error.value.ends_retries
+    assert not error.value.fatal
     if how == "clear":
         case.clear()
     case.attempt()
@@ -419,44 +426,53 @@ def test_with_a_key_the_same_request_is_sent_under_it_again(how: str) -> None:
     assert first.startswith("vidgen-")
 
 
-@pytest.mark.parametrize("error", [NotSent("no route"), RateLimited("429"), InsufficientFunds("402")])
+@pytest.mark.parametrize(
+    "error", [ConnectionFailed("no route"), RateLimited("429"), InsufficientFunds("402")]
+)
 def test_a_refused_resend_does_not_prove_that_the_first_one_was_not_taken(error: Exception) -> None:
     case = Case("apimart")
     case.client.answers = [Killed(), error]
     with pytest.raises(Killed):
         case.attempt()
     # Not "nothing was spent", for that is not known.
-    with pytest.raises(SubmitToBeResent, match=f"outcome of an earlier.* and now: {error.args[0]}"):
+    with pytest.raises(UnknownSubmitWillResend, match=f"outcome of an earlier.* and now: {error.args[0]}"):
         case.attempt()
     assert case.store.phase == "unknown"
     case.attempt()
     assert len(set(case.client.keys)) == 1
 
 
-@pytest.mark.parametrize("error", [NotSent, RateLimited])
+@pytest.mark.parametrize("error", [ConnectionFailed, RateLimited])
 def test_a_refused_resend_hands_on_what_the_vendor_said(error: type[SubmitError]) -> None:
     case = Case("apimart")
-    case.client.answers = [UNKNOWN, error("busy", code="429", words="slow down", retry_after=7.0)]
-    with pytest.raises(SubmitToBeResent):
+    case.client.answers = [
+        UNKNOWN,
+        error("busy", vendor_code="429", vendor_message="slow down", retry_after=7.0),
+    ]
+    with pytest.raises(UnknownSubmitWillResend):
         case.attempt()
-    with pytest.raises(SubmitToBeResent) as told:
+    with pytest.raises(UnknownSubmitWillResend) as told:
         case.attempt()
-    assert (told.value.code, told.value.words, told.value.retry_after) == ("429", "slow down", 7.0)
-    assert told.value.no_room is error.no_room
+    assert (told.value.vendor_code, told.value.vendor_message, told.value.retry_after) == (
+        "429",
+        "slow down",
+        7.0,
+    )
+    assert told.value.at_capacity is error.at_capacity
 
 
 def test_an_old_key_is_not_trusted_and_resending_does_not_make_it_younger() -> None:
     case = Case("apimart")
     case.client.answers = [UNKNOWN, UNKNOWN]
-    with pytest.raises(SubmitToBeResent):
+    with pytest.raises(UnknownSubmitWillResend):
         case.attempt()
     case.now += timedelta(minutes=50)
-    with pytest.raises(SubmitToBeResent):
+    with pytest.raises(UnknownSubmitWillResend):
         case.attempt()
     case.now += timedelta(minutes=50)
     with pytest.raises(SubmitOutcomeUnknown) as error:
         case.attempt()
-    assert error.value.ends_retries
+    assert error.value.fatal
     assert "API key" not in str(error.value)  # which has not changed
     assert case.client.posts == 2
     case.clear()
@@ -469,7 +485,7 @@ def test_a_resend_does_not_forget_the_id_that_an_error_named() -> None:
     named = _job(case.client.settings, "task_7")
     case.client.answers = [SubmitOutcomeUnknown("500", job=named), RateLimited("429"), UNKNOWN]
     for _ in range(3):
-        with pytest.raises(SubmitToBeResent):
+        with pytest.raises(UnknownSubmitWillResend):
             case.attempt()
         assert case.store.record["task_id"] == "task_7"
     case.now += timedelta(hours=2)
@@ -483,7 +499,7 @@ def test_resubmit_asks_about_an_id_that_an_error_named_before_it_pays() -> None:
     case = Case(on_unknown="resubmit")
     named = _job(case.client.settings, "task_7")
     case.client.answers = [SubmitOutcomeUnknown("500", job=named)]
-    with pytest.raises(SubmitToBeRisked):
+    with pytest.raises(UnknownSubmitWillResubmit):
         case.attempt()
     case.client.statuses["task_7"] = RENDERS
     assert case.attempt().job.task_id == "task_7"
@@ -530,9 +546,9 @@ def test_the_id_of_a_paid_job_is_written_with_patience() -> None:
 
 def test_that_nothing_was_taken_is_written_with_patience_too() -> None:
     case = Case()
-    case.client.answers = [NotSent("no route")]
+    case.client.answers = [ConnectionFailed("no route")]
     case.store.refuse = [False, True, True]
-    with pytest.raises(NotSent):
+    with pytest.raises(ConnectionFailed):
         case.attempt()
     assert case.store.phase == "fresh"
     assert len(case.said) == 2
@@ -544,7 +560,7 @@ def test_a_paid_job_that_cannot_be_written_down_is_named_and_not_paid_again() ->
     case.store.refuse = [False, *[True] * 5]
     with pytest.raises(JobNotRecorded, match=r"accepted the job, .*\(ConnectionError\).*task_1") as error:
         case.attempt()
-    assert error.value.ends_retries
+    assert error.value.fatal
     with pytest.raises(SubmitOutcomeUnknown):
         case.attempt()
     assert case.client.posts == 1
@@ -737,7 +753,7 @@ def test_a_clear_does_not_pay_while_the_vendor_does_not_answer(phase: str, error
     with pytest.raises(type(error)) as raised:
         case.attempt()
     assert raised.value is error
-    assert not raised.value.ends_retries  # type: ignore[attr-defined]
+    assert not raised.value.fatal  # type: ignore[attr-defined]
     assert case.client.posts == 1
 
 
@@ -798,7 +814,7 @@ def test_a_delivered_video_is_returned_while_its_file_exists(cleared: bool, answ
     assert attached.status == JobStatus(state=JobState.SUCCEEDED, raw_state="landed")
     assert case.client.posts == 1
     if isinstance(answer, StatusUnavailable | StatusRefused):
-        assert case.said[-1] == f"{answer.what}; the files that were landed are still there"
+        assert case.said[-1] == f"{answer.summary}; the files that were landed are still there"
 
 
 @pytest.mark.parametrize("answer", [JobNotFound("no such job"), VIDEO, NO_LINK, FAILED])
@@ -867,11 +883,11 @@ def test_a_connection_that_leads_elsewhere_names_both_hosts_and_pays_nothing(
         if cleared:
             case.clear()
         case.client.connect(host=ELSEWHERE)
-        with pytest.raises(JobElsewhere) as error:
+        with pytest.raises(JobConnectionMismatch) as error:
             case.attempt()
         assert ELSEWHERE in str(error.value)
         assert first in str(error.value)
-        assert not error.value.ends_retries
+        assert not error.value.fatal
         assert (case.client.posts, case.client.asked, case.store.phase) == (1, [], phase)
 
 
@@ -896,12 +912,12 @@ def test_a_job_that_nobody_has_can_be_submitted_elsewhere(phase: str) -> None:
 def test_another_key_voids_the_idempotency_key_and_says_so() -> None:
     case = Case("apimart")
     case.client.answers = [UNKNOWN]
-    with pytest.raises(SubmitToBeResent):
+    with pytest.raises(UnknownSubmitWillResend):
         case.attempt()
     case.client.connect(password="k3y-of-another-account")
     with pytest.raises(SubmitOutcomeUnknown, match=r"An earlier try sent .*new API key") as error:
         case.attempt()
-    assert error.value.ends_retries
+    assert error.value.fatal
     assert case.client.posts == 1
     case.client.connect()
     case.attempt()
@@ -922,11 +938,13 @@ def test_a_vendor_without_keys_has_none_that_could_be_worth_nothing() -> None:
 @pytest.mark.parametrize("phase", ["unknown", "lost", "failed", "delivered"])
 def test_no_such_job_is_not_believed_when_asked_with_another_key(phase: str) -> None:
     case = reported(phase)
-    case.client.statuses["task_1"] = JobNotFound("no such job", code="404", words="task_not_exist")
+    case.client.statuses["task_1"] = JobNotFound(
+        "no such job", vendor_code="404", vendor_message="task_not_exist"
+    )
     case.client.connect(password="k3y-of-another-account")
     with pytest.raises(AccountChanged, match=r"API key is not the one.*task_1") as error:
         case.attempt()
-    assert (error.value.code, error.value.words) == ("404", "task_not_exist")
+    assert (error.value.vendor_code, error.value.vendor_message) == ("404", "task_not_exist")
     assert case.client.posts == 1
 
 
@@ -936,7 +954,7 @@ def test_the_record_tells_nothing_about_the_key() -> None:
     other.prompt = "another lighthouse"
     other.attempt()
     assert "k3y" not in str(case.store.record)
-    hashes = {one.store.record["key_hash"] for one in (case, other)}
+    hashes = {one.store.record["api_key_hash"] for one in (case, other)}
     assert {len(told) for told in hashes} == {32}
     assert len(hashes) == 2  # records cannot even be compared
 

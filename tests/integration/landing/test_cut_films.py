@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from test_download_faults import KEY, head
 
+from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import VideoJob
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from dev.film_server import FilmServer
 from dev.films import FORMATS, borders, film
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from airflow.sdk.io import attach
 
-from airflow_provider_vidgen.errors import StorageFailed
+from airflow_provider_vidgen.connection import ConnectionSettings
+from airflow_provider_vidgen.errors import StorageError
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import VideoJob
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from dev.film_server import FilmServer, make_film
 from dev.object_stores import LocalS3
 
@@ -160,7 +160,7 @@ def test_a_video_is_stored_as_the_user_wants(
 
 def test_arguments_that_the_store_does_not_take_land_nothing(server: FilmServer, store: Store) -> None:
     make_film(server.folder / "film.mp4", SMALL)
-    with pytest.raises(StorageFailed, match=r"upload_args\[Bdy\].*was paid for.*clear the task") as failure:
+    with pytest.raises(StorageError, match=r"upload_args\[Bdy\].*was paid for.*clear the task") as failure:
         land(server, store.output, upload_args={"Bdy": b"x"})
     assert "task_1" in str(failure.value)
     assert not server.methods
@@ -175,8 +175,10 @@ def test_a_value_that_s3_does_not_take_is_told_before_anything_is_paid(
     )
     landing = Landing(settings, verify=False, upload_args={"StorageClass": 7})
     (problem,) = landing.target_problems("s3://aws_default@videos/described/v.mp4")
-    assert problem.allowed.startswith("must be where such a file is taken, with its upload_args: ParamValid")
-    assert "StorageClass" in problem.allowed
+    assert problem.constraint.startswith(
+        "must be where such a file is taken, with its upload_args: ParamValid"
+    )
+    assert "StorageClass" in problem.constraint
 
 
 def test_the_sidecar_says_what_it_said(server: FilmServer, store: Store) -> None:

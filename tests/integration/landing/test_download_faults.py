@@ -24,10 +24,16 @@ import pytest
 from airflow.sdk.io import attach
 from landing_places import Place
 
-from airflow_provider_vidgen.errors import DownloadFailed, LinkNotLive, NotAVideo, ResultExpired, UnsafeLink
+from airflow_provider_vidgen.connection import ConnectionSettings
+from airflow_provider_vidgen.errors import (
+    DownloadFailed,
+    LinkUnavailable,
+    NotAVideo,
+    ResultExpired,
+    UnsafeLink,
+)
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import VideoJob
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from dev.film_server import FilmServer, make_film
 
 KEY = "sim-0123456789abcdef"
@@ -245,9 +251,9 @@ CASES = {
     "cut, then busy for a while, then the rest": Case((cut, *[busy(429, "0")] * 5, whole)),
     "busy for ever": Case((busy(503, "9"),), DownloadFailed),
     "busy for longer than anybody waits": Case((busy(503, "9" * 400),), DownloadFailed),
-    **{f"dead ({code})": Case((status(code),), LinkNotLive) for code in (401, 403, 404, 410)},
+    **{f"dead ({code})": Case((status(code),), LinkUnavailable) for code in (401, 403, 404, 410)},
     **{f"late ({code})": Case((*[status(code)] * 6, whole)) for code in (401, 403, 404, 410)},
-    "dead, with time left": Case((status(404),), LinkNotLive, fresh=True, expired=False),
+    "dead, with time left": Case((status(404),), LinkUnavailable, fresh=True, expired=False),
     "dead, its time over": Case((status(404),), ResultExpired, expired=True),
     "dead, its time over, the fresh link too": Case((status(404),), ResultExpired, fresh=True, expired=True),
     "dead, its time over, the fresh link is good": Case((status(404), whole), fresh=True, expired=True),
@@ -258,7 +264,7 @@ CASES = {
         f"dead ({code}), a fresh link is good": Case((status(code), whole), fresh=True)
         for code in (401, 403, 404, 410)
     },
-    "dead, the fresh link too": Case((status(410),), LinkNotLive, fresh=True),
+    "dead, the fresh link too": Case((status(410),), LinkUnavailable, fresh=True),
     "cut, then dead, a fresh link is good": Case((cut, status(403), whole), fresh=True),
 }
 
@@ -349,7 +355,7 @@ def test_an_upload_that_cannot_be_taken_back_is_said_and_hides_no_error(
     monkeypatch.setattr(GCSFile, "discard", refuse)
     attach("gs", fs=gcs)
     store.ways = [cut, status(410)]
-    with pytest.raises(LinkNotLive):
+    with pytest.raises(LinkUnavailable):
         land(f"{store.url}/film.mp4", Place("gs://videos/stuck/", dict))
     assert "could not be taken back (PermissionError)" in caplog.text
     gcs.invalidate_cache()

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_vidgen.errors import StorageFailed, TargetExists
+from airflow_provider_vidgen.connection import ConnectionSettings
+from airflow_provider_vidgen.errors import StorageError, TargetExists
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import VideoJob
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from dev.film_server import FilmServer, make_film
 from dev.object_stores import LocalS3
 
@@ -81,7 +81,7 @@ def test_what_s3_does_not_take_fails_and_leaves_nothing(
         return await take(storage, method, *how, **more)
 
     monkeypatch.setattr(S3FileSystem, "_call_s3", refuse_at_the_end)
-    with pytest.raises(StorageFailed, match="PermissionError"):
+    with pytest.raises(StorageError, match="PermissionError"):
         land(store, "refused")
     assert asked[-1] == "abort_multipart_upload"
     assert "Contents" not in s3.client().list_objects_v2(Bucket="videos", Prefix="refused/")
@@ -101,7 +101,7 @@ def test_an_upload_that_cannot_be_taken_back_is_said_and_hides_no_error(
         return await take(storage, method, *how, **more)
 
     monkeypatch.setattr(S3FileSystem, "_call_s3", refuse)
-    with pytest.raises(StorageFailed, match="complete"):
+    with pytest.raises(StorageError, match="complete"):
         land(store, "stuck")
     assert "could not be taken back (PermissionError)" in caplog.text
 
@@ -113,7 +113,7 @@ def test_a_part_that_s3_refuses_fails_the_landing(store: FilmServer, monkeypatch
         raise PermissionError("part")
 
     monkeypatch.setattr(S3Upload, "_upload_part", refuse)
-    with pytest.raises(StorageFailed, match="part"):
+    with pytest.raises(StorageError, match="part"):
         land(store, "parts")
 
 

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from asyncssh.sftp import SFTPClient, SFTPClientFile, SFTPOpUnsupported
 
+from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import DownloadFailed, StorageUnreachable, TargetExists
 from airflow_provider_vidgen.landing import Landing, parts
 from airflow_provider_vidgen.landing.described import Described
 from airflow_provider_vidgen.landing.places import place_at
 from airflow_provider_vidgen.landing.storing import whole_or_absent
 from airflow_provider_vidgen.models import VideoJob
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from dev.airflow_settings import free_port
 from dev.film_server import FilmServer, make_film
 from dev.object_stores import LocalSftp
@@ -190,7 +190,7 @@ def test_a_folder_that_may_not_be_written_is_told_before_anything_is_paid(
 ) -> None:
     (sftp.folder / "read-only").mkdir(exist_ok=True)
     (problem,) = landing().target_problems(f"sftp://sftp_default@/{path}")
-    assert problem.allowed == (
+    assert problem.constraint == (
         "must be where this worker may write: /read-only takes no files "
         "(SFTPPermissionDenied: Permission denied)"
     )
@@ -199,15 +199,15 @@ def test_a_folder_that_may_not_be_written_is_told_before_anything_is_paid(
 def test_a_file_that_is_there_and_a_folder_under_a_file_are_told(folder: Path) -> None:
     (folder / "v.mp4").write_bytes(b"x")
     (taken,) = landing().target_problems("sftp://sftp_default@/here/v.mp4")
-    assert taken.allowed == "must be free: there is already a file"
+    assert taken.constraint == "must be free: there is already a file"
     (under,) = landing().target_problems("sftp://sftp_default@/here/v.mp4/w.mp4")
-    assert under.allowed == "must not lie under /here/v.mp4, which is not a folder"
+    assert under.constraint == "must not lie under /here/v.mp4, which is not a folder"
 
 
 @pytest.mark.usefixtures("folder")
 def test_a_folder_written_as_a_bucket_is_told_for_it_would_be_left_out() -> None:
     (problem,) = landing().target_problems("sftp://sftp_default@here/v.mp4")
-    assert problem.allowed == (
+    assert problem.constraint == (
         "must have / after the connection: 'here' stands where a host does, and that is '127.0.0.1'"
     )
     assert landing().target_problems("sftp://sftp_default@127.0.0.1/here/v.mp4") == []

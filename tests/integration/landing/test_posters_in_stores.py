@@ -12,9 +12,9 @@ import pytest
 from landing_places import Place
 from test_download_faults import KEY
 
+from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.landing import About, Landing
 from airflow_provider_vidgen.models import VideoJob
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from dev.film_server import FilmServer
 from dev.films import film
 

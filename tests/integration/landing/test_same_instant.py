@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from landing_places import Place
 
+from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import TargetExists
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.landing.described import Described
 from airflow_provider_vidgen.landing.places import exists, place_at
 from airflow_provider_vidgen.landing.storing import whole_or_absent
 from airflow_provider_vidgen.models import VideoJob
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from dev.film_server import FilmServer, make_film
 
 if TYPE_CHECKING:

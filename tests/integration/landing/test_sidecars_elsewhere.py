@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from landing_places import Place
 
+from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import TargetExists
 from airflow_provider_vidgen.landing import About, Landing
 from airflow_provider_vidgen.models import VideoJob, VideoRequest
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from dev.film_server import FilmServer, make_film
 
 
@@ -119,7 +119,7 @@ def test_a_place_that_cannot_be_used_is_told_before_anything_is_paid(
         folder = folder.replace("{tmp}", str(tmp_path))
     (problem, *_) = landing(folder).target_problems(f"{tmp_path}/landed/")
     assert problem.field == "sidecar"
-    assert told in problem.allowed
+    assert told in problem.constraint
 
 
 @pytest.mark.parametrize("place", ["s3", "s3rver", "gcs", "azure"], indirect=True)

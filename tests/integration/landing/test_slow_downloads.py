@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowTaskTimeout
 
+from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import DownloadFailed
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import VideoJob
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from dev.film_server import FilmServer, make_film
 
 SIZE = 300_000

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from airflow.sdk.io import attach
 
-from airflow_provider_vidgen.errors import StorageFailed, StorageUnreachable
+from airflow_provider_vidgen.connection import ConnectionSettings
+from airflow_provider_vidgen.errors import StorageError, StorageUnreachable
 from airflow_provider_vidgen.landing import Landing
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from dev.airflow_settings import free_port
 from dev.film_server import FilmServer, make_film
 from dev.object_stores import LocalS3
@@ -59,7 +59,7 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bu
 @pytest.mark.parametrize("path", ["typo/v.mp4", "typo/", "typo/{task_id}.mp4", "typo/a/{vendor}/v.mp4"])
 def test_a_bucket_that_is_not_there_is_refused(store: Buckets, path: str) -> None:
     (problem,) = landing().target_problems(f"{store.scheme}{path}")
-    assert problem.allowed == "must be in a bucket that exists: there is no bucket 'typo'"
+    assert problem.constraint == "must be in a bucket that exists: there is no bucket 'typo'"
 
 
 @pytest.mark.parametrize("path", ["videos/v.mp4", "videos/", "videos/{task_id}.mp4", "{vendor}/v.mp4"])
@@ -88,7 +88,7 @@ def test_landing_makes_no_bucket(store: Buckets, tmp_path: Path) -> None:
     before = store.names()
     assert "videos" in before
     make_film(tmp_path / "film.mp4", 1000)
-    with FilmServer(tmp_path).running() as server, pytest.raises(StorageFailed, match="no new video is made"):
+    with FilmServer(tmp_path).running() as server, pytest.raises(StorageError, match="no new video is made"):
         landing().land([f"{server.url}/film.mp4"], f"{store.scheme}typo/v.mp4")
     assert store.names() == before
 
@@ -103,5 +103,5 @@ def test_a_store_that_does_not_answer_is_no_place_to_pay_for(monkeypatch: pytest
     monkeypatch.setenv("AIRFLOW_CONN_SILENT", json.dumps(account))
     with pytest.raises(StorageUnreachable, match=r"Nothing was spent\..*a retry looks again") as found:
         landing().target_problems("s3://silent@videos/v.mp4")
-    assert not found.value.ends_retries
+    assert not found.value.fatal
     assert "secret" not in str(found.value)

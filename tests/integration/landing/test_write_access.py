@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from airflow.sdk.io import attach
 
+from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import TargetExists
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import VideoJob
-from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from dev.film_server import FilmServer, make_film
 from dev.object_stores import READ_ONLY, WRITE_ONLY, LocalS3, azure_who_may, local_s3
 
@@ -83,13 +83,15 @@ def test_who_may_only_read_s3_is_told_before_anything_is_paid(
     s3_accounts: dict[str, LocalS3], path: str
 ) -> None:
     (problem,) = landing().target_problems(f"s3://guarded_reader@videos/{path}")
-    assert problem.allowed.startswith("must be where this account may write: it may not write s3://guarded_r")
-    assert "PermissionError" in problem.allowed
+    assert problem.constraint.startswith(
+        "must be where this account may write: it may not write s3://guarded_r"
+    )
+    assert "PermissionError" in problem.constraint
 
 
 def test_who_may_write_elsewhere_is_told(s3_accounts: dict[str, LocalS3]) -> None:
     (problem,) = landing().target_problems("s3://guarded_writer@videos/other/{task_id}.mp4")
-    assert "it may not write s3://guarded_writer@videos/other/" in problem.allowed
+    assert "it may not write s3://guarded_writer@videos/other/" in problem.constraint
 
 
 def test_who_may_write_to_s3_and_not_look_lands_a_video_and_its_sidecar(
@@ -123,7 +125,7 @@ def elsewhere(request: Any) -> dict[str, str]:
 @pytest.mark.parametrize("name", ["v.mp4", "", "{task_id}.mp4"])
 def test_who_may_only_read_elsewhere_is_told(elsewhere: dict[str, str], name: str) -> None:
     (problem,) = landing().target_problems(elsewhere["reader"] + name)
-    assert problem.allowed.startswith("must be where this account may write: it may not write ")
+    assert problem.constraint.startswith("must be where this account may write: it may not write ")
 
 
 @pytest.mark.parametrize("name", ["v.mp4", "", "{task_id}.mp4"])

@@ -15,7 +15,7 @@ from vidgen_wire import VENDORS, MakeAccount, SimClock, billed, cdn_saw_no_key, 
 
 from airflow_provider_vidgen.errors import (
     DownloadFailed,
-    LinkNotLive,
+    LinkUnavailable,
     NotAVideo,
     ResultExpired,
     UnsafeLink,
@@ -184,7 +184,7 @@ def test_a_link_that_dies_in_the_middle_and_comes_back_goes_on_where_it_stopped(
 
 @pytest.mark.parametrize(
     ("dead", "not_live"),
-    [(403, LinkNotLive), (404, LinkNotLive), (410, LinkNotLive), ("html200", NotAVideo)],
+    [(403, LinkUnavailable), (404, LinkUnavailable), (410, LinkUnavailable), ("html200", NotAVideo)],
 )
 @pytest.mark.parametrize(("expires_in", "visits"), [(None, 11), (86_400.0, 11), (100.0, 2)])
 @pytest.mark.parametrize("fresh", [True, False])

@@ -14,8 +14,8 @@ from vidgen_wire import MODEL, VENDORS, MakeAccount, SimClock, billed, cdn_saw_n
 
 from airflow_provider_vidgen.landing import About, Landing
 from airflow_provider_vidgen.models import VideoRequest
-from airflow_provider_vidgen.results import build_result
 from airflow_provider_vidgen.simulator import Simulator
+from airflow_provider_vidgen.xcom import build_result
 
 LATE = (0.0, 2.0, 4.0, 60.0, 7200.0)
 

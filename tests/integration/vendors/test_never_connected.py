@@ -12,8 +12,8 @@ import pytest
 from vidgen_wire import VENDORS, MakeAccount, SimClock, billed, submit
 
 from airflow_provider_vidgen.errors import (
+    ConnectionFailed,
     InvalidConnection,
-    NotSent,
     SubmitOutcomeUnknown,
 )
 from airflow_provider_vidgen.simulator import Simulator
@@ -39,7 +39,7 @@ def silent_port() -> Iterator[int]:
 def test_a_refused_connection_is_not_sent_and_tried_again(
     vendor: str, closed_port: int, account: MakeAccount, clock: SimClock
 ) -> None:
-    with pytest.raises(NotSent, match="Nothing was spent"):
+    with pytest.raises(ConnectionFailed, match="Nothing was spent"):
         submit(account(vendor, host=f"http://127.0.0.1:{closed_port}"))
     assert len(clock.slept) == 3
 
@@ -48,14 +48,14 @@ def test_a_refused_connection_is_not_sent_and_tried_again(
 def test_a_tls_handshake_that_never_ends_is_not_sent(
     vendor: str, silent_port: int, account: MakeAccount, clock: SimClock
 ) -> None:
-    with pytest.raises(NotSent):
+    with pytest.raises(ConnectionFailed):
         submit(account(vendor, host=f"https://127.0.0.1:{silent_port}", extra={"timeout": 0.1}))
     assert len(clock.slept) == 3
 
 
 def test_a_tls_handshake_with_a_plain_server_is_not_sent(vendors: Simulator, account: MakeAccount) -> None:
     https = vendors.base_url("apixo").replace("http:", "https:")
-    with pytest.raises(NotSent):
+    with pytest.raises(ConnectionFailed):
         submit(account("apixo", host=https))
     assert billed(vendors) == 0
 
@@ -73,13 +73,13 @@ def test_a_proxy_that_refuses_is_not_sent(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port}")
     monkeypatch.setenv("NO_PROXY", "")
-    with pytest.raises(NotSent):
+    with pytest.raises(ConnectionFailed):
         submit(account("apixo", host="http://gw.invalid"))
 
 
 @pytest.mark.parametrize("host", ["http://no-such-name.invalid", f"http://a..{'b' * 70}.example"])
 def test_a_name_that_leads_nowhere_is_not_sent(host: str, account: MakeAccount) -> None:
-    with pytest.raises(NotSent):
+    with pytest.raises(ConnectionFailed):
         submit(account("apixo", host=host))
 
 

@@ -12,8 +12,8 @@ import requests
 from vidgen_wire import VENDORS, MakeAccount, SimClock, billed, submit, wait
 
 from airflow_provider_vidgen.landing import Landing
-from airflow_provider_vidgen.results import build_result
 from airflow_provider_vidgen.simulator import Simulator
+from airflow_provider_vidgen.xcom import build_result
 
 #: Apixgo's reply has a place for one link and none for a thumbnail.
 ONE_LINK = ("apixgo",)

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from vidgen_wire import VENDORS, MakeAccount, SimClock, billed, posts, submit
 
+from airflow_provider_vidgen.http import loop_resources
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.simulator import Simulator
-from airflow_provider_vidgen.transport import shared
 from airflow_provider_vidgen.triggers import video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 
@@ -67,7 +67,7 @@ def test_a_job_is_watched_to_its_end_with_looks_only(
     assert posts(vendors) == billed(vendors) == 1
     looks = vendors.requests()[1:]
     assert {(visit.method, visit.authorization, visit.body) for visit in looks} == {("GET", "good", "")}
-    assert not shared._shared
+    assert not loop_resources._resources
 
 
 def test_a_netrc_entry_neither_replaces_the_key_nor_stops_the_watch(
@@ -164,7 +164,7 @@ def test_many_triggers_share_one_session_and_leave_none(
     assert {event["reason"] for event in events} == {"ended"}
     assert len({event["task_id"] for event in events}) == 20
     assert posts(vendors) == 20
-    assert not shared._shared
+    assert not loop_resources._resources
 
 
 def test_a_cancelled_trigger_ends_at_once_and_gives_its_session_back(
@@ -182,4 +182,4 @@ def test_a_cancelled_trigger_ends_at_once_and_gives_its_session_back(
             await watching
 
     asyncio.run(cancel())
-    assert not shared._shared
+    assert not loop_resources._resources

@@ -36,7 +36,7 @@ def record(phase: Phase, task_id: str = "") -> Record:
         base_url="https://api.apixo.ai",
         model="grok-video",
         idempotency_key="",
-        key_since=NOW.isoformat(),
+        idempotency_key_sent_at=NOW.isoformat(),
         submitted_at=NOW.isoformat(),
         deadline=NOW.isoformat(),
         max_tries=1,
@@ -76,7 +76,7 @@ def test_a_clear_asks_about_an_adopted_job_instead_of_submitting(run: list[CoreT
     adopt()
     found = stored(run[0])
     assert (found.phase, found.task_id) == (Phase.SUBMITTED, "task_9")
-    next_try = decide(found, "f" * 64, cleared=True, key_holds=False, on_unknown="fail", on_clear="reuse")
+    next_try = decide(found, "f" * 64, cleared=True, key_is_valid=False, on_unknown="fail", on_clear="reuse")
     assert next_try.action is Action.REATTACH
 
 
@@ -101,7 +101,9 @@ def test_after_regenerate_the_next_try_pays_for_a_new_job_and_the_old_one_is_nam
     run.append(task(record(phase, "task_1").to_json()))
     regenerate()
     found = stored(run[0])
-    next_try = decide(found, "f" * 64, cleared=cleared, key_holds=True, on_unknown="fail", on_clear="reuse")
+    next_try = decide(
+        found, "f" * 64, cleared=cleared, key_is_valid=True, on_unknown="fail", on_clear="reuse"
+    )
     assert next_try.action is Action.SUBMIT
     assert "task_1" in next_try.why
     said = capsys.readouterr().out

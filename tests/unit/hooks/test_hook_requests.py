@@ -12,7 +12,7 @@ import pytest
 import requests_mock
 from fakes import BASE, CREATE, KEY, PROMPT, STATUS, VENDORS, MakeHook, created, finished, job, running
 
-from airflow_provider_vidgen.errors import JobElsewhere, StatusRefused
+from airflow_provider_vidgen.errors import JobConnectionMismatch, StatusRefused
 from airflow_provider_vidgen.models import JobState, VideoRequest
 
 IMAGE = "https://example.com/a.png"
@@ -100,7 +100,7 @@ def test_a_base_url_keeps_its_prefix_and_port(make_hook: MakeHook) -> None:
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_host_is_not_asked_about_a_job_of_another_one(vendor: str, make_hook: MakeHook) -> None:
-    with requests_mock.Mocker() as web, pytest.raises(JobElsewhere) as error:
+    with requests_mock.Mocker() as web, pytest.raises(JobConnectionMismatch) as error:
         make_hook(vendor, host="https://staging.example.com").get_status(job(vendor))
     assert web.request_history == []
     assert "https://staging.example.com" in str(error.value)
@@ -119,7 +119,7 @@ def test_one_refused_check_is_tried_again_and_a_second_one_is_reported(
         web.get(STATUS["apixo"], [refused])
         with pytest.raises(StatusRefused) as error:
             make_hook("apixo").get_status(job("apixo"))
-    assert not error.value.ends_retries
+    assert not error.value.fatal
     assert len(web.request_history) == 4
 
 

@@ -14,10 +14,10 @@ from fakes import CREATE, KEY, MODEL, PROMPT, VENDORS, Clock, MakeHook, created
 
 from airflow_provider_vidgen.errors import (
     BadCredentials,
+    ConnectionFailed,
     ContentRefused,
     InsufficientFunds,
     InvalidRequest,
-    NotSent,
     PermissionDenied,
     RateLimited,
     SubmitError,
@@ -65,8 +65,8 @@ def test_an_open_outcome_is_reported_and_sent_once(
             submit(make_hook, vendor)
     assert [sent.method for sent in web.request_history] == ["POST"]
     assert clock.slept == []
-    assert "Money may have been spent." in str(caught.value)
-    assert caught.value.ends_retries
+    assert "Billing may have been spent." in str(caught.value)
+    assert caught.value.fatal
 
 
 @pytest.mark.parametrize("case", OPEN)
@@ -124,11 +124,11 @@ def test_a_connection_that_never_came_about_is_tried_again(
 def test_a_vendor_that_cannot_be_reached_is_given_up_with_nothing_spent(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], exc=requests.ConnectTimeout)
-        with pytest.raises(NotSent) as caught:
+        with pytest.raises(ConnectionFailed) as caught:
             submit(make_hook, "apixo")
     assert len(web.request_history) == 4
     assert "Nothing was spent." in str(caught.value)
-    assert not caught.value.ends_retries
+    assert not caught.value.fatal
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
@@ -156,7 +156,7 @@ def test_a_vendor_that_stays_full_is_given_up_and_a_retry_may_help(make_hook: Ma
         with pytest.raises(RateLimited) as caught:
             submit(make_hook, "apixo")
     assert len(web.request_history) == 4
-    assert not caught.value.ends_retries
+    assert not caught.value.fatal
 
 
 def test_a_503_that_says_it_took_nothing_is_tried_again(make_hook: MakeHook) -> None:
@@ -194,7 +194,7 @@ def test_a_refusal_is_final_and_costs_nothing(
         with pytest.raises(error) as caught:
             submit(make_hook, vendor)
     assert type(caught.value) is error
-    assert caught.value.ends_retries
+    assert caught.value.fatal
     assert "Nothing was spent." in str(caught.value)
     assert len(web.request_history) == 1
 

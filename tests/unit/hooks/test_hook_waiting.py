@@ -33,7 +33,7 @@ def test_the_first_check_comes_when_the_vendor_advises_and_the_last_brings_the_v
     with requests_mock.Mocker() as web:
         replies = [running(vendor), running(vendor), finished(vendor)]
         web.get(STATUS[vendor], [{"json": reply} for reply in replies])
-        last = make_hook(vendor).wait(job(vendor), submitted_at=NOW, on_news=seen.append)
+        last = make_hook(vendor).wait(job(vendor), submitted_at=NOW, on_change=seen.append)
     assert last.has_video
     assert FIRST[vendor] <= clock.slept[0] <= 1.1 * FIRST[vendor]
     assert len(clock.slept) == 3
@@ -102,7 +102,7 @@ def test_a_vendor_out_of_reach_ends_the_try_and_not_the_job(make_hook: MakeHook)
         with pytest.raises(StatusUnavailable) as caught:
             make_hook("apixo").wait(job("apixo"), submitted_at=NOW, timeout=86_400)
     assert len(web.request_history) == 20
-    assert not caught.value.ends_retries
+    assert not caught.value.fatal
     assert "Job: apixo job task_1" in str(caught.value)
 
 

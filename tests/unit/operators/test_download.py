@@ -126,7 +126,9 @@ def test_a_dead_link_of_a_video_is_asked_for_anew(download: Callable[..., Any]) 
 def test_a_dead_link_alone_may_be_live_for_the_next_try(
     download: Callable[..., Any], clock: Clock, tmp_path: Path
 ) -> None:
-    with pytest.raises(AirflowException, match=r"LinkNotLive: .*only with video= instead of url=") as failure:
+    with pytest.raises(
+        AirflowException, match=r"LinkUnavailable: .*only with video= instead of url="
+    ) as failure:
         download({LINK: [{"status_code": 410}]}, url=LINK)
     assert not isinstance(failure.value, AirflowFailException)
     assert "asks the vendor" not in str(failure.value)
@@ -176,7 +178,7 @@ DEAD: dict[str, Any] = {
 def test_a_dead_link_whose_time_has_not_passed_as_far_as_is_known_is_tried_by_the_next_try(
     expires_at: Any, download: Callable[..., Any], clock: Clock
 ) -> None:
-    with pytest.raises(AirflowException, match=r"LinkNotLive: .*A retry asks the vendor") as failure:
+    with pytest.raises(AirflowException, match=r"LinkUnavailable: .*A retry asks the vendor") as failure:
         download(DEAD, video={**VIDEO, "expires_at": expires_at})
     assert not isinstance(failure.value, AirflowFailException)
     assert sum(clock.slept) >= 300

@@ -26,7 +26,7 @@ from fakes import CREATE, NOW, PROMPT, STATUS, VENDORS, Clock, context, created,
 
 from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.ledger import entry_key
-from airflow_provider_vidgen.operators import capacity
+from airflow_provider_vidgen import capacity
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 
 Connect = Callable[..., None]
@@ -162,7 +162,7 @@ def test_a_vendor_that_asks_for_more_than_ten_minutes_is_asked_again_after_ten(
 def test_no_look_comes_so_soon_that_airflow_fails_the_task(
     vidgen: Connect, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(airflow_internals, "seconds_before_waking", lambda: 33.0)
+    monkeypatch.setattr(airflow_internals, "minimum_deferral_seconds", lambda: 33.0)
     vidgen("apixgo")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixgo"], [FULL])
@@ -206,7 +206,9 @@ def test_an_open_submission_whose_key_is_forgotten_by_then_is_reported(vidgen: C
         web.post(CREATE["apimart"], [{"exc": requests.ReadTimeout}, FULL])
         _pause(lambda: _operator(timeout=9000).execute(task), clock)
         clock.sleep(3601)
-        with pytest.raises(AirflowFailException, match=r"SubmitOutcomeUnknown: .*Money may have been spent"):
+        with pytest.raises(
+            AirflowFailException, match=r"SubmitOutcomeUnknown: .*Billing may have been spent"
+        ):
             _operator().execute(task)
     assert _posts(web) == 2
 

@@ -122,7 +122,7 @@ def test_a_video_without_file_and_link_is_paid_anew_by_a_clear(
     clock.sleep(2 * 3600)
     made.link = DEAD
     made.status = [GONE, {"json": finished("apixgo")}]
-    with pytest.raises(AirflowException, match="LinkNotLive"):
+    with pytest.raises(AirflowException, match="LinkUnavailable"):
         made.run()
     assert made.posts == 2
 
@@ -204,7 +204,7 @@ def test_a_link_that_is_dead_within_its_time_costs_no_second_video(
     made = task()
     made.link = DEAD
     for _ in range(3):
-        with pytest.raises(AirflowException, match="LinkNotLive") as failure:
+        with pytest.raises(AirflowException, match="LinkUnavailable") as failure:
             made.run()
         assert not isinstance(failure.value, AirflowFailException)
         assert made.phase == "submitted"
@@ -219,7 +219,7 @@ def test_a_link_is_lost_once_its_time_has_passed_though_the_vendor_gives_it_a_ne
 ) -> None:
     made = task()
     made.link = DEAD
-    with pytest.raises(AirflowException, match="LinkNotLive"):
+    with pytest.raises(AirflowException, match="LinkUnavailable"):
         made.run()
     clock.sleep(3600)
     with pytest.raises(AirflowFailException, match="ResultExpired"):

@@ -248,7 +248,7 @@ def test_an_unknown_submission_is_repeated_by_those_who_take_the_risk(vidgen: Co
     risky = operator(deferrable=True, on_unknown_submit="resubmit")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], [{"exc": requests.ReadTimeout}, {"json": created("apixo")}])
-        with pytest.raises(AirflowException, match="SubmitToBeRisked"):
+        with pytest.raises(AirflowException, match="UnknownSubmitWillResubmit"):
             risky.execute(task)
         with pytest.raises(TaskDeferred):
             risky.execute(task)
@@ -285,7 +285,7 @@ def test_a_delivery_that_cannot_be_recorded_is_a_delivery_all_the_same(
         ({"status_code": 403, "json": {"code": 403}}, AirflowFailException, "PermissionDenied"),
         ({"exc": requests.ReadTimeout}, AirflowFailException, "SubmitOutcomeUnknown"),
         ({"status_code": 500}, AirflowFailException, "SubmitOutcomeUnknown"),
-        ({"exc": requests.ConnectTimeout}, AirflowException, "NotSent"),
+        ({"exc": requests.ConnectTimeout}, AirflowException, "ConnectionFailed"),
     ],
 )
 def test_each_failed_submission_ends_retries_or_does_not(
@@ -306,6 +306,6 @@ def test_an_unknown_submission_is_not_repeated_by_a_retry(vidgen: Connect) -> No
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], [{"exc": requests.ReadTimeout}, {"json": created("apixo")}])
         for _ in range(3):
-            with pytest.raises(AirflowFailException, match="Money may have been spent"):
+            with pytest.raises(AirflowFailException, match="Billing may have been spent"):
                 operator().execute(task)
     assert posts(web) == 1

@@ -266,7 +266,7 @@ def test_the_synchronous_endpoints_dead_link_is_not_refreshed_from_a_job_that_ha
         reply = {"code": 200, "data": {"state": "completed", "resultUrls": [LINK]}}
         web.post("https://apimodels.app/api/v1/video/p-video", json=reply)
         web.get(LINK, status_code=403)
-        with pytest.raises(AirflowException, match=r"LinkNotLive.*gave this job no id"):
+        with pytest.raises(AirflowException, match=r"LinkUnavailable.*gave this job no id"):
             operator(model="p-video", output_path=f"file://{tmp_path}/").execute(context())
     assert all("p-video" in sent.url or sent.url == LINK for sent in web.request_history)
 

@@ -38,7 +38,7 @@ def test_a_link_that_is_late_is_waited_for_and_then_left_to_the_next_try(
         web.post(CREATE[vendor], json=created(vendor))
         web.get(STATUS[vendor], json=finished(vendor))
         web.get(LINK, [late])
-        with pytest.raises(AirflowException, match=r"LinkNotLive|NotAVideo") as failure:
+        with pytest.raises(AirflowException, match=r"LinkUnavailable|NotAVideo") as failure:
             operator(f"file://{tmp_path}/v.mp4").execute(task)
         assert not isinstance(failure.value, AirflowFailException)
         # The next try, and a clear, ask about the same job; this time it takes a minute.

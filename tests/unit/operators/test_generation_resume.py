@@ -226,7 +226,7 @@ def test_the_trigger_is_told_whether_a_kill_cancels_the_job(
 
 
 def test_trouble_on_the_triggerer_names_the_job(deferred: Callable[..., Deferred]) -> None:
-    with pytest.raises(AirflowException, match=r"TriggerTrouble: The triggerer could not.*task_1"):
+    with pytest.raises(AirflowException, match=r"TriggerError: The triggerer could not.*task_1"):
         resume(deferred(), running("apixo"), event=event("trouble"))
 
 

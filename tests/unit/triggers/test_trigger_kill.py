@@ -102,7 +102,7 @@ def test_with_cancel_on_kill_off_the_log_says_that_the_job_goes_on(
 def test_a_vendor_that_cannot_be_told_is_named_without_its_words(
     monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str]
 ) -> None:
-    client = Client(StatusUnavailable("Apixo did not answer", words="your prompt was a cat"))
+    client = Client(StatusUnavailable("Apixo did not answer", vendor_message="your prompt was a cat"))
     asyncio.run(kill(monkeypatch, "failed", client).on_kill())
     said = logged()
     assert "task_1 could not be cancelled: Apixo did not answer" in said

@@ -32,11 +32,11 @@ from fakes import (
 )
 
 from airflow_provider_vidgen import airflow_internals
+from airflow_provider_vidgen.client import TriggererClient
 from airflow_provider_vidgen.errors import StatusUnavailable
-from airflow_provider_vidgen.transport import aio
-from airflow_provider_vidgen.transport import shared as shared_module
-from airflow_provider_vidgen.transport.client import TriggererClient
-from airflow_provider_vidgen.transport.shared import shared
+from airflow_provider_vidgen.http import loop_resources as loop_resources_module
+from airflow_provider_vidgen.http import triggerer
+from airflow_provider_vidgen.http.loop_resources import loop_resources
 from airflow_provider_vidgen.triggers import progress, video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 from airflow_provider_vidgen.vendors.apixo import Apixo
@@ -73,7 +73,7 @@ class Vendor:
 @pytest.fixture
 def vendor(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Vendor:
     vendor = Vendor(clock)
-    monkeypatch.setattr(aio, "FreeCall", vendor.prepare)
+    monkeypatch.setattr(triggerer, "PreparedCall", vendor.prepare)
     monkeypatch.setattr(video_task, "utcnow", clock.now)
     monkeypatch.setattr(asyncio, "run", lambda main: run_virtually(main, clock))
     monkeypatch.setenv("AIRFLOW_CONN_VIDGEN_DEFAULT", connection("apixo"))
@@ -244,7 +244,7 @@ def test_cancellation_is_not_an_event(vendor: Vendor) -> None:
     vendor.answers = [asyncio.CancelledError()]
     with pytest.raises(asyncio.CancelledError):
         events(trigger())
-    assert not shared_module._shared
+    assert not loop_resources_module._resources
 
 
 def test_news_is_logged_also_where_there_is_no_task_to_show_it_on(
@@ -299,19 +299,19 @@ def test_a_task_whose_job_has_ended_is_woken_rather_than_shown(
 def test_a_check_waits_for_its_turn_until_the_deadline_and_ten_seconds_at_least(
     vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    patience: list[float] = []
+    max_waits: list[float] = []
     ask = TriggererClient.status
 
     async def status(client: TriggererClient, job: Any, **options: float) -> Any:
-        patience.append(options["patience"])
+        max_waits.append(options["max_wait"])
         return await ask(client, job, **options)
 
     monkeypatch.setattr(TriggererClient, "status", status)
     vendor.answers = [finished("apixo")]
     for seconds in (100, 5):
         events(trigger(submitted_at=(NOW - timedelta(hours=1)).isoformat(), deadline=_after(vendor, seconds)))
-    assert 80 < patience[0] <= 100
-    assert patience[1] == 10
+    assert 80 < max_waits[0] <= 100
+    assert max_waits[1] == 10
 
 
 def _after(vendor: Vendor, seconds: float) -> str:
@@ -364,15 +364,15 @@ def test_triggers_of_one_loop_share_a_session_that_goes_with_the_last(vendor: Ve
     vendor.answers = [finished("apixo")]
 
     async def many() -> None:
-        async with shared() as ours:
-            outer = ours.session
+        async with loop_resources() as resources:
+            outer = resources.session
             await asyncio.gather(*(_drain(trigger()) for _ in range(5)))
             assert vendor.sessions == {id(outer)}
             assert not outer.closed
         assert outer.closed
 
     asyncio.run(many())
-    assert not shared_module._shared
+    assert not loop_resources_module._resources
 
 
 async def _drain(of: VideoTaskTrigger) -> None:
@@ -382,14 +382,14 @@ async def _drain(of: VideoTaskTrigger) -> None:
 
 def test_a_new_loop_gets_a_session_of_its_own() -> None:
     async def once() -> int:
-        async with shared() as first, shared() as second:
+        async with loop_resources() as first, loop_resources() as second:
             assert first is second
             assert not first.session.trust_env  # a .netrc entry would clash with the key
         assert first.session.closed
-        async with shared() as later:
+        async with loop_resources() as later:
             assert later is not first
             assert not later.session.closed
         return 1
 
     assert asyncio.run(once()) + asyncio.run(once()) == 2
-    assert not shared_module._shared
+    assert not loop_resources_module._resources

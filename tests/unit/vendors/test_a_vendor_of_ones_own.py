@@ -48,11 +48,11 @@ _REQUEST = VideoRequest(prompt=PROMPT, model="m")
 
 
 def test_it_has_no_rules_but_the_common_ones() -> None:
-    assert [problem.rejects for problem in _Plain().problems(_REQUEST)] == [False]
+    assert [problem.is_error for problem in _Plain().problems(_REQUEST)] == [False]
     refused = _Plain().problems(
         VideoRequest(prompt="", model="m", image_urls=["https://a.example/x"], style="s")
     )
-    assert [problem.field for problem in refused if problem.rejects] == ["prompt", "image_urls", "style"]
+    assert [problem.field for problem in refused if problem.is_error] == ["prompt", "image_urls", "style"]
 
 
 def test_it_lists_no_models_cancels_no_jobs_and_blocks_on_nothing() -> None:

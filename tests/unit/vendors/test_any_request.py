@@ -71,10 +71,10 @@ def test_any_request_is_judged_and_a_good_one_can_be_sent(
     for problem in problems:
         assert problem.field
         assert problem.value
-        assert problem.allowed
+        assert problem.constraint
         assert len(str(problem)) < 600
         str(problem).encode()
-    if any(problem.rejects for problem in problems):
+    if any(problem.is_error for problem in problems):
         return
     call = VENDORS[vendor].submit_call(request_, idempotency_key="key")
     assert call.method == "POST"
@@ -104,7 +104,7 @@ _PROMPTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_siz
 @settings(max_examples=50, deadline=None)
 def test_the_prompt_is_sent_as_it_was_written(vendor: str, fields: dict[str, Any], prompt: str) -> None:
     request = VideoRequest(prompt=prompt, model=MODELS[vendor], **fields)
-    refused = [problem.field for problem in VENDORS[vendor].problems(request) if problem.rejects]
+    refused = [problem.field for problem in VENDORS[vendor].problems(request) if problem.is_error]
     assert refused == ([] if prompt.strip() else ["prompt"])
     body = VENDORS[vendor].submit_call(request).body
     assert body is not None

@@ -130,7 +130,7 @@ def test_rejected_content_ends_the_retries(vendor: str, words: str) -> None:
     for code in ("", "500", "GENERATION_FAILED"):
         error = generation_failed(_failure(vendor, words, code))
         assert type(error) is ContentRejected, code
-        assert error.ends_retries
+        assert error.fatal
 
 
 @_every_vendor

@@ -51,7 +51,7 @@ def test_all_five_documents_are_here() -> None:
 @_examples("create", part="method")
 def test_a_documented_request_is_sent_byte_for_byte(example: dict[str, Any]) -> None:
     vendor, request = VENDORS[example["vendor"]], VideoRequest(**example["request"])
-    rejected = [problem for problem in vendor.problems(request) if problem.rejects]
+    rejected = [problem for problem in vendor.problems(request) if problem.is_error]
     assert [problem.field for problem in rejected] == example.get("rejected", [])
     if rejected:
         return
@@ -64,8 +64,8 @@ def test_a_documented_request_is_sent_byte_for_byte(example: dict[str, Any]) -> 
 
 def test_the_catalogue_of_all_of_apixos_fields_is_not_a_request() -> None:
     catalogue = next(example for example in _EXAMPLES if "catalogue" in example["name"])
-    (problem,) = [p for p in VENDORS["apixo"].problems(VideoRequest(**catalogue["request"])) if p.rejects]
-    assert "not both" in problem.allowed
+    (problem,) = [p for p in VENDORS["apixo"].problems(VideoRequest(**catalogue["request"])) if p.is_error]
+    assert "not both" in problem.constraint
 
 
 @_examples("status", part="method")
@@ -96,7 +96,7 @@ def test_a_documented_answer_to_a_submission_is_understood(example: dict[str, An
     if "error" in expected:
         assert isinstance(found, VidgenError)
         assert type(found).__name__ == expected["error"]
-        assert (found.code, found.words) == (expected["code"], expected["words"])
+        assert (found.vendor_code, found.vendor_message) == (expected["code"], expected["words"])
         return
     assert isinstance(found, Submission), found
     assert found.job.task_id == expected.pop("task_id")

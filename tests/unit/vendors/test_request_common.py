@@ -20,7 +20,7 @@ _every_vendor = pytest.mark.parametrize("vendor", VENDORS)
 def _refused(vendor: str, **fields: Any) -> list[str]:
     allow = fields.pop("allow_private", False)
     found = VENDORS[vendor].problems(request_for(vendor, **fields), allow_private=allow)
-    return [problem.field for problem in found if problem.rejects]
+    return [problem.field for problem in found if problem.is_error]
 
 
 @_every_vendor
@@ -48,8 +48,8 @@ def test_a_model_is_an_id(vendor: str, model: Any) -> None:
 def test_an_unknown_model_passes_with_one_warning(vendor: str, model: str) -> None:
     request = request_for(vendor, model=model, duration=300, aspect_ratio="32:9", resolution="1080p")
     (problem,) = VENDORS[vendor].problems(request)
-    assert (problem.field, problem.rejects) == ("model", False)
-    assert MODELS[vendor] in problem.allowed
+    assert (problem.field, problem.is_error) == ("model", False)
+    assert MODELS[vendor] in problem.constraint
     assert model in json.dumps(VENDORS[vendor].submit_call(request).body) + VENDORS[vendor].submit_call(
         request
     ).path.replace("%2F", "/").replace("%3A", ":")
@@ -76,9 +76,9 @@ def test_text_that_is_a_whole_number_is_one_as_in_a_csv(vendor: str, text: str) 
     "text", ["6.0", "6.5", "+6", "-6", "1_0", "6 s", "６", "٦", "six", "", " ", "9" * 5000, "0x6", "6e0"]
 )
 def test_other_text_is_refused_with_a_word_on_int(vendor: str, text: str) -> None:
-    (problem,) = [p for p in VENDORS[vendor].problems(request_for(vendor, duration=text)) if p.rejects]
+    (problem,) = [p for p in VENDORS[vendor].problems(request_for(vendor, duration=text)) if p.is_error]
     assert problem.field == "duration"
-    assert "int(...)" in problem.allowed
+    assert "int(...)" in problem.constraint
 
 
 @_every_vendor
@@ -188,9 +188,9 @@ def test_extra_does_not_override_a_field_of_the_request(vendor: str) -> None:
     for path, field in VENDORS[vendor].mapped_fields.items():
         outer, _, inner = path.partition(".")
         extra = {outer: {inner: "x"}} if inner else {outer: "x"}
-        found = [p for p in VENDORS[vendor].problems(request_for(vendor, extra=extra)) if p.rejects]
+        found = [p for p in VENDORS[vendor].problems(request_for(vendor, extra=extra)) if p.is_error]
         assert [problem.field for problem in found] == [f"extra.{path}"]
-        assert field in found[0].allowed
+        assert field in found[0].constraint
 
 
 @_every_vendor

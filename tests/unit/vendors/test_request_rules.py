@@ -200,9 +200,9 @@ def test_a_rule_of_the_document_is_kept(
     vendor: str, model: str, fields: dict[str, Any], refused: list[str], warned: list[str]
 ) -> None:
     found = VENDORS[vendor].problems(request_for(vendor, **{"model": model, **fields}))
-    assert [problem.field for problem in found if problem.rejects] == refused
-    assert [problem.field for problem in found if not problem.rejects] == warned
-    assert all(problem.value and problem.allowed for problem in found)
+    assert [problem.field for problem in found if problem.is_error] == refused
+    assert [problem.field for problem in found if not problem.is_error] == warned
+    assert all(problem.value and problem.constraint for problem in found)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_rule_of_the_document_is_kept(
 )
 def test_all_that_is_wrong_is_said_at_once(vendor: str, fields: dict[str, Any]) -> None:
     found = VENDORS[vendor].problems(request_for(vendor, prompt="", **fields))
-    assert {problem.field for problem in found if problem.rejects} == {"prompt", *fields}
+    assert {problem.field for problem in found if problem.is_error} == {"prompt", *fields}
 
 
 def test_a_rule_names_the_field_the_value_and_what_is_allowed() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from vendor_case import NOW, VENDORS, job_of, looked, reply, submitted
 
 from airflow_provider_vidgen.errors import VidgenError
-from airflow_provider_vidgen.polling import Schedule, Watch
+from airflow_provider_vidgen.polling import JobPoller, Schedule
 from airflow_provider_vidgen.vendors.exchange import HttpReply
 from airflow_provider_vidgen.vendors.retry_after import retry_after
 
@@ -89,7 +89,7 @@ def test_a_date_is_waited_for_up_to_ten_minutes(when: datetime) -> None:
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("asked", ["7200", "Sun, 01 Nov 2099 12:00:00 GMT"])
 def test_a_check_that_is_put_off_for_long_is_made_again_after_ten_minutes(status: int, asked: str) -> None:
-    watch = Watch(
+    watch = JobPoller(
         job_of("apixo"),
         Schedule(first=30, interval=5, longest=15),
         submitted_at=NOW,

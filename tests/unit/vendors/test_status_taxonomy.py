@@ -22,8 +22,8 @@ from vendor_case import (
 
 from airflow_provider_vidgen.errors import (
     BadCredentials,
-    Money,
-    StatusLimited,
+    Billing,
+    StatusRateLimited,
     StatusRefused,
     StatusUnavailable,
     VidgenError,
@@ -56,7 +56,7 @@ def _error(vendor: str, status: int, body: Any = b"", **headers: str) -> VidgenE
     found = looked(vendor, reply(status, body, **headers))
     assert isinstance(found, VidgenError), found
     assert found.job == job_of(vendor)
-    assert found.money is Money.JOB_GOES_ON
+    assert found.billing is Billing.JOB_GOES_ON
     return found
 
 
@@ -70,15 +70,15 @@ def _error(vendor: str, status: int, body: Any = b"", **headers: str) -> VidgenE
 def test_a_check_that_failed_is_made_again(vendor: str, code: int) -> None:
     for body in (b"", b"<html>", error_body(vendor, code, "busy")):
         error = _error(vendor, code, body, retry_after="9")
-        kind = StatusLimited if code == 429 else StatusUnavailable
-        assert (type(error), error.ends_retries, error.retry_after) == (kind, False, 9.0)
+        kind = StatusRateLimited if code == 429 else StatusUnavailable
+        assert (type(error), error.fatal, error.retry_after) == (kind, False, 9.0)
 
 
 @_every_vendor
 @pytest.mark.parametrize("code", [400, 402, 429, 500, 503])
 def test_an_error_code_under_http_200_is_a_failed_check(vendor: str, code: int) -> None:
     for spelled in (code, str(code)):
-        kind = StatusLimited if code == 429 else StatusUnavailable
+        kind = StatusRateLimited if code == 429 else StatusUnavailable
         assert type(_error(vendor, 200, error_body(vendor, spelled, "busy"))) is kind
 
 
@@ -123,7 +123,7 @@ def test_a_key_that_may_not_ask_is_said_and_the_job_goes_on(vendor: str, code: i
         (200, error_body(vendor, code, "no")),
     ):
         error = _error(vendor, status, body)
-        assert (type(error), error.ends_retries) == (StatusRefused, False)
+        assert (type(error), error.fatal) == (StatusRefused, False)
 
 
 # --- states ---------------------------------------------------------------------------------------------

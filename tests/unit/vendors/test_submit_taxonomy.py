@@ -12,8 +12,8 @@ from vendor_case import NOW, VENDORS, create_body, error_body, reply, request_fo
 
 from airflow_provider_vidgen.errors import (
     BadCredentials,
+    Billing,
     InsufficientFunds,
-    Money,
     PermissionDenied,
     RateLimited,
     SubmitError,
@@ -68,9 +68,9 @@ def _error(vendor: str, status: int, body: Any = b"", **headers: str) -> VidgenE
     return found
 
 
-def _assert_is(error: VidgenError, kind: type[VidgenError], ends_retries: bool, money: Money) -> None:
+def _assert_is(error: VidgenError, kind: type[VidgenError], fatal: bool, money: Billing) -> None:
     assert type(error) is kind
-    assert (error.ends_retries, error.money) == (ends_retries, money)
+    assert (error.fatal, error.billing) == (fatal, money)
     assert str(money) in str(error)
     assert error.next_step in str(error)
 
@@ -80,11 +80,11 @@ def _assert_is(error: VidgenError, kind: type[VidgenError], ends_retries: bool, 
 def test_a_refusal_ends_the_retries_and_costs_nothing(
     vendor: str, code: int, kind: type[VidgenError]
 ) -> None:
-    _assert_is(_error(vendor, code, error_body(vendor, code, "no")), kind, True, Money.NOT_SPENT)
+    _assert_is(_error(vendor, code, error_body(vendor, code, "no")), kind, True, Billing.NOT_SPENT)
     for body in (b"", b"<html>no</html>"):
         error = _error(vendor, code, body)
         assert isinstance(error, kind)
-        _assert_is(error, type(error), True, Money.NOT_SPENT)
+        _assert_is(error, type(error), True, Billing.NOT_SPENT)
 
 
 @_every_vendor
@@ -94,8 +94,8 @@ def test_a_refusal_in_the_body_under_http_200_is_a_refusal(
 ) -> None:
     for spelled in (code, str(code)):
         error = _error(vendor, 200, error_body(vendor, spelled, "no"))
-        _assert_is(error, kind, True, Money.NOT_SPENT)
-        assert (error.code, error.words) == (str(code), "no")
+        _assert_is(error, kind, True, Billing.NOT_SPENT)
+        assert (error.vendor_code, error.vendor_message) == (str(code), "no")
 
 
 @_every_vendor
@@ -106,7 +106,7 @@ def test_no_room_means_nothing_was_taken_and_a_retry_submits(vendor: str, code: 
         (code, error_body(vendor, code, "slow")),
         (200, error_body(vendor, code, "")),
     ):
-        _assert_is(_error(vendor, status, body), RateLimited, False, Money.NOT_SPENT)
+        _assert_is(_error(vendor, status, body), RateLimited, False, Billing.NOT_SPENT)
 
 
 @_every_vendor
@@ -115,15 +115,15 @@ def test_what_leaves_it_open_is_never_submitted_again(vendor: str, code: int) ->
     if code == 409 and VENDORS[vendor].idempotency_window:
         return
     for body in (b"", b"<html>Bad gateway</html>", error_body(vendor, code, "upstream failed")):
-        _assert_is(_error(vendor, code, body), SubmitOutcomeUnknown, True, Money.MAYBE)
+        _assert_is(_error(vendor, code, body), SubmitOutcomeUnknown, True, Billing.MAYBE)
     if code >= 400:
         inner = _error(vendor, 200, error_body(vendor, code, "upstream failed"))
-        _assert_is(inner, SubmitOutcomeUnknown, True, Money.MAYBE)
+        _assert_is(inner, SubmitOutcomeUnknown, True, Billing.MAYBE)
 
 
 def test_only_apimart_answers_409_for_a_key_still_at_work() -> None:
     error = _error("apimart", 409, error_body("apimart", 409, "request in progress"))
-    _assert_is(error, SubmitInFlight, False, Money.MAYBE)
+    _assert_is(error, SubmitInFlight, False, Billing.MAYBE)
     for vendor in ("apimodels", "apixo", "apixgo"):
         assert type(_error(vendor, 409)) is SubmitOutcomeUnknown
 
@@ -156,7 +156,7 @@ def test_only_apimart_answers_409_for_a_key_still_at_work() -> None:
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_a_2xx_that_names_no_job_leaves_it_open(vendor: str, status: int, body: bytes) -> None:
     error = _error(vendor, status, body)
-    _assert_is(error, SubmitOutcomeUnknown, True, Money.MAYBE)
+    _assert_is(error, SubmitOutcomeUnknown, True, Billing.MAYBE)
     assert str(status) in str(error)
 
 
@@ -177,7 +177,7 @@ def test_an_accepted_job_is_known_by_its_id(vendor: str) -> None:
 @pytest.mark.parametrize("code", [301, 307, 400, 401, 402, 403, 404, 422, 425, 429, 500, 503, 504])
 def test_an_error_that_names_a_job_is_neither_a_refusal_nor_forgotten(vendor: str, code: int) -> None:
     error = _error(vendor, code, create_body(vendor, "task_77"))
-    _assert_is(error, SubmitOutcomeUnknown, True, Money.MAYBE)
+    _assert_is(error, SubmitOutcomeUnknown, True, Billing.MAYBE)
     assert error.job is not None
     assert "task_77" in str(error)
 
@@ -191,7 +191,7 @@ def test_a_code_of_zero_or_success_is_no_error() -> None:
 @_every_vendor
 def test_a_code_that_nobody_documents_leaves_it_open_and_keeps_the_id(vendor: str) -> None:
     error = _error(vendor, 200, {**create_body(vendor, "task_77"), "code": 1001})
-    _assert_is(error, SubmitOutcomeUnknown, True, Money.MAYBE)
+    _assert_is(error, SubmitOutcomeUnknown, True, Billing.MAYBE)
     assert error.job is not None
     assert error.job.task_id == "task_77"
 

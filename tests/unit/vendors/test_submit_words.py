@@ -12,9 +12,9 @@ from vendor_case import PROMPT, VENDORS, error_body, reply, submitted
 
 from airflow_provider_vidgen.errors import (
     BadCredentials,
+    Billing,
     ContentRefused,
     InsufficientFunds,
-    Money,
     PermissionDenied,
     SubmitError,
     SubmitOutcomeUnknown,
@@ -31,9 +31,9 @@ def _error(vendor: str, status: int, body: Any = b"", **headers: str) -> VidgenE
     return found
 
 
-def _assert_is(error: VidgenError, kind: type[VidgenError], ends_retries: bool, money: Money) -> None:
+def _assert_is(error: VidgenError, kind: type[VidgenError], fatal: bool, money: Billing) -> None:
     assert type(error) is kind
-    assert (error.ends_retries, error.money) == (ends_retries, money)
+    assert (error.fatal, error.billing) == (fatal, money)
 
 
 # --- money ----------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def _assert_is(error: VidgenError, kind: type[VidgenError], ends_retries: bool, 
     ],
 )
 def test_an_empty_account_is_called_so(vendor: str, status: int, body: Any) -> None:
-    _assert_is(_error(vendor, status, body), InsufficientFunds, True, Money.NOT_SPENT)
+    _assert_is(_error(vendor, status, body), InsufficientFunds, True, Billing.NOT_SPENT)
 
 
 def test_a_403_without_words_about_quota_is_a_missing_permission() -> None:
@@ -90,7 +90,7 @@ def test_a_403_without_words_about_quota_is_a_missing_permission() -> None:
     ],
 )
 def test_content_refused_at_the_door_is_called_so(vendor: str, status: int, body: Any) -> None:
-    _assert_is(_error(vendor, status, body), ContentRefused, True, Money.NOT_SPENT)
+    _assert_is(_error(vendor, status, body), ContentRefused, True, Billing.NOT_SPENT)
 
 
 def test_a_bad_key_stays_a_bad_key_whatever_the_words() -> None:
@@ -110,7 +110,7 @@ def test_a_bad_key_stays_a_bad_key_whatever_the_words() -> None:
 )
 def test_apixgos_503_without_a_channel_took_nothing(body: Any) -> None:
     error = _error("apixgo", 503, body)
-    _assert_is(error, VendorUnavailable, False, Money.NOT_SPENT)
+    _assert_is(error, VendorUnavailable, False, Billing.NOT_SPENT)
     for vendor in ("apimodels", "apixo", "apimart"):
         assert type(_error(vendor, 503, body)) is SubmitOutcomeUnknown
 
@@ -145,7 +145,7 @@ def test_another_503_of_apixgo_leaves_it_open() -> None:
 )
 def test_the_vendors_own_code_and_words_are_kept(vendor: str, body: Any, code: str, words: str) -> None:
     error = _error(vendor, 400, body)
-    assert (error.code, error.words) == (code, words)
+    assert (error.vendor_code, error.vendor_message) == (code, words)
     assert words in str(error)
 
 
@@ -157,4 +157,4 @@ def test_the_vendors_words_are_told_without_prompt_links_and_keys(vendor: str) -
         assert hidden not in str(error)
         assert hidden not in repr(error)
     assert "Cannot use" in str(error)
-    assert "https://s3.example.com/***" in error.words
+    assert "https://s3.example.com/***" in error.vendor_message

@@ -18,7 +18,7 @@ _every_vendor = pytest.mark.parametrize("vendor", VENDORS)
 
 def _refused(vendor: str, **fields: Any) -> dict[str, Problem]:
     found = VENDORS[vendor].problems(request_for(vendor, **fields))
-    return {problem.field: problem for problem in found if problem.rejects}
+    return {problem.field: problem for problem in found if problem.is_error}
 
 
 # --- templates ------------------------------------------------------------------------------------------
@@ -31,13 +31,13 @@ def _refused(vendor: str, **fields: Any) -> dict[str, Problem]:
 def test_a_prompt_that_says_nothing_is_a_template_without_a_value(vendor: str, prompt: str) -> None:
     problem = _refused(vendor, prompt=prompt)["prompt"]
     assert problem.value == f"the text {prompt.strip()!r}"
-    assert "a template seems to have found no value" in problem.allowed
+    assert "a template seems to have found no value" in problem.constraint
 
 
 @_every_vendor
 @pytest.mark.parametrize("prompt", [None, "", "  \n", "\u3000"])
 def test_an_empty_prompt_hints_at_a_template(vendor: str, prompt: Any) -> None:
-    assert "a template seems to have found no value" in _refused(vendor, prompt=prompt)["prompt"].allowed
+    assert "a template seems to have found no value" in _refused(vendor, prompt=prompt)["prompt"].constraint
 
 
 @_every_vendor
@@ -54,7 +54,7 @@ def test_an_empty_prompt_hints_at_a_template(vendor: str, prompt: Any) -> None:
 def test_a_prompt_that_was_not_rendered_is_refused_and_not_shown(vendor: str, prompt: str, mark: str) -> None:
     problem = _refused(vendor, prompt=prompt)["prompt"]
     assert problem.value == f"{len(prompt)} characters with {mark!r}"
-    assert "not to have been rendered" in problem.allowed
+    assert "not to have been rendered" in problem.constraint
     assert "secret" not in str(problem)
 
 
@@ -78,7 +78,7 @@ def test_a_prompt_that_only_looks_a_little_like_it_passes(vendor: str, prompt: s
 @pytest.mark.parametrize("value", ["None", "nan", "{{ params.x }}"])
 def test_every_templated_field_hints_at_its_template(vendor: str, field: str, value: str) -> None:
     problem = _refused(vendor, **{field: value})[field]
-    assert "a template seems" in problem.allowed
+    assert "a template seems" in problem.constraint
 
 
 @_every_vendor
@@ -94,7 +94,7 @@ def test_every_templated_field_hints_at_its_template(vendor: str, field: str, va
 )
 def test_an_image_that_a_template_left_is_refused(vendor: str, image: str) -> None:
     problem = _refused(vendor, image_urls=["https://cdn.example.com/a.png", image])["image_urls[1]"]
-    assert "a template seems" in problem.allowed
+    assert "a template seems" in problem.constraint
     assert "cdn" not in str(problem)
 
 
@@ -111,7 +111,7 @@ def test_extra_may_be_none_and_must_be_rendered(vendor: str) -> None:
     assert _refused(vendor, extra={"camera": "none", "negative_prompt": "None", "seed": None}) == {}
     for value in ("{{ x }}", {"deep": [1, {"er": "{% x %}"}]}, ["a", "x }}"]):
         problem = _refused(vendor, extra={"camera": value})["extra.camera"]
-        assert "not to have been rendered" in problem.allowed
+        assert "not to have been rendered" in problem.constraint
 
 
 @_every_vendor
@@ -160,7 +160,7 @@ def test_an_image_is_shown_by_its_host_or_its_kind(vendor: str, image: Any, show
 @_every_vendor
 @pytest.mark.parametrize("image", ["/data/a.png", "file:///data/a.png", "s3://bucket/a.png", "a.png"])
 def test_what_to_do_with_a_file_of_ones_own_is_said(vendor: str, image: str) -> None:
-    allowed = _refused(vendor, image_urls=[image])["image_urls[0]"].allowed
+    allowed = _refused(vendor, image_urls=[image])["image_urls[0]"].constraint
     assert "upload the image first" in allowed
     assert ("data URL" in allowed) == VENDORS[vendor].accepts_data_urls
 
@@ -169,4 +169,4 @@ def test_an_http_link_only_warns_and_shows_its_host() -> None:
     found = VENDORS["apixgo"].problems(
         request_for("apixgo", prompt=PROMPT, image_urls=["http://cdn.example.com/a.png?sig=1"])
     )
-    assert [(p.value, p.rejects) for p in found] == [("http://cdn.example.com/***", False)]
+    assert [(p.value, p.is_error) for p in found] == [("http://cdn.example.com/***", False)]

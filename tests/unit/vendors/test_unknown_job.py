@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from vendor_case import NOW, VENDORS, job_of, looked, reply
 
 from airflow_provider_vidgen.errors import JobNotFound, StatusUnavailable, VidgenError
-from airflow_provider_vidgen.polling import Schedule, Watch
+from airflow_provider_vidgen.polling import JobPoller, Schedule
 from airflow_provider_vidgen.vendors import refusals
 from airflow_provider_vidgen.vendors.exchange import HttpReply
 
@@ -87,7 +87,7 @@ _FOREIGN: dict[str, Any] = {
 def test_the_vendors_own_words_say_that_a_job_is_unknown(vendor: str, status: int, body: Any) -> None:
     error = looked(vendor, reply(status, body))
     assert isinstance(error, JobNotFound)
-    assert (error.job, error.ends_retries) == (job_of(vendor), False)
+    assert (error.job, error.fatal) == (job_of(vendor), False)
 
 
 @_every_vendor
@@ -97,7 +97,7 @@ def test_a_404_in_any_other_form_is_a_failed_check_that_points_at_the_connection
 ) -> None:
     error = looked(vendor, reply(404, _FOREIGN[form], retry_after="9"))
     assert type(error) is StatusUnavailable
-    assert (error.job, error.ends_retries, error.retry_after) == (job_of(vendor), False, 9.0)
+    assert (error.job, error.fatal, error.retry_after) == (job_of(vendor), False, 9.0)
     assert "the connection's host or vendor may be wrong" in str(error)
     assert "stays attached" in str(error)
 
@@ -171,7 +171,7 @@ def test_words_about_something_else(said: str) -> None:
 
 @_every_vendor
 def test_a_wrong_host_for_minutes_never_makes_a_job_lost(vendor: str) -> None:
-    watch = Watch(
+    watch = JobPoller(
         job_of(vendor),
         Schedule(first=5, interval=5, longest=5),
         submitted_at=NOW,

@@ -12,9 +12,9 @@ from vendor_case import MODELS, VENDORS, error_body, reply, submitted
 
 from airflow_provider_vidgen import errors
 from airflow_provider_vidgen.errors import (
+    Billing,
     ContentRefused,
     InsufficientFunds,
-    Money,
     PermissionDenied,
     SubmitOutcomeUnknown,
     SubmitRefused,
@@ -56,7 +56,7 @@ def _error(vendor: str, status: int, body: Any = b"", **fields: Any) -> VidgenEr
 def test_an_answer_of_another_host_points_at_the_connection(vendor: str, status: int, body: Any) -> None:
     error = _error(vendor, status, body)
     assert type(error) is errors.WrongEndpoint
-    assert (error.ends_retries, error.money) == (True, Money.NOT_SPENT)
+    assert (error.fatal, error.billing) == (True, Billing.NOT_SPENT)
     assert "Check the connection's host" in str(error)
     assert "Correct the request" not in str(error)
 
@@ -111,7 +111,7 @@ def test_funds_and_content_are_still_told_first(vendor: str) -> None:
 def test_a_model_that_apixgo_does_not_know_is_the_requests_fault(status: int, body: Any) -> None:
     error = _error("apixgo", status, body, model="grok-vidoe")
     assert type(error) is SubmitRefused
-    assert (error.ends_retries, error.money) == (True, Money.NOT_SPENT)
+    assert (error.fatal, error.billing) == (True, Billing.NOT_SPENT)
     assert "Correct the model 'grok-vidoe'" in str(error)
     assert "list_models()" in str(error)
 

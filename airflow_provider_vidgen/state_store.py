@@ -1,0 +1,45 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""The task state store without its expiry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_vidgen import airflow_internals
+
+
+class NonExpiringStateStore:
+    """
+    The task state store as the ledger needs it.
+
+    By default Airflow deletes what is older than ``[state_store] default_retention_days``, and a task that
+    comes back after that would pay again. These few hundred bytes live as long as their Dag run.
+
+    With ``[workers] state_store_backend`` Airflow writes a value to that backend before it looks whether the
+    try is outdated, which would let an older try replace the record of a newer one. So the record goes into
+    Airflow's own row, which refuses outdated tries.
+
+    :param store: what the task context holds.
+    :param ti_id: the id of this try's task instance.
+    """
+
+    def __init__(self, store: Any, ti_id: Any) -> None:
+        self._store = store
+        self._ti_id = ti_id
+
+    def get(self, key: str) -> Any:
+        """Return a value, or ``None``."""
+        if airflow_internals.has_state_store_backend():
+            return airflow_internals.get_state_row(self._ti_id, key)
+        return self._store.get(key)
+
+    def set(self, key: str, value: Any) -> None:
+        """Write a value that does not expire."""
+        if airflow_internals.has_state_store_backend():
+            airflow_internals.set_state_row(self._ti_id, key, value)
+            return
+        from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]
+
+        self._store.set(key, value, retention=NEVER_EXPIRE)

@@ -1,0 +1,180 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""What is in the log of a failed task: one error, short, and nothing that must not be written down."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import requests_mock
+from airflow.sdk._shared.logging.structlog import structlog_processors
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from fakes import CREATE, KEY, LINK, NOW, PROMPT, STATUS, context, created, failed, job
+
+from airflow_provider_vidgen.airflow_errors import as_airflow_errors
+from airflow_provider_vidgen.errors import GenerationFailed, VidgenError
+from airflow_provider_vidgen.landing import Landing
+from airflow_provider_vidgen.operators.video_download import VideoDownloadOperator
+from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
+from airflow_provider_vidgen.sensors.video_task import VideoTaskSensor
+
+#: As a vendor may quote it: all of it, in capitals, and cut off.
+WORDS = f"cannot make '{PROMPT}' or {PROMPT.upper()!r} ({PROMPT[:18]}...) for {KEY}, see {LINK}"
+SECRETS = ("lighthouse", "heavy storm", KEY, "s3cret-signature")
+ENDED = {"json": failed("apixo", WORDS, "GENERATION_FAILED")}
+REFUSED = {"status_code": 401, "json": {"code": 401, "message": WORDS}}
+INVALID = {"status_code": 400, "json": {"code": 400, "message": WORDS}}
+BUSY = {"status_code": 503, "json": {"code": 503, "message": WORDS}}
+ACCEPTED = {"json": created("apixo")}
+TIMES = {"submitted_at": NOW.isoformat(), "deadline": (NOW + timedelta(minutes=30)).isoformat()}
+
+
+def generation(**fields: Any) -> VideoGenerationOperator:
+    return VideoGenerationOperator(**{"task_id": "t", "prompt": PROMPT, "model": "grok-video", **fields})
+
+
+def resumed(operator: Any, reason: str) -> Any:
+    event = {"v": 1, "reason": reason, "task_id": "task_1"}
+    return operator.resume(context(), event=event, job=job("apixo").to_dict(), **TIMES)
+
+
+def download(folder: Path, **fields: Any) -> Any:
+    video = {"vendor": "apixo", "model": "grok-video", "task_id": "task_1", "result_urls": [LINK]}
+    operator = VideoDownloadOperator(task_id="t", video=video, output_path=f"file://{folder}/", **fields)
+    return operator.execute(context())
+
+
+#: What the vendor answers a submission and a check, and what the task does.
+CASES: dict[str, tuple[Any, Any, Callable[[Path], Any]]] = {
+    "blocking, failed": (ACCEPTED, ENDED, lambda _: generation().execute(context())),
+    "blocking, refused": (INVALID, None, lambda _: generation().execute(context())),
+    "blocking, in doubt": (BUSY, None, lambda _: generation().execute(context())),
+    "blocking, failed check": (ACCEPTED, REFUSED, lambda _: generation().execute(context())),
+    "deferrable, refused": (INVALID, None, lambda _: generation(deferrable=True).execute(context())),
+    "resumed, failed": (None, ENDED, lambda _: resumed(generation(), "ended")),
+    "resumed, failed check": (None, BUSY, lambda _: resumed(generation(), "unavailable")),
+    "resumed, refused": (None, REFUSED, lambda _: resumed(generation(), "refused")),
+    "sensor, failed": (
+        None,
+        ENDED,
+        lambda _: VideoTaskSensor(task_id="t", job_id="task_1").execute(context()),
+    ),
+    "sensor, resumed": (
+        None,
+        ENDED,
+        lambda _: resumed(VideoTaskSensor(task_id="t", job_id="task_1"), "ended"),
+    ),
+    "sensor, refused": (
+        None,
+        REFUSED,
+        lambda _: VideoTaskSensor(task_id="t", job_id="task_1", deferrable=True).execute(context()),
+    ),
+    "download, refused": (None, REFUSED, download),
+}
+
+
+@pytest.fixture(params=CASES.values(), ids=CASES)
+def failure(request: Any, vidgen: Callable[..., None], tmp_path: Path) -> AirflowException:
+    """What a task fails with whose vendor repeats the prompt, the key and a signed link."""
+    vidgen("apixo", extra={"allow_private_urls": True})
+    submit, check, act = request.param
+    with requests_mock.Mocker() as web:
+        web.get(LINK, status_code=403)
+        if submit is not None:
+            web.post(CREATE["apixo"], **submit)
+        if check is not None:
+            web.get(STATUS["apixo"], **check)
+        with pytest.raises(AirflowException) as raised:
+            act(tmp_path)
+    return raised.value
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def test_nothing_of_what_the_vendor_repeated_is_in_the_log(
+    failure: AirflowException, logged: Callable[[], str]
+) -> None:
+    told = "".join(traceback.format_exception(failure)) + logged()
+    # Nor with those who look behind what is printed.
+    told += "".join(repr(error) + str(error) + str(vars(error)) for error in chain(failure))
+    for secret in SECRETS:
+        assert secret not in told.lower(), told
+
+
+def test_there_is_one_error_and_its_sentence_is_the_last_word(failure: AirflowException) -> None:
+    told = "".join(traceback.format_exception(failure)).strip()
+    assert told.count("Traceback (most recent call last)") == 1
+    assert told.endswith(str(failure))
+    frames = traceback.extract_tb(failure.__traceback__)
+    ours = [frame.filename for frame in frames if "/airflow_provider_vidgen/" in frame.filename]
+    assert len(ours) <= 4, told
+    for library in ("tenacity", "concurrent", "requests", "urllib3", "landing"):
+        assert f"/{library}/" not in told
+    assert str(failure).startswith(f"{type(behind(failure)).__name__}: ")
+
+
+def test_airflows_own_log_prints_that_one_error(failure: AirflowException) -> None:
+    processors, *_ = structlog_processors(json_output=True, log_format="", colors=False)
+    event: Any = {"event": "Task failed with exception", "exc_info": failure}
+    for processor in processors:
+        if type(processor).__name__ == "ExceptionRenderer":
+            event = processor(logging.getLogger(), "error", event)
+    (told,) = event["exception"]
+    assert told["exc_value"] == str(failure)
+    assert len(told["frames"]) <= 10
+
+
+def behind(failure: AirflowException) -> VidgenError:
+    error = failure.__context__
+    assert isinstance(error, VidgenError)
+    return error
+
+
+def test_what_nobody_has_foreseen_is_shown_with_its_frames_and_without_its_secrets(
+    vidgen: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def land(*_: Any, **__: Any) -> Any:
+        raise requests.ConnectionError(f"HTTPSConnectionPool: {LINK} with Bearer {KEY}")
+
+    vidgen("apixo")
+    monkeypatch.setattr(Landing, "land", land)
+    with pytest.raises(AirflowException, match="ConnectionError: HTTPSConnectionPool") as failure:
+        download(tmp_path)
+    told = "".join(traceback.format_exception(failure.value))
+    assert told.count("Traceback (most recent call last)") == 1
+    assert "in land" in told
+    for secret in SECRETS:
+        assert secret not in told
+
+
+def test_airflows_own_exceptions_pass_as_they_are() -> None:
+    for raised in (AirflowSkipException("enough"), KeyboardInterrupt()):
+        with pytest.raises(type(raised)) as passed, as_airflow_errors(PROMPT):
+            raise raised
+        assert passed.value is raised
+
+
+def test_the_vendor_is_quoted_where_the_prompt_is_known_and_only_there(vidgen: Callable[..., None]) -> None:
+    vidgen("apixo")
+    reply = {"json": failed("apixo", f"the sky of '{PROMPT}' is too dark", "CONTENT_VIOLATION")}
+    with requests_mock.Mocker() as web:
+        web.get(STATUS["apixo"], **reply)
+        with pytest.raises(AirflowFailException, match=r"CONTENT_VIOLATION the sky of '\*\*\*' is too dark"):
+            resumed(generation(), "ended")
+        with pytest.raises(AirflowFailException, match=r'content_policy\): "CONTENT_VIOLATION"\.') as unknown:
+            resumed(VideoTaskSensor(task_id="t", job_id="task_1"), "ended")
+    error = behind(unknown.value)
+    assert isinstance(error, GenerationFailed)
+    assert (error.failure.code, error.failure.message) == ("CONTENT_VIOLATION", "")

@@ -1,0 +1,69 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""The XCom contract."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from fakes import LINK, job
+
+from airflow_provider_vidgen.models import Cost, JobState, JobStatus
+from airflow_provider_vidgen.xcom import build_result
+
+MOMENT = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+
+
+def test_a_full_result_is_exactly_this() -> None:
+    status = JobStatus(
+        state=JobState.SUCCEEDED,
+        raw_state="success",
+        result_urls=(LINK,),
+        thumbnail_url="https://cdn.example.com/t.jpg",
+        created_at=MOMENT,
+        completed_at=MOMENT,
+        expires_at=MOMENT,
+        duration_seconds=6.0,
+        cost=Cost(amount=0.08, currency="USD", basis="reported"),
+    )
+    result = build_result(job("apixo"), status, [{"path": "s3://b/v.mp4"}])
+    assert result == {
+        "vendor": "apixo",
+        "model": "grok-video",
+        "task_id": "task_1",
+        "state": "succeeded",
+        "result_urls": [LINK],
+        "thumbnail_url": "https://cdn.example.com/t.jpg",
+        "duration_seconds": 6.0,
+        "created_at": "2026-11-20T12:00:00+00:00",
+        "completed_at": "2026-11-20T12:00:00+00:00",
+        "expires_at": "2026-11-20T12:00:00+00:00",
+        "cost": {"amount": 0.08, "currency": "USD", "basis": "reported"},
+        "files": [{"path": "s3://b/v.mp4"}],
+    }
+
+
+@pytest.mark.parametrize("links", [(), (LINK,), (LINK, LINK + "2")])
+def test_a_bare_result_has_the_same_keys_and_is_json(links: tuple[str, ...]) -> None:
+    result = build_result(job("apixo"), JobStatus(state=JobState.SUCCEEDED, raw_state="x", result_urls=links))
+    assert list(result) == [
+        "vendor",
+        "model",
+        "task_id",
+        "state",
+        "result_urls",
+        "thumbnail_url",
+        "duration_seconds",
+        "created_at",
+        "completed_at",
+        "expires_at",
+        "cost",
+        "files",
+    ]
+    assert json.loads(json.dumps(result)) == result
+    assert result["cost"] is None
+    assert result["expires_at"] is None
+    assert type(result["state"]) is str
