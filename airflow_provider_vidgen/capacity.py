@@ -4,12 +4,13 @@
 """
 Wait for capacity at the vendor, before anything is paid.
 
-A task that waits is rescheduled (``up_for_reschedule``): it holds no worker, no trigger slot and no pool
-slot, so it never stands in the way of a job that is paid for. At each look the task starts anew.
+A waiting task is rescheduled (``up_for_reschedule``): it holds no worker, no trigger slot and no pool slot,
+so it never blocks a job that is paid for. At each check the task starts anew.
 """
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -22,25 +23,28 @@ from airflow_provider_vidgen import airflow_internals, clock
 from airflow_provider_vidgen.errors import LedgerUnreadable, SubmitError
 from airflow_provider_vidgen.state_store import NonExpiringStateStore
 
-KEY = "vidgen_queue"
+_log = logging.getLogger(__name__)
 
-#: Seconds that a video usually takes; only the length of a pause depends on it.
-_USUAL_RENDER = 60.0
-_SHORTEST, _LONGEST = 15.0, 600.0
-#: Seconds of pause after the first refusal, at least; doubled by each further one.
+KEY = "vidgen_queue_ticket"
+
+#: Seconds that a video usually takes; only the length of a wait depends on it.
+_USUAL_RENDER_TIME = 60.0
+_MIN_WAIT, _MAX_WAIT = 15.0, 600.0
+#: Seconds to wait after the first refusal, at least; doubled by each further refusal.
 _FIRST_BACKOFF = 20.0
-#: A batch with the same place or the same Retry-After comes back spread over this part of its pause.
-_SPREAD = 0.2
+#: Instances with the same place in the queue, or the same Retry-After, are spread over this part of their
+#: wait.
+_JITTER = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueueTicket:
     """
-    How long one try of a task has waited for capacity.
+    How long one try of a task has been waiting for capacity.
 
-    :param queued_at: ISO 8601, UTC; when it had to wait first.
-    :param expires_at: ISO 8601, UTC; when it waits no longer.
-    :param refusals: how often the vendor refused its submission.
+    :param queued_at: when the wait began, ISO 8601, UTC.
+    :param expires_at: when the wait ends, ISO 8601, UTC.
+    :param refusals: how often the vendor refused the submission.
     """
 
     queued_at: str
@@ -50,7 +54,7 @@ class QueueTicket:
 
     @classmethod
     def from_json(cls, value: Any) -> QueueTicket | None:
-        """Read back a ticket; what is none is ``None``, for it only costs a longer wait."""
+        """Parse a ticket; return ``None`` for anything else, which only costs a longer wait."""
         try:
             ticket = cls(**value) if isinstance(value, Mapping) else None
             return ticket if ticket and clock.from_iso(ticket.expires_at) and ticket.refusals >= 0 else None
@@ -58,59 +62,58 @@ class QueueTicket:
             return None
 
 
-def pause_in_line(ahead: int, limit: int) -> float:
+def wait_in_queue(ahead: int, limit: int) -> float:
     """
-    Return the seconds until a look at the line is worthwhile: half of the wait to be expected.
+    Return the seconds until the next check of the queue: half of the expected wait.
 
-    :param ahead: how many have to end before.
-    :param limit: how many are under way at a time.
+    :param ahead: how many instances have to end first.
+    :param limit: how many jobs run at a time.
     """
-    expected = ahead / limit * _USUAL_RENDER
-    return _spread(max(expected / 2, _SHORTEST))
+    expected = ahead / limit * _USUAL_RENDER_TIME
+    return _with_jitter(max(expected / 2, _MIN_WAIT))
 
 
-def pause_after_refusal(refusals: int, retry_after: float | None) -> float:
+def wait_after_refusal(refusals: int, retry_after: float | None) -> float:
     """
-    Return the seconds until the vendor may be asked again.
+    Return the seconds until the next submission may be tried.
 
     :param refusals: how many there have been, this one included.
-    :param retry_after: seconds that the vendor asked to wait.
+    :param retry_after: seconds to wait, as the vendor asked.
     """
-    longest = min(_FIRST_BACKOFF * 2 ** min(refusals, 10), _LONGEST)
-    # Drawn from a wide range: those that were refused together would be refused together again.
-    return max(random.uniform(longest / 2, longest), _spread(retry_after or 0.0))
+    longest = min(_FIRST_BACKOFF * 2 ** min(refusals, 10), _MAX_WAIT)
+    # Drawn from a wide range: submissions that were refused together would be refused together again.
+    return max(random.uniform(longest / 2, longest), _with_jitter(retry_after or 0.0))
 
 
-def _spread(pause: float) -> float:
-    return min(pause * random.uniform(1, 1 + _SPREAD), _LONGEST)
+def _with_jitter(seconds: float) -> float:
+    return min(seconds * random.uniform(1, 1 + _JITTER), _MAX_WAIT)
 
 
-class Capacity:
+class CapacityQueue:
     """
-    The capacity of a task's account.
+    The wait of one task for capacity of its account.
 
-    :param limit: of jobs at a time, or ``None`` if none is known.
+    :param context: the task's.
+    :param limit: jobs that the account may run at a time, or ``None`` if no limit is known.
     :param timeout: seconds for which a try waits for capacity.
-    :param log: the task's.
     """
 
-    def __init__(self, context: Mapping[str, Any], *, limit: int | None, timeout: float, log: Any) -> None:
+    def __init__(self, context: Mapping[str, Any], *, limit: int | None, timeout: float) -> None:
         self._ti: Any = context["ti"]
         self._store = NonExpiringStateStore(context["task_state_store"], self._ti.id)
         self._limit = limit
         self._timeout = timedelta(seconds=timeout)
-        self._log = log
-        #: As it stands in the store.
-        self._written: QueueTicket | None = None
+        #: The ticket as it was last read from the store.
+        self._stored: QueueTicket | None = None
 
-    def before_submit(self) -> None:
+    def wait_for_slot(self) -> None:
         """
-        Let only as many instances of a mapped task submit as the account may have jobs, in their order.
+        In a mapped task, let only the first ``limit`` instances that have not ended submit.
 
-        An instance submits if fewer than ``limit`` of those before it, by map index, have not ended. So no
-        more than ``limit`` have a job at a time, and the vendor need not refuse the others.
+        The order is that of the map index. At most ``limit`` instances have a job at a time, so the vendor
+        does not have to refuse the others.
 
-        :raises AirflowRescheduleException: it is not this instance's turn yet.
+        :raises AirflowRescheduleException: this instance has to wait.
         """
         index = self._ti.map_index
         if self._limit is None or index is None or index < self._limit:
@@ -118,9 +121,9 @@ class Capacity:
         try:
             before = airflow_internals.unfinished_instances_before(self._ti, self._limit)
         except Exception as error:
-            self._log.warning(
-                "How many instances come first is not known (%s); submitting, as the vendor refuses what is "
-                "too much",
+            _log.warning(
+                "The instances before this one could not be counted (%s); submitting, as the vendor refuses "
+                "what exceeds its capacity",
                 type(error).__name__,
             )
             return
@@ -129,19 +132,19 @@ class Capacity:
             return
         ticket = self._ticket()
         if self._has_expired(ticket):
-            self._log.info("Waited since %s; now the vendor decides", ticket.queued_at)
+            _log.info("Waited for capacity since %s; submitting now", ticket.queued_at)
             return
         self._reschedule(
             ticket,
-            pause_in_line(ahead, self._limit),
-            f"{before} instances of this task come first and the account takes {self._limit} jobs at a time",
+            wait_in_queue(ahead, self._limit),
+            f"{before} instances of this task come first and the account runs {self._limit} jobs at a time",
         )
 
-    def after_refusal(self, error: SubmitError) -> None:
+    def wait_after(self, error: SubmitError) -> None:
         """
-        Wait if the vendor has no capacity; return if another error is the matter, or the wait is over.
+        Wait if the vendor had no capacity; return if the error is another one, or the wait has expired.
 
-        :raises AirflowRescheduleException: the vendor is to be asked again.
+        :raises AirflowRescheduleException: the submission is tried again later.
         """
         if not error.at_capacity:
             return
@@ -149,19 +152,19 @@ class Capacity:
         if self._has_expired(ticket):
             return
         ticket = replace(ticket, refusals=ticket.refusals + 1)
-        # Without the vendor's words, which may repeat the prompt.
-        self._reschedule(ticket, pause_after_refusal(ticket.refusals, error.retry_after), error.summary)
+        # Without the vendor's message, which may repeat the prompt.
+        self._reschedule(ticket, wait_after_refusal(ticket.refusals, error.retry_after), error.summary)
 
     def _ticket(self) -> QueueTicket:
         """
-        Return this try's ticket, or a new one that is not written yet.
+        Return this try's ticket, or a new one that is not stored yet.
 
-        :raises LedgerUnreadable: without it nobody knows when the wait has to end.
+        :raises LedgerUnreadable: without the ticket it is not known when the wait has to end.
         """
         try:
-            ticket = self._written = QueueTicket.from_json(self._store.get(KEY))
+            ticket = self._stored = QueueTicket.from_json(self._store.get(KEY))
         except Exception as error:
-            summary = f"How long the task has waited for capacity cannot be read ({type(error).__name__})"
+            summary = f"The queue ticket of the wait for capacity cannot be read ({type(error).__name__})"
             raise LedgerUnreadable(summary) from error
         if ticket is not None and ticket.try_number == self._ti.try_number:
             return ticket
@@ -176,12 +179,12 @@ class Capacity:
     def _has_expired(ticket: QueueTicket) -> bool:
         return clock.utcnow() >= clock.from_iso(ticket.expires_at)
 
-    def _reschedule(self, ticket: QueueTicket, pause: float, why: str) -> NoReturn:
-        """Leave the worker, and write down what must not be lost by it."""
-        if ticket != self._written:
+    def _reschedule(self, ticket: QueueTicket, wait: float, reason: str) -> NoReturn:
+        """Store the ticket, and free the worker."""
+        if ticket != self._stored:
             self._store.set(KEY, asdict(ticket))
         now = clock.utcnow()
-        left = (clock.from_iso(ticket.expires_at) - now).total_seconds()
-        pause = max(min(pause, left), airflow_internals.minimum_deferral_seconds())
-        self._log.info("%s; waiting without a worker, looking again in %.0f s", why, pause)
-        raise AirflowRescheduleException(now + timedelta(seconds=pause))  # type: ignore[no-untyped-call]
+        remaining = (clock.from_iso(ticket.expires_at) - now).total_seconds()
+        wait = max(min(wait, remaining), airflow_internals.minimum_deferral_seconds())
+        _log.info("%s; rescheduled, the next check is in %.0f s", reason, wait)
+        raise AirflowRescheduleException(now + timedelta(seconds=wait))  # type: ignore[no-untyped-call]

@@ -112,8 +112,8 @@ class WorkerClient:
         Send the paid call; again only where the vendor cannot have taken it.
 
         :param idempotency_key: one for the logical request, the same for each time it is sent.
-        :param when_at_capacity: ``"wait"`` tries a few times within a minute or so if the vendor has no capacity,
-            ``"raise"`` leaves that to the caller.
+        :param when_at_capacity: ``"wait"`` tries a few times within a minute or so if the vendor has no
+            capacity, ``"raise"`` leaves that to the caller.
         :raises SubmitError: see the subclass for what is known of the job.
         """
         vendor = self.settings.vendor

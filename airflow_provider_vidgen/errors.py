@@ -2,44 +2,44 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-Every way it can go wrong, one class each. No I/O.
+Every error of this package, one class for each way to fail. No I/O.
 
-Each message says what happened, with which job, what that means for the money, and what to do next.
-The class carries what Airflow has to know: whether another automatic try can help (``fatal``).
+A message states what happened, the job id, what it means for the bill, and the next step. The class attribute
+``fatal`` decides between ``AirflowFailException`` and ``AirflowException``. docs/errors.md lists all classes;
+it is generated from this file.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, TypedDict, Unpack
 
 from airflow_provider_vidgen.models import Failure, FailureCategory, VideoJob
-
-#: How a task is told of a job that it does not know, or has given up; see :mod:`.cli`.
-_ADOPT = "airflow vidgen adopt DAG_ID RUN_ID TASK_ID [--map-index N] --job-id ID"
 
 
 class Billing(StrEnum):
     """What an error means for the bill."""
 
     NOT_SPENT = "Nothing was spent."
-    MAYBE = "Billing may have been spent."
+    MAYBE = "Money may have been spent."
     SPENT = "The video was paid for."
-    JOB_GOES_ON = "The job goes on at the vendor and may be billed."
-    PER_VENDOR = "Whether a failed job is billed is the vendor's policy."
+    JOB_CONTINUES = "The job continues at the vendor and may be billed."
+    PER_VENDOR = "The vendor decides whether a failed job is billed."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
     """
-    One thing wrong, or doubtful, with a request or a connection.
+    One error in a request or a connection, or one warning.
 
-    :param field: the field as the user knows it.
-    :param value: what it held, safe to show.
-    :param allowed: what it may hold.
-    :param rejects: ``True`` refuses the request, ``False`` only warns.
+    :param field: the field, as the user knows it.
+    :param value: the field's value, or a description of it that is safe to log.
+    :param constraint: the values that are allowed.
+    :param is_error: ``True`` refuses the request, ``False`` is a warning.
     """
 
     field: str
@@ -51,21 +51,70 @@ class Problem:
         return f"{self.field}={self.value}: {self.constraint}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class TaskRef:
+    """
+    A task instance as the ``airflow vidgen`` commands name it.
+
+    The defaults are the placeholders of the commands' usage text.
+    """
+
+    dag_id: str = "DAG_ID"
+    run_id: str = "RUN_ID"
+    task_id: str = "TASK_ID"
+    map_index: int | None = None
+
+    def adopt_command(self, job_id: str = "") -> str:
+        """
+        Return the command that gives this task a job found in the vendor's console.
+
+        :param job_id: the vendor's id of the job, empty if it has to be looked up.
+        """
+        return f"{self._command('adopt')} --job-id {shlex.quote(job_id) if job_id else 'JOB_ID'}"
+
+    def regenerate_command(self) -> str:
+        """Return the command after which a clear of this task submits a new, paid job."""
+        return self._command("regenerate")
+
+    def fill_in(self, text: str, job_id: str = "") -> str:
+        """Return a text with its ``{adopt}`` and ``{regenerate}`` replaced by the commands."""
+        # Not str.format: the rest of the text may quote a path with fields of its own.
+        text = text.replace("{adopt}", f"`{self.adopt_command(job_id)}`")
+        return text.replace("{regenerate}", f"`{self.regenerate_command()}`")
+
+    def _command(self, name: str) -> str:
+        words = ["airflow", "vidgen", name, self.dag_id, self.run_id, self.task_id]
+        if self.map_index is not None and self.map_index >= 0:
+            words += ["--map-index", str(self.map_index)]
+        return shlex.join(words)
+
+
+class ErrorDetails(TypedDict, total=False):
+    """The optional details of a :class:`VidgenError`."""
+
+    job: VideoJob | None
+    vendor_code: str
+    vendor_message: str
+    retry_after: float | None
+    next_step: str | None
+
+
 class VidgenError(Exception):
     """
-    Base of all errors of this package.
+    Base class of all errors of this package.
 
-    :param what: what happened, one sentence without a full stop.
-    :param job: the job it happened to, if there is one.
-    :param code: the vendor's own code.
-    :param words: the vendor's own words, already redacted.
-    :param retry_after: seconds the vendor asked to wait, if it did.
-    :param next_step: what to do next, where the class's own advice does not fit.
+    :param summary: what happened, one sentence without a full stop.
+    :param job: the job concerned, if there is one.
+    :param vendor_code: the vendor's error code.
+    :param vendor_message: the vendor's error message, already redacted.
+    :param retry_after: seconds to wait, as the vendor asked.
+    :param next_step: what to do next, where the text of the class does not fit.
     """
 
-    #: Another automatic try would fail again, or pay again.
+    #: Another automatic try would fail again, or pay again: raised as ``AirflowFailException``.
     fatal: ClassVar[bool] = True
     billing: ClassVar[Billing] = Billing.NOT_SPENT
+    #: May hold ``{adopt}`` and ``{regenerate}``, see :meth:`TaskRef.fill_in`.
     next_step: str = ""
 
     def __init__(
@@ -87,21 +136,32 @@ class VidgenError(Exception):
         if next_step is not None:
             self.next_step = next_step
 
-    def __str__(self) -> str:
+    def describe(self, task: TaskRef | None = None) -> str:
+        """
+        Return the whole message.
+
+        :param task: the task instance whose ids are filled into the commands; ``None`` leaves placeholders.
+        """
         detail = " ".join(part for part in (self.vendor_code, self.vendor_message) if part)
         parts = [
             f"{self.summary}." if not detail else f'{self.summary}: "{detail}".',
             f"Job: {self.job}." if self.job and self.job.task_id else "",
             str(self.billing),
-            self.next_step,
+            self._next_step_for(task),
         ]
         return " ".join(part for part in parts if part)
+
+    def _next_step_for(self, task: TaskRef | None) -> str:
+        return (task or TaskRef()).fill_in(self.next_step, self.job.task_id if self.job else "")
+
+    def __str__(self) -> str:
+        return self.describe()
 
 
 # --- before anything is sent ----------------------------------------------------------------------------
 
 
-class _Refused(VidgenError):
+class _Invalid(VidgenError):
     def __init__(
         self,
         summary: str,
@@ -113,156 +173,168 @@ class _Refused(VidgenError):
         super().__init__(summary, job=job, vendor_message="; ".join(map(str, problems)), next_step=next_step)
         self.problems = tuple(problems)
 
-    def __str__(self) -> str:
+    def describe(self, task: TaskRef | None = None) -> str:
+        """Return the message with one line for each problem."""
         lines = "".join(f"\n  - {problem}" for problem in self.problems)
-        return f"{self.summary}:{lines}\n{self.billing} {self.next_step}"
+        return f"{self.summary}:{lines}\n{self.billing} {self._next_step_for(task)}"
 
 
-class InvalidRequest(_Refused):
-    """The request breaks the vendor's documented rules; it was not sent."""
+class InvalidRequest(_Invalid):
+    """The request breaks a documented rule of the vendor; it was not sent."""
 
     next_step = "Correct the fields above."
 
 
-class InvalidConnection(_Refused):
-    """The Airflow connection cannot be used as it is."""
+class InvalidConnection(_Invalid):
+    """The Airflow connection cannot be used."""
 
     next_step = "Correct the connection."
 
 
 class JobConnectionMismatch(InvalidConnection):
-    """The job was submitted at another vendor or base URL than the connection has now."""
+    """The connection now has another vendor or base URL than the one the job was submitted to."""
 
     fatal = False
-    billing = Billing.JOB_GOES_ON
+    billing = Billing.JOB_CONTINUES
     next_step = (
-        "Set the connection back, and a retry or a clear asks about the same job. To leave it behind for a "
-        "new, paid one run `airflow vidgen regenerate DAG_ID RUN_ID TASK_ID` and clear the task."
+        "Restore the connection: a retry or a clear then asks about the same job. To abandon the job and pay "
+        "for a new one, run {regenerate} and clear the task."
     )
 
 
 class StorageUnreachable(VidgenError):
-    """The storage that a video is to land in does not answer, or not so that it could be used."""
+    """The storage for the video does not answer, or its answer cannot be used."""
 
     fatal = False
-    next_step = "Check the storage and its connection; a retry looks again, and then submits."
+    next_step = "Check the storage and its connection; a retry checks again, and then submits."
 
 
 # --- submit ---------------------------------------------------------------------------------------------
 
 
 class SubmitError(VidgenError):
-    """A submission that brought no job handle."""
+    """
+    A submission that returned no job.
 
-    #: The vendor had no capacity just now, and the same request may go out again once it has.
-    at_capacity = False
+    :param at_capacity: the vendor had no capacity, and the same request may be sent again once it has;
+        ``None`` takes the class's value.
+    """
+
+    at_capacity: bool = False
+
+    def __init__(
+        self, summary: str, *, at_capacity: bool | None = None, **details: Unpack[ErrorDetails]
+    ) -> None:
+        super().__init__(summary, **details)
+        if at_capacity is not None:
+            self.at_capacity = at_capacity
 
 
 class ConnectionFailed(SubmitError):
-    """The vendor was never reached: no name, no connection, no TLS."""
+    """No connection to the vendor was established: DNS, TCP, TLS or the proxy failed."""
 
     fatal = False
     next_step = "Check the connection's host and the network; a retry submits."
 
 
 class RateLimited(SubmitError):
-    """The vendor had no capacity (429)."""
+    """The vendor had no capacity (HTTP 429)."""
 
     fatal = False
     at_capacity = True
     next_step = (
-        "A retry submits. With a larger timeout the task waits longer for capacity; "
-        "max_active_tis_per_dagrun, or a pool that counts deferred tasks, keeps fewer jobs under way."
+        "A retry submits. A larger timeout lets the task wait longer for capacity; "
+        "max_active_tis_per_dagrun, or a pool that includes deferred tasks, limits the jobs that run at once."
     )
 
 
 class VendorUnavailable(SubmitError):
-    """The vendor said in so many words that it took nothing (a recognised 503)."""
+    """The vendor answered 503 and stated that it did not accept the job."""
 
     fatal = False
     next_step = "A retry submits."
 
 
 class SubmitOutcomeUnknown(SubmitError):
-    """The request was sent and its fate is not known: the job may exist and be billed."""
+    """The request was sent and its outcome is unknown: the job may exist and may be billed."""
 
     billing = Billing.MAYBE
     next_step = (
-        f"If the job is in the vendor's console, give its id to the task with `{_ADOPT}` and clear the task; "
-        "if it is not, clear the task: that submits a new, paid job."
+        "Look for the job in the vendor's console. If it is there, run {adopt} and clear the task: it asks "
+        "about that job. If it is not, clear the task: that submits a new, paid job."
     )
 
 
 class UnknownSubmitWillResend(SubmitOutcomeUnknown):
-    """Its fate is not known, and under the same idempotency key the vendor takes it only once."""
+    """The outcome is unknown; the next try sends the request again with the same idempotency key."""
 
     fatal = False
     next_step = (
-        "A retry or a clear soon sends the same request under the same key, which is not billed twice. "
-        "Once the vendor has forgotten the key, a clear submits a new, paid job: look in its console first, "
-        f"and give a job that is there to the task with `{_ADOPT}`."
+        "A retry or a clear sends the same request with the same idempotency key, which is not billed twice, "
+        "until the key expires. After that a clear submits a new, paid job: look in the vendor's console "
+        "first, and if the job is there, run {adopt}."
     )
 
 
 class UnknownSubmitWillResubmit(SubmitOutcomeUnknown):
-    """Its fate is not known, and ``on_unknown_submit="resubmit"`` accepts a second bill."""
+    """The outcome is unknown; the next try submits a new job, as ``on_unknown_submit="resubmit"`` asks."""
 
     fatal = False
     next_step = "A retry submits a new job, as on_unknown_submit='resubmit' asks, and both may be billed."
 
 
 class JobNotRecorded(SubmitError):
-    """The vendor accepted the job, and its id could not be written down."""
+    """The vendor accepted the job, and its id could not be written to the task state store."""
 
-    billing = Billing.JOB_GOES_ON
+    billing = Billing.JOB_CONTINUES
     next_step = (
-        f"Give this job id to the task with `{_ADOPT}` and clear the task: it asks about this job. "
-        "Without that a clear reports an unknown submission, and the next one submits a new, paid job."
+        "Run {adopt} and clear the task: it asks about this job. Without that a clear reports an unknown "
+        "submission, and the next clear submits a new, paid job."
     )
 
 
 class SubmitInFlight(SubmitError):
-    """The vendor is still at work on the same idempotency key (409)."""
+    """The vendor is still processing a request with the same idempotency key (HTTP 409)."""
 
     billing = Billing.MAYBE
     fatal = False
-    next_step = "The same request is sent again under the same key."
+    next_step = "The same request is sent again with the same key."
 
 
 class SubmitRefused(SubmitError):
     """The vendor refused the request."""
 
-    next_step = "Correct the request; a retry as it is would be refused again."
+    next_step = "Correct the request; the same request would be refused again."
 
 
 class WrongEndpoint(SubmitRefused):
-    """What answered has no such path, or does not speak as the connection's vendor does."""
+    """The server has no such path, or its answer is not in the format of the connection's vendor."""
 
     next_step = (
-        "Check the connection's host (with its path, if it has one) and its vendor, then clear the task."
+        "Check the connection's vendor and host, with its path prefix if it has one, then clear the task."
     )
 
 
 class BadCredentials(SubmitRefused):
-    """The vendor does not accept the API key (401)."""
+    """The vendor does not accept the API key (HTTP 401)."""
 
-    next_step = "Correct the API key (password) of the connection."
+    next_step = "Correct the API key (password) of the connection, then clear the task."
 
 
 class PermissionDenied(SubmitRefused):
-    """The API key may not do this (403)."""
+    """The API key lacks the permission (HTTP 403)."""
 
-    next_step = "Check the key's permissions, quota and models in the vendor's console."
+    next_step = "Check the key's permissions, quota and models in the vendor's console, then clear the task."
 
 
 class InsufficientFunds(SubmitRefused):
-    """The account has no credit."""
+    """The vendor refused the request: the account has no credit."""
 
     next_step = "Top up the account at the vendor, then clear the task."
 
 
 class ContentRefused(SubmitRefused):
-    """The vendor refused the content before it took the job."""
+    """The vendor refused the content of the request and created no job."""
 
     next_step = "Change the prompt or the images."
 
@@ -271,40 +343,36 @@ class ContentRefused(SubmitRefused):
 
 
 class StatusError(VidgenError):
-    """A look at a job that did not bring an end."""
+    """A status check, or the wait for a job, that did not bring the job's end."""
 
-    billing = Billing.JOB_GOES_ON
+    billing = Billing.JOB_CONTINUES
 
 
 class StatusUnavailable(StatusError):
-    """A check failed; the job itself did not."""
+    """A status check failed; the job did not."""
 
     fatal = False
-    next_step = "The job stays attached: a retry asks about the same job."
+    next_step = "A retry asks about the same job."
 
 
 class StatusRateLimited(StatusUnavailable):
-    """The vendor has been asked too often by this key (429)."""
+    """Too many status checks were sent with this API key (HTTP 429)."""
 
 
 class StatusRefused(StatusError):
-    """The API key may not ask about the job (401 or 403)."""
+    """The API key may not read the job's status (HTTP 401 or 403)."""
 
     fatal = False
-    next_step = (
-        "Correct the API key or its permissions. The job stays attached: a retry, or a clear, asks about the "
-        "same job."
-    )
+    next_step = "Correct the API key or its permissions. A retry, or a clear, asks about the same job."
 
 
 class AccountChanged(StatusError):
-    """The vendor does not know the job when asked with another API key than the one that submitted it."""
+    """The vendor does not know the job, and the API key is not the one that submitted it."""
 
     billing = Billing.MAYBE
     next_step = (
         "Give the connection the API key of the account that submitted the job, and clear the task: it asks "
-        "about the same job. To leave it behind for a new, paid one run "
-        "`airflow vidgen regenerate DAG_ID RUN_ID TASK_ID` and clear the task."
+        "about the same job. To abandon the job and pay for a new one, run {regenerate} and clear the task."
     )
 
 
@@ -312,7 +380,7 @@ class JobNotFound(StatusError):
     """The vendor does not know the job, or not yet."""
 
     fatal = False
-    next_step = "The job stays attached: a retry asks about the same job."
+    next_step = "A retry asks about the same job."
 
 
 class JobLost(StatusError):
@@ -320,54 +388,64 @@ class JobLost(StatusError):
 
     billing = Billing.MAYBE
     next_step = (
-        "The next clear asks the vendor once more, and submits a new, paid job if it still does not know "
-        f"this one. If the vendor's console has the job under another id, `{_ADOPT}` first."
+        "The next clear asks the vendor once more, and submits a new, paid job if the vendor still does not "
+        "know this one. If the vendor's console shows the job under another id, run {adopt} first."
     )
 
 
 class ResultMissing(StatusError):
-    """The vendor calls the job finished and gives no usable link."""
+    """
+    The vendor reports success without a usable link.
+
+    :param links_expire_at: when the job's links die, UTC; ``None`` if that is not known.
+    """
 
     billing = Billing.SPENT
-    next_step = "Ask the vendor about the job; clearing the task asks about the same job again."
+    next_step = "Ask the vendor about the job; a clear of the task asks about the same job again."
+
+    def __init__(
+        self, summary: str, *, links_expire_at: datetime | None = None, **details: Unpack[ErrorDetails]
+    ) -> None:
+        super().__init__(summary, **details)
+        self.links_expire_at = links_expire_at
 
 
 class DeadlineExceeded(StatusError):
-    """The job did not end in time."""
+    """The job did not end before the deadline."""
 
     fatal = False
     next_step = (
-        "The job stays attached: a retry looks once more, "
-        "and a larger timeout with a clear of the task goes on waiting for the same job."
+        "A retry checks the same job once more. "
+        "To wait longer for it, set a larger timeout and clear the task."
     )
 
 
 class TriggerError(StatusError):
-    """What the triggerer reported cannot be used."""
+    """The trigger failed, or its event cannot be used."""
 
     fatal = False
-    next_step = "The job stays attached: a retry asks about the same job."
+    next_step = "A retry asks about the same job."
 
 
-# --- the job's own end ----------------------------------------------------------------------------------
+# --- a job that failed ----------------------------------------------------------------------------------
 
 
 class GenerationFailed(VidgenError):
     """
-    The vendor ended the job without a video, for reasons of its own.
+    The job failed at the vendor.
 
-    :param failure: the vendor's code and words, and our category.
+    :param failure: the vendor's code and message, and their category.
     """
 
     fatal = False
     billing = Billing.PER_VENDOR
-    next_step = "A retry submits a new job, which may cost again."
+    next_step = "A retry submits a new job, which may be billed again."
 
     def __init__(
         self, failure: Failure, *, job: VideoJob | None = None, next_step: str | None = None
     ) -> None:
         super().__init__(
-            f"The vendor ended the job without a video ({failure.category})",
+            f"The job ended without a video ({failure.category})",
             job=job,
             vendor_code=failure.code,
             vendor_message=failure.message,
@@ -377,28 +455,28 @@ class GenerationFailed(VidgenError):
 
 
 class ContentRejected(GenerationFailed):
-    """The job ended because its content is not allowed."""
+    """The job failed because its content is not allowed."""
 
     fatal = True
     next_step = "Change the prompt or the images; the same content would be rejected again."
 
 
 class InputRejected(GenerationFailed):
-    """The job ended because an input cannot be used."""
+    """The job failed because an input cannot be used."""
 
     fatal = True
-    next_step = "Correct the inputs; the same ones would fail again."
+    next_step = "Correct the inputs; the same inputs would fail again."
 
 
 class FundsExhausted(GenerationFailed):
-    """The job ended because the account has no credit."""
+    """The job failed because the account has no credit."""
 
     fatal = True
     next_step = "Top up the account at the vendor, then clear the task."
 
 
 class JobCancelled(GenerationFailed):
-    """Somebody cancelled the job at the vendor."""
+    """The job was cancelled at the vendor."""
 
     fatal = True
     next_step = "Clear the task to submit a new, paid job."
@@ -421,64 +499,64 @@ def generation_failed(failure: Failure, *, job: VideoJob | None = None) -> Gener
 
 
 class LandingError(VidgenError):
-    """The video exists, its file does not."""
+    """The video exists at the vendor, and its file could not be stored."""
 
     billing = Billing.SPENT
 
 
 class UnsafeLink(LandingError):
-    """A link that must not be fetched."""
+    """A result link that must not be fetched: not https, or not public."""
 
     next_step = (
-        "If the host is meant to be reached, set allow_private_urls in the connection; "
-        "it permits http and private addresses."
+        "If this host is the right one, set allow_private_urls in the connection, which permits http and "
+        "private addresses, and clear the task: it downloads this video, no new one is made."
     )
 
 
 class DownloadBlocked(LandingError):
-    """The environment of this worker, and not the link, keeps the file from being fetched."""
+    """The proxy or certificate settings of the worker prevent the download."""
 
-    next_step = "Correct it and clear the task: it downloads again; no new video is made."
+    next_step = "Correct the settings and clear the task: it downloads again; no new video is made."
 
 
 class DownloadFailed(LandingError):
-    """The file could not be fetched whole."""
+    """The file could not be downloaded completely."""
 
     fatal = False
     next_step = "A retry downloads again; no new video is made."
 
 
 class NotAVideo(LandingError):
-    """What the link gave is not a video."""
+    """The downloaded bytes are not a video."""
 
     fatal = False
     next_step = "A retry asks the vendor for a fresh link and downloads again; no new video is made."
 
 
 class FileTooLarge(NotAVideo):
-    """The link gives more bytes than any video has."""
+    """The download exceeds the maximum size of a video file."""
 
     next_step = "A retry downloads again; no new video is made."
 
 
 class LinkUnavailable(LandingError):
-    """The link is dead (401, 403, 404, 410), though its time has not passed as far as is known."""
+    """The link is dead (HTTP 401, 403, 404 or 410) although, as far as is known, it has not expired."""
 
     fatal = False
-    next_step = "A retry asks the vendor for the link again and downloads; no new video is made."
+    next_step = "A retry asks the vendor for a fresh link and downloads again; no new video is made."
 
 
 class ResultExpired(LandingError):
-    """The link's time has passed, it is dead, and the vendor gives no other."""
+    """The link has expired, and the vendor gives no fresh one."""
 
     next_step = (
-        "Ask the vendor for the file. A clear of the generating task asks for a live link once more, and "
+        "Ask the vendor for the file. A clear of the generating task asks for a fresh link once more, and "
         "submits a new, paid job if there is none."
     )
 
 
 class StorageError(LandingError):
-    """The storage did not take the file, or does not say what it holds."""
+    """The storage did not take the file, or could not be read."""
 
     fatal = False
     next_step = (
@@ -487,29 +565,29 @@ class StorageError(LandingError):
 
 
 class VideoMismatch(LandingError):
-    """The file is whole and in its place, but not what was asked for, and ``verify="fail"`` is set."""
+    """The file is complete and stored, but differs from the request, and ``verify="fail"`` is set."""
 
     next_step = (
-        "The file stays where it is: look at it, and set verify=True to accept it. No new video is made "
+        "The file stays stored: look at it, and set verify=True to accept it. No new video is made "
         "unless the request is changed."
     )
 
 
 class NotPlayable(LandingError):
-    """The file has all its bytes and is in its place, and no player can read it."""
+    """The file is complete and stored, and it cannot be decoded."""
 
     next_step = (
-        "The file stays where it is: look at it, and set verify=False to accept it. Ask the vendor about the "
+        "The file stays stored: look at it, and set verify=False to accept it. Ask the vendor about the "
         "job. No new video is made unless the request is changed."
     )
 
 
 class TargetExists(LandingError):
-    """Another file is already at the path."""
+    """Another file exists at the target path."""
 
     next_step = (
-        "Choose another output_path, or set overwrite, and clear the task while the link lives: "
-        "it lands this video, no new one is made."
+        "Choose another output_path, or set overwrite, and clear the task before the link expires: "
+        "it stores this video, no new one is made."
     )
 
 
@@ -517,8 +595,8 @@ class TargetExists(LandingError):
 
 
 class LedgerUnreadable(VidgenError):
-    """What earlier tries did cannot be read, so nothing is submitted."""
+    """The ledger of earlier tries cannot be read or written, so nothing is submitted."""
 
     fatal = False
     billing = Billing.MAYBE
-    next_step = "Nothing was submitted by this try. A retry reads again."
+    next_step = "This try submitted nothing. A retry reads the ledger again."

@@ -1,27 +1,29 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The task state store without its expiry."""
+"""The task state store, as the ledger needs it: values do not expire, outdated tries cannot write."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]
 
 from airflow_provider_vidgen import airflow_internals
 
 
 class NonExpiringStateStore:
     """
-    The task state store as the ledger needs it.
+    The task state store on a worker.
 
-    By default Airflow deletes what is older than ``[state_store] default_retention_days``, and a task that
-    comes back after that would pay again. These few hundred bytes live as long as their Dag run.
+    By default Airflow deletes values older than ``[state_store] default_retention_days``, and a task that is
+    retried or cleared after that would pay again. These few hundred bytes live as long as their Dag run.
 
-    With ``[workers] state_store_backend`` Airflow writes a value to that backend before it looks whether the
-    try is outdated, which would let an older try replace the record of a newer one. So the record goes into
-    Airflow's own row, which refuses outdated tries.
+    With ``[workers] state_store_backend`` Airflow writes a value to that backend before it checks whether the
+    try is outdated, so an outdated try could replace the record of a newer one. Therefore values are written
+    to the row in Airflow's own database, which refuses outdated tries.
 
-    :param store: what the task context holds.
+    :param store: the ``task_state_store`` of the task context.
     :param ti_id: the id of this try's task instance.
     """
 
@@ -40,6 +42,4 @@ class NonExpiringStateStore:
         if airflow_internals.has_state_store_backend():
             airflow_internals.set_state_row(self._ti_id, key, value)
             return
-        from airflow.sdk import NEVER_EXPIRE  # type: ignore[attr-defined]
-
         self._store.set(key, value, retention=NEVER_EXPIRE)

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""``airflow vidgen jobs``, ``adopt`` and ``regenerate``: look at the ledgers of a run, and mend one."""
+"""``airflow vidgen jobs``, ``adopt`` and ``regenerate``: list the ledgers of a run, and change one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from airflow_provider_vidgen.ledger import Ledger, Phase, Record
 if TYPE_CHECKING:
     from argparse import Namespace
 
-_AT_WORK = ("running", "deferred", "queued", "scheduled", "restarting")
-_HAS_A_JOB = (Phase.SUBMITTED, Phase.DELIVERED)
+_ACTIVE_STATES = ("running", "deferred", "queued", "scheduled", "restarting")
+_HAS_JOB = (Phase.SUBMITTED, Phase.DELIVERED)
 
 
 def list_jobs(args: Namespace) -> None:
@@ -31,13 +31,13 @@ def list_jobs(args: Namespace) -> None:
         try:
             record = ledger.read()
         except LedgerUnreadable as error:
-            rows.append({**row, "submission": "unreadable", "job_id": error.summary})
+            rows.append({**row, "phase": "unreadable", "job_id": error.summary})
             continue
         if record is not None:
             rows.append(
                 {
                     **row,
-                    "submission": str(record.phase),
+                    "phase": str(record.phase),
                     "job_id": record.task_id or "-",
                     "vendor": record.vendor,
                     "model": record.model,
@@ -49,31 +49,31 @@ def list_jobs(args: Namespace) -> None:
 
 
 def adopt(args: Namespace) -> None:
-    """Write the id of a found job into a task's ledger."""
-    name, ledger, record = _submission_of(args)
+    """Write the id of a job found in the vendor's console into a task's ledger."""
+    task, ledger, record = _find_submission(args)
     job_id = args.job_id.strip()
-    if record.phase in _HAS_A_JOB and record.task_id != job_id:
-        sys.exit(f"{name} already has the job {record.task_id} ({record.phase}). Nothing was changed.")
-    ledger.moved(record, Phase.SUBMITTED, task_id=job_id, expires_at="", result_urls=(), files=())
+    if record.phase in _HAS_JOB and record.task_id != job_id:
+        sys.exit(f"{task} already has the job {record.task_id} ({record.phase}). Nothing was changed.")
+    ledger.transition(record, Phase.SUBMITTED, task_id=job_id, expires_at="", result_urls=(), files=())
     print(  # noqa: T201
-        f"{name} has adopted the {record.vendor} job {job_id}. Clear the task: it asks about this job "
+        f"{task} has adopted the {record.vendor} job {job_id}. Clear the task: it asks about this job "
         "and does not pay for another."
     )
 
 
 def regenerate(args: Namespace) -> None:
-    """Have the next try of a task submit a new job, whatever became of the one that it has."""
-    name, ledger, record = _submission_of(args)
-    ledger.moved(record, Phase.DISCARDED)
-    left = f"job {record.task_id}" if record.task_id else "job of unknown id"
+    """Have the next try of a task submit a new job, whatever became of its present one."""
+    task, ledger, record = _find_submission(args)
+    ledger.transition(record, Phase.DISCARDED)
+    job = f"job {record.task_id}" if record.task_id else "job of unknown id"
     print(  # noqa: T201
-        f"{name} leaves the {record.vendor} {left} behind ({record.phase}; what it cost stays spent). "
+        f"{task} abandons the {record.vendor} {job} ({record.phase}; what it cost stays spent). "
         "Clear the task: it submits a new, paid job."
     )
 
 
-def _submission_of(args: Namespace) -> tuple[str, Ledger, Record]:
-    """Find the record of a task that is not at work."""
+def _find_submission(args: Namespace) -> tuple[str, Ledger, Record]:
+    """Return the name, the ledger and the record of a task that is not active."""
     tasks = airflow_internals.tasks_of_run(args.dag_id, args.run_id)
     found = [task for task in tasks if (task.task_id, task.map_index) == (args.task_id, args.map_index)]
     name = f"{args.dag_id} {args.run_id} {args.task_id}[{args.map_index}]"
@@ -88,8 +88,8 @@ def _submission_of(args: Namespace) -> tuple[str, Ledger, Record]:
     if record is None:
         sys.exit(
             f"{name} has not submitted anything. A clear submits; a VideoTaskSensor waits for a job that "
-            "something else submitted."
+            "was submitted elsewhere."
         )
-    if task.state in _AT_WORK:
+    if task.state in _ACTIVE_STATES:
         sys.exit(f"{name} is {task.state}. Wait until it has ended, or mark it as failed, and try again.")
     return name, ledger, record

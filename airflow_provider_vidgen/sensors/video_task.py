@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+import logging
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from airflow.sdk.exceptions import (
     AirflowTaskTimeout,
 )
 
+from airflow_provider_vidgen import clock
 from airflow_provider_vidgen.airflow_errors import as_airflow_errors
 from airflow_provider_vidgen.errors import (
     ContentRejected,
@@ -26,66 +27,72 @@ from airflow_provider_vidgen.errors import (
     FundsExhausted,
     GenerationFailed,
     InputRejected,
+    InvalidRequest,
     JobConnectionMismatch,
     JobLost,
     JobNotFound,
+    Problem,
     StatusUnavailable,
     VidgenError,
+    generation_failed,
 )
-from airflow_provider_vidgen.operators.waiting import WaitsForJob
+from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
+from airflow_provider_vidgen.models import JobStatus, VideoJob
 from airflow_provider_vidgen.polling import NOT_FOUND_CHECKS, NOT_FOUND_FOR
+from airflow_provider_vidgen.xcom import build_result
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
-    from airflow_provider_vidgen.models import JobStatus, VideoJob
+    from airflow_provider_vidgen.job_wait import JobWait
 
-#: Where the task state store holds how often the vendor has not known the job.
-_UNKNOWN = "vidgen_unknown"
-#: What fails here for good: nobody goes on waiting for a job that has ended, or past the end of the waiting.
-_KINDS: dict[type[VidgenError], type[AirflowException]] = {
+_log = logging.getLogger(__name__)
+
+#: The key in the task state store under which "no such job" answers are counted.
+_NOT_FOUND_KEY = "vidgen_not_found"
+#: Errors that end a sensor for good: the job has ended, or the sensor's timeout has passed.
+_EXCEPTIONS: dict[type[VidgenError], type[AirflowException]] = {
     DeadlineExceeded: AirflowSensorTimeout,
     GenerationFailed: AirflowFailException,
 }
 _NEXT_STEPS: dict[type[VidgenError], str] = {
-    DeadlineExceeded: "The job goes on without this sensor: clear it to wait for the same job again.",
+    DeadlineExceeded: "The job continues without this sensor: clear it to wait for the same job again.",
     JobConnectionMismatch: "Correct the sensor's connection or its job_id; clearing it asks again.",
     JobLost: (
         "Check the job's id, the connection and the model. This sensor submits nothing: "
         "clearing it asks about the same id again."
     ),
-    GenerationFailed: "This sensor submits nothing: have the job submitted anew where it came from.",
+    GenerationFailed: "This sensor submits nothing: submit a new job where this one was submitted.",
     ContentRejected: (
         "The same content would be rejected again. This sensor submits nothing: "
-        "have the job submitted with other content where it came from."
+        "submit a job with other content where this one was submitted."
     ),
     InputRejected: (
         "The same inputs would fail again. This sensor submits nothing: "
-        "have the job submitted with other inputs where it came from."
+        "submit a job with other inputs where this one was submitted."
     ),
     FundsExhausted: (
         "Top up the account at the vendor. This sensor submits nothing: "
-        "have the job submitted anew where it came from."
+        "submit a new job where this one was submitted."
     ),
 }
 
 
-class VideoTaskSensor(WaitsForJob, BaseSensorOperator):
+class VideoTaskSensor(BaseSensorOperator):
     """
-    Wait for a job that something else submitted: another Dag, a script, a person in the vendor's console.
+    Wait for a job that was submitted elsewhere: by another Dag, a script, or in the vendor's console.
 
-    It never submits. XCom is what :class:`.VideoGenerationOperator` gives: ``return_value``, ``result_urls``,
+    It never submits. XCom is that of :class:`.VideoGenerationOperator`: ``return_value``, ``result_urls``,
     ``task_id``, and ``progress`` while deferred. A job that ended without a video fails the sensor for good,
     and so does one that the vendor has not known three times in more than a minute.
 
     :param job_id: the vendor's id of the job. (templated)
-    :param model: the model it was submitted with; Apixo cannot be asked without. ``None`` takes the
-        connection's. (templated)
+    :param model: the model of the job; Apixo's status request needs it. ``None`` takes the connection's.
+        (templated)
     :param vidgen_conn_id: Airflow connection of type ``vidgen``. (templated)
     :param deferrable: wait on the triggerer; default from ``[operators] default_deferrable``.
-    :param poll_interval: seconds between checks while deferred; ``None`` follows the vendor's advice. Where
-        it is not deferrable it checks every ``poke_interval`` seconds, as all sensors do.
+    :param poll_interval: seconds between checks while deferred; ``None`` takes the vendor's schedule. A
+        sensor that is not deferrable checks every ``poke_interval`` seconds, as all sensors do.
     """
 
     template_fields: Sequence[str] = ("job_id", "model", "vidgen_conn_id")
@@ -109,159 +116,210 @@ class VideoTaskSensor(WaitsForJob, BaseSensorOperator):
         self.poll_interval = poll_interval
 
     def execute(self, context: Context) -> Any:
-        """Wait for the job: within Airflow's own loop, which a deferrable sensor leaves at its first poke."""
+        """Run Airflow's own sensor loop, which a deferrable sensor leaves at its first poke."""
         try:
             return super().execute(context)
         except AirflowSkipException as skip:
-            self._say_why(skip)
+            _log_skip(skip)
             raise
 
     def poke(self, context: Context) -> bool | PokeReturnValue:
         """
-        Look at the job; a failed check is not a failed job.
+        Check the job once; a failed check is not a failed job.
 
-        A deferrable sensor leaves the worker from here, so that what Airflow's loop makes of errors
-        (``soft_fail``, ``never_fail``, ``silent_fail``) holds for both.
+        A deferrable sensor defers from here, so that Airflow's own handling of errors (``soft_fail``,
+        ``never_fail``, ``silent_fail``) applies to both modes.
 
-        :raises AirflowFailException: the job failed, is lost, or the key is refused.
-        :raises AirflowException: another try may help.
+        :raises AirflowFailException: the job failed, is lost, or the API key is refused.
+        :raises AirflowException: another try may succeed.
         """
-        with self.as_airflow_errors():
-            hook = self.hook
-            job = self._job(hook)
-            status = self._look(context, hook, job)
+        with self._airflow_errors():
+            wait = self._wait(context)
+            # The trigger counts "no such job" answers itself.
+            counter = None if self.deferrable else _NotFoundCounter(context)
+            status = self._check(wait.job, counter)
             if status is not None and (status.has_video or status.failure):
-                return PokeReturnValue(is_done=True, xcom_value=self.settle(context, hook, job, status))
+                return PokeReturnValue(is_done=True, xcom_value=self._finish(context, wait.job, status))
             if self.deferrable:
-                context["ti"].xcom_push(key="task_id", value=job.task_id)
-                started = _started(context)
-                self.wait_deferred(
-                    job, submitted_at=started, deadline=started + timedelta(seconds=self.timeout)
-                )
+                context["ti"].xcom_push(key="task_id", value=wait.job.task_id)
+                wait.defer(self)
             if status is not None:
-                self.log.info("%s is %s (%s)", job, status.state, status.raw_state)
+                _log.info("%s is %s (%s)", wait.job, status.state, status.raw_state)
             return False
 
+    def execute_complete(
+        self,
+        context: Context,
+        event: Any,
+        job: Mapping[str, str] | None = None,
+        submitted_at: str = "",
+        deadline: str = "",
+    ) -> dict[str, Any]:
+        """
+        Continue after the trigger's event.
+
+        :param job: and the times are the deferral's arguments; ``dag.test()`` passes nothing but the event,
+            so they may be missing. Then the sensor's own arguments are used.
+        """
+        from airflow_provider_vidgen.job_wait import JobWait
+
+        with self._airflow_errors():
+            wait = (
+                self._wait(context)
+                if job is None
+                else JobWait.resumed(
+                    self._hook,
+                    job,
+                    submitted_at,
+                    deadline,
+                    poll_interval=self.poll_interval,
+                    cancel_on_kill=False,
+                )
+            )
+            status = wait.after_event(event)
+            if status is None:
+                wait.defer(self)
+            return self._finish(context, wait.job, status)
+
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after a deferral, and skip the task for the same reasons as a poke does."""
+        """Continue after a deferral, with the same handling of skips and timeouts as a poke."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except AirflowSkipException as skip:
-            self._say_why(skip)
+            _log_skip(skip)
             raise
         except AirflowTaskTimeout:
-            # Airflow's own sensors skip for this one when they poke, and not when they resume.
+            # Airflow's own sensors skip on this timeout when they poke, but not when they resume.
             if self.soft_fail or self.never_fail:
                 raise AirflowSkipException("Skipping as the task has timed out.") from None
             raise
 
-    def as_airflow_errors(self) -> AbstractContextManager[None]:
-        """Turn errors into Airflow's, in the words of one that submits nothing."""
-        return as_airflow_errors(kinds=_KINDS, next_steps=_NEXT_STEPS)
+    def on_kill(self) -> None:
+        """Log that the job, which was submitted elsewhere, is not cancelled."""
+        self.log.warning(
+            "The sensor was killed. The job continues at the vendor. A clear of the sensor asks about it."
+        )
 
-    def finish(
-        self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus
-    ) -> dict[str, Any]:
-        """Hand on the result."""
-        from airflow_provider_vidgen.xcom import build_result
-
-        context["ti"].xcom_push(key="task_id", value=job.task_id)
-        context["ti"].xcom_push(key="result_urls", value=list(status.result_urls))
-        return build_result(job, status)
-
-    def resume_point(self, context: Context) -> tuple[VideoJob, datetime, datetime]:
-        """Return the job to wait for, from the sensor's own arguments."""
-        started = _started(context)
-        return self._job(self.hook), started, started + timedelta(seconds=self.timeout)
-
-    def _say_why(self, skip: AirflowSkipException) -> None:
-        """Airflow's log of a skipped sensor does not tell what it would have failed with."""
-        if skip.__cause__ is not None:
-            self.log.warning("Skipped instead of failing: %s", skip.__cause__)
-
-    def _look(self, context: Context, hook: VideoGenHook, job: VideoJob) -> JobStatus | None:
+    def _check(self, job: VideoJob, counter: _NotFoundCounter | None) -> JobStatus | None:
         """
-        Ask about the job once.
+        Check the job once.
 
-        :return: ``None`` if the vendor cannot tell now.
-        :raises JobLost: it has not known the job for a while. Of a deferred one, the trigger tells.
+        :param counter: counts "no such job" answers over the pokes, each of which may be a process of its
+            own.
+        :return: ``None`` if the check failed.
+        :raises JobLost: the vendor has not known the job for a while.
         """
-        # While it pokes, each poke may be a process of its own.
-        unknown = None if self.deferrable else _UnknownAnswers(context, self.log)
         try:
-            status = hook.get_status(job)
+            status = self._hook.get_status(job)
         except (JobNotFound, StatusUnavailable) as error:
-            # Without the vendor's words, which may repeat the prompt.
-            self.log.warning("%s: %s", job, error.summary)
-            if unknown and isinstance(error, JobNotFound) and unknown.one_more_is_too_many():
+            # Without the vendor's message, which may repeat the prompt.
+            _log.warning("%s: %s", job, error.summary)
+            if counter and isinstance(error, JobNotFound) and counter.is_exhausted():
                 raise JobLost(
                     "The vendor does not know the job", job=job, vendor_code=error.vendor_code
                 ) from None
             return None
-        if unknown:
-            unknown.forget()
+        if counter:
+            counter.reset()
         return status
 
-    def _job(self, hook: VideoGenHook) -> VideoJob:
-        from airflow_provider_vidgen.errors import InvalidRequest, Problem
-        from airflow_provider_vidgen.models import VideoJob
+    def _finish(self, context: Context, job: VideoJob, status: JobStatus) -> dict[str, Any]:
+        """
+        Hand over the result.
 
+        :raises GenerationFailed: the vendor ended the job without a video.
+        """
+        if status.failure is not None:
+            raise generation_failed(status.failure, job=job)
+        context["ti"].xcom_push(key="task_id", value=job.task_id)
+        context["ti"].xcom_push(key="result_urls", value=list(status.result_urls))
+        return build_result(job, status)
+
+    def _wait(self, context: Context) -> JobWait:
+        # Lazy: job_wait imports the trigger, which parsing a Dag does not need.
+        from airflow_provider_vidgen.job_wait import JobWait
+
+        started = _start_of_try(context)
+        hook = self._hook
+        return JobWait(
+            hook,
+            self._job(hook),
+            submitted_at=started,
+            deadline=started + timedelta(seconds=self.timeout),
+            poll_interval=self.poll_interval,
+            # The job was submitted elsewhere.
+            cancel_on_kill=False,
+        )
+
+    @property
+    def _hook(self) -> VideoGenHook:
+        return VideoGenHook(self.vidgen_conn_id)
+
+    def _job(self, hook: VideoGenHook) -> VideoJob:
         settings = hook.settings
         model = self.model or settings.model or next(iter(settings.vendor.models))
         if not isinstance(self.job_id, str) or not self.job_id.strip():
             problem = Problem(
                 field="job_id", value=repr(self.job_id), constraint="must be the vendor's job id"
             )
-            raise InvalidRequest("The sensor has nothing to wait for", [problem])
+            raise InvalidRequest("The sensor has no job to wait for", [problem])
         return VideoJob(
             vendor=settings.vendor.name, base_url=settings.base_url, model=model, task_id=self.job_id.strip()
         )
 
+    @staticmethod
+    def _airflow_errors() -> as_airflow_errors:
+        return as_airflow_errors(exceptions=_EXCEPTIONS, next_steps=_NEXT_STEPS)
 
-class _UnknownAnswers:
+
+class _NotFoundCounter:
     """
-    How often in a row the vendor has not known the job: as patient as :class:`.Watch`.
+    Counts "no such job" answers in a row, with the same limits as :class:`.JobPoller`.
 
-    Kept in the task state store. Where that fails nothing is counted, and the sensor's ``timeout`` ends it.
+    The count is kept in the task state store. If that fails nothing is counted, and the sensor's ``timeout``
+    ends the wait.
 
     :param context: the task's.
-    :param log: the task's.
     """
 
-    def __init__(self, context: Context, log: Any) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._log = log
+        self._try_number = context["ti"].try_number
 
-    def one_more_is_too_many(self) -> bool:
-        """Count one more, and return whether the job counts as lost."""
-        from airflow_provider_vidgen.clock import from_iso, utcnow
-
-        now, this_try = utcnow(), self._context["ti"].try_number
+    def is_exhausted(self) -> bool:
+        """Count one answer, and return whether the job counts as lost."""
+        now = clock.utcnow()
         try:
             store: Any = self._context["task_state_store"]
-            counted = store.get(_UNKNOWN)
-            if not counted or counted["try"] != this_try:
-                counted = {"try": this_try, "since": now.isoformat(), "answers": 0}
-            counted["answers"] += 1
-            store.set(_UNKNOWN, counted)
-            long_enough = now >= from_iso(counted["since"]) + NOT_FOUND_FOR
-            return bool(counted["answers"] >= NOT_FOUND_CHECKS and long_enough)
+            count = store.get(_NOT_FOUND_KEY)
+            if not count or count["try_number"] != self._try_number:
+                count = {"try_number": self._try_number, "first_at": now.isoformat(), "answers": 0}
+            count["answers"] += 1
+            store.set(_NOT_FOUND_KEY, count)
+            long_enough = now >= clock.from_iso(count["first_at"]) + NOT_FOUND_FOR
+            return bool(count["answers"] >= NOT_FOUND_CHECKS and long_enough)
         except Exception as error:
-            self._log.warning("That the job is not known could not be counted (%s)", type(error).__name__)
+            _log.warning("The 'no such job' answer could not be counted (%s)", type(error).__name__)
             return False
 
-    def forget(self) -> None:
-        """Begin anew: the vendor knows the job."""
+    def reset(self) -> None:
+        """Start again: the vendor knows the job."""
         try:
             store: Any = self._context["task_state_store"]
-            if store.get(_UNKNOWN):
-                store.delete(_UNKNOWN)
+            if store.get(_NOT_FOUND_KEY):
+                store.delete(_NOT_FOUND_KEY)
         except Exception as error:
-            self._log.warning("That the job is known could not be noted (%s)", type(error).__name__)
+            _log.warning("The count of 'no such job' answers could not be reset (%s)", type(error).__name__)
 
 
-def _started(context: Context) -> datetime:
-    """Return when this try began: the deadline of a sensor counts from there."""
+def _log_skip(skip: AirflowSkipException) -> None:
+    """Log the error that the sensor skips on, which Airflow's own log leaves out."""
+    if skip.__cause__ is not None:
+        _log.warning("Skipped instead of failing: %s", skip.__cause__)
+
+
+def _start_of_try(context: Context) -> datetime:
+    """Return when this try began, from which the sensor's deadline is counted."""
     started = context["ti"].start_date
-    assert started is not None  # a running task has begun
+    assert started is not None  # a running task has a start date
     return started

@@ -33,7 +33,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock that only moves when somebody sleeps; everything that waits or looks at the time uses it."""
-    from airflow_provider_vidgen import client, landing
+    from airflow_provider_vidgen import client, generation, landing
     from airflow_provider_vidgen import clock as clock_module
 
     clock = Clock()
@@ -42,9 +42,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     monkeypatch.setattr(
         client, "WorkerClient", functools.partial(client.WorkerClient, now=clock.now, sleep=clock.sleep)
     )
-    monkeypatch.setattr(
-        landing, "Landing", functools.partial(landing.Landing, sleep=clock.sleep, now=clock.now)
-    )
+    quick_landing = functools.partial(landing.Landing, sleep=clock.sleep, now=clock.now)
+    for module in (landing, generation):
+        monkeypatch.setattr(module, "Landing", quick_landing)
     return clock
 
 

@@ -32,7 +32,7 @@ from airflow.sdk.exceptions import (
 
 from airflow_provider_vidgen import client as client_module
 from airflow_provider_vidgen import clock as clock_module
-from airflow_provider_vidgen import submission
+from airflow_provider_vidgen import generation, job_wait, submission
 from airflow_provider_vidgen.client import WorkerClient
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import (
@@ -242,14 +242,16 @@ class World:
                 (video_task, "utcnow", self.clock.now),
                 (video_task, "asyncio", slow),
                 (video_task, "VideoGenHook", Hook),
-                (submission, "Attempt", functools.partial(submission.Attempt, sleep=self.clock.sleep)),
+                (generation, "Submitter", functools.partial(submission.Submitter, sleep=self.clock.sleep)),
                 (submission, "_log", _Silent()),
                 # Here links die when their time has passed.
-                (Landing, "link_lives", lambda landing, links: False),
+                (Landing, "links_are_live", lambda landing, links: False),
                 (VideoTaskTrigger, "log", _Silent()),
                 (VideoGenerationOperator, "log", _Silent()),
                 (VideoGenHook, "log", _Silent()),
-                (VideoGenerationOperator, "hook", property(lambda op: Hook(op.vidgen_conn_id))),
+                (generation, "_log", _Silent()),
+                (job_wait, "_log", _Silent()),
+                (generation, "VideoGenHook", Hook),
             ):
                 stack.enter_context(mock.patch.object(where, name, value))
             yield self

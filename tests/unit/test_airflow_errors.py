@@ -43,7 +43,7 @@ def generation(**fields: Any) -> VideoGenerationOperator:
 
 def resumed(operator: Any, reason: str) -> Any:
     event = {"v": 1, "reason": reason, "task_id": "task_1"}
-    return operator.resume(context(), event=event, job=job("apixo").to_dict(), **TIMES)
+    return operator.execute_complete(context(), event=event, job=job("apixo").to_dict(), **TIMES)
 
 
 def download(folder: Path, **fields: Any) -> Any:
@@ -161,7 +161,7 @@ def test_what_nobody_has_foreseen_is_shown_with_its_frames_and_without_its_secre
 
 def test_airflows_own_exceptions_pass_as_they_are() -> None:
     for raised in (AirflowSkipException("enough"), KeyboardInterrupt()):
-        with pytest.raises(type(raised)) as passed, as_airflow_errors(PROMPT):
+        with pytest.raises(type(raised)) as passed, as_airflow_errors(prompt=PROMPT):
             raise raised
         assert passed.value is raised
 

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen import clock as clock_module
-from airflow_provider_vidgen.capacity import Capacity
+from airflow_provider_vidgen.capacity import CapacityQueue
 from airflow_provider_vidgen.errors import RateLimited
 from airflow_provider_vidgen.limits.account_limits import AccountLimits
 from airflow_provider_vidgen.models import JobState, JobStatus
@@ -48,15 +48,15 @@ class Run:
         self.limit = limit
         self._stores = [Store() for _ in range(instances)]
 
-    def capacity(self, index: int) -> Capacity:
+    def capacity(self, index: int) -> CapacityQueue:
         """What a look of an instance begins with: nothing is kept in memory."""
         ti = FakeTi(map_index=index, states=self.states)
         context = {"ti": ti, "task_state_store": self._stores[index]}
-        return Capacity(context, limit=self.limit, timeout=A_DAY, log=SILENT)
+        return CapacityQueue(context, limit=self.limit, timeout=A_DAY)
 
     def may_submit(self, index: int) -> bool:
         try:
-            self.capacity(index).before_submit()
+            self.capacity(index).wait_for_slot()
         except AirflowRescheduleException:
             return False
         return True
@@ -165,11 +165,11 @@ class Night:
     def _look(self, index: int) -> float:
         """A worker's leg: submit if it is one's turn, and leave if the vendor has no capacity."""
         capacity = self._run.capacity(index)
-        capacity.before_submit()
+        capacity.wait_for_slot()
         self.posts += 1
         if self.under_way >= self.jobs:
             self.on_rate_limited += 1
-            capacity.after_refusal(RateLimited("full"))
+            capacity.wait_after(RateLimited("full"))
         self.under_way += 1
         return asyncio.get_running_loop().time() + random.uniform(*self.render)
 

@@ -41,7 +41,8 @@ ALLOWED = {
     "http": MIDDLE | {"clock", "connection", "limits"},
     "client": MIDDLE | {"clock", "connection", "http", "limits"},
     "landing": MIDDLE | {"clock", "connection", "http"},
-    "submission": MIDDLE | {"client", "connection", "http", "ledger", "clock"},
+    "decision": {"ledger"},
+    "submission": MIDDLE | {"client", "connection", "http", "ledger", "decision", "clock"},
 }
 PURE = (
     "models",
@@ -54,6 +55,7 @@ PURE = (
     "xcom",
     "clock",
     "ledger",
+    "decision",
 )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,17 +14,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_vidgen import ledger as ledger_module
+from airflow_provider_vidgen import decision as decision_module
+from airflow_provider_vidgen.decision import Action, Decision, OnClear, OnUnknown, decide
 from airflow_provider_vidgen.errors import LedgerUnreadable
-from airflow_provider_vidgen.ledger import (
-    Action,
-    Decision,
-    Ledger,
-    Phase,
-    Record,
-    decide,
-    entry_key,
-)
+from airflow_provider_vidgen.ledger import Ledger, Phase, Record, entry_key
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.submission import api_key_hash, fingerprint
 
@@ -36,24 +28,24 @@ JOB = VideoJob(vendor="apimart", base_url="https://api.example.com", model="m", 
 
 #: The table of the module's docstring. Tests below hold both the text and the code to it.
 TABLE = {
-    "fresh": ("submit", "submit", "submit"),
-    "submitting": ("report as unknown (*)", "report as unknown (*)", "submit, name what is left"),
-    "submitted": ("ask about the same job", "ask about the same job", "submit, name what is left"),
-    "unknown": ("report again (*)", "ask first, then submit (*)", "submit, name what is left"),
-    "delivered": ("return the same video", "return it while it exists (**)", "submit"),
-    "failed": ("submit", "ask first, then submit", "submit"),
-    "lost": ("report again", "ask first, then submit", "submit, name what is left"),
+    "not_accepted": ("submit", "submit", "submit"),
+    "submitting": ("report as unknown (*)", "report as unknown (*)", "submit, log the job left behind"),
+    "submitted": ("re-attach", "re-attach", "submit, log the job left behind"),
+    "unknown": ("report again (*)", "check, then submit (*)", "submit, log the job left behind"),
+    "delivered": ("return the same video", "return it if available (**)", "submit"),
+    "failed": ("submit", "check, then submit", "submit"),
+    "lost": ("report again", "check, then submit", "submit, log the job left behind"),
     "discarded": ("submit", "submit", "submit"),
 }
 ACTIONS = {
     "submit": Action.SUBMIT,
-    "submit, name what is left": Action.SUBMIT,
-    "ask about the same job": Action.REATTACH,
-    "ask first, then submit": Action.CHECK_THEN_SUBMIT,
+    "submit, log the job left behind": Action.SUBMIT,
+    "re-attach": Action.REATTACH,
+    "check, then submit": Action.CHECK_THEN_SUBMIT,
     "return the same video": Action.RETURN,
-    "return it while it exists": Action.RETURN_OR_SUBMIT,
-    "report as unknown": Action.STOP,
-    "report again": Action.STOP,
+    "return it if available": Action.RETURN_OR_SUBMIT,
+    "report as unknown": Action.REPORT,
+    "report again": Action.REPORT,
 }
 
 
@@ -90,7 +82,7 @@ def record(phase: Phase = Phase.SUBMITTED, **fields: Any) -> Record:
         "deadline": (NOW + HOUR).isoformat(),
         "max_tries": 2,
         "api_key_hash": ACCOUNT,
-        "task_id": "" if phase in (Phase.FRESH, Phase.SUBMITTING, Phase.UNKNOWN) else "task_1",
+        "task_id": "" if phase in (Phase.NOT_ACCEPTED, Phase.SUBMITTING, Phase.UNKNOWN) else "task_1",
     }
     return Record(**{**values, **fields})
 
@@ -107,14 +99,16 @@ def book_of(store: Any, *, max_tries: int = 2, now: datetime = NOW) -> Ledger:
 
 
 def resolve_in(book: Ledger, wanted: str = "wanted", **options: Any) -> Decision:
-    asked: dict[str, Any] = {
-        "api_key_hash": ACCOUNT,
-        "on_unknown": "fail",
-        "on_clear": "reuse",
-        "key_window": None,
-        **options,
-    }
-    return book.resolve(wanted, **asked)
+    key_window, account = options.pop("key_window", None), options.pop("api_key_hash", ACCOUNT)
+    earlier = book.read()
+    return decide(
+        earlier,
+        wanted,
+        cleared=earlier is not None and book.is_cleared(earlier),
+        key_is_valid=earlier is not None
+        and book.key_is_valid(earlier, key_window, api_key_hash=account),
+        **{"on_unknown": "fail", "on_clear": "reuse", **options},
+    )
 
 
 def resolve(
@@ -125,17 +119,17 @@ def resolve(
 
 def intend(book: Ledger, **options: Any) -> Record:
     wanted = options.pop("wanted", "wanted")
-    given = {"api_key_hash": ACCOUNT, "deadline": NOW + HOUR, "has_keys": True, **options}
-    return book.submitting(wanted, JOB, **given)
+    given = {"api_key_hash": ACCOUNT, "deadline": NOW + HOUR, "supports_keys": True, **options}
+    return book.record_intent(wanted, JOB, **given)
 
 
 # --- the table ------------------------------------------------------------------------------------------
 
 
 def test_the_docstring_shows_exactly_this_table() -> None:
-    assert ledger_module.__doc__ is not None
+    assert decision_module.__doc__ is not None
     shown = {}
-    for line in ledger_module.__doc__.splitlines():
+    for line in decision_module.__doc__.splitlines():
         name, *cells = [cell for cell in line.split("  ") if cell.strip()] or [""]
         if name.strip() in TABLE:
             shown[name.strip()] = tuple(cell.strip() for cell in cells)
@@ -160,8 +154,8 @@ def test_every_case_is_decided_as_the_table_says(
     phase: Phase,
     what: str,
     key_is_valid: bool,
-    on_unknown: ledger_module.OnUnknown,
-    on_clear: ledger_module.OnClear,
+    on_unknown: OnUnknown,
+    on_clear: OnClear,
     known_id: bool,
 ) -> None:
     retry, clear, changed = TABLE[phase]
@@ -170,7 +164,7 @@ def test_every_case_is_decided_as_the_table_says(
     if expected is Action.CHECK_THEN_SUBMIT and not known_id:
         expected = Action.SUBMIT  # nobody could be asked
     if cell.endswith("(*)"):
-        if expected is Action.STOP and on_unknown == "resubmit":
+        if expected is Action.REPORT and on_unknown == "resubmit":
             expected = Action.CHECK_THEN_SUBMIT if known_id else Action.SUBMIT
         expected = Action.RESEND if key_is_valid else expected
     if cell.endswith("(**)") and on_clear == "regenerate":
@@ -188,9 +182,9 @@ def test_every_case_is_decided_as_the_table_says(
 
     assert decision.action is expected
     assert decision.record is earlier
-    assert ("left behind" in decision.why) == cell.endswith("name what is left")
+    assert ("left behind" in decision.reason) == cell.endswith("left behind")
     # What is done about an earlier submission is told; a stop tells it as an error.
-    assert bool(decision.why) == (phase is not Phase.FRESH and expected is not Action.STOP)
+    assert bool(decision.reason) == (phase is not Phase.NOT_ACCEPTED and expected is not Action.REPORT)
 
 
 def test_a_first_try_submits_without_a_word() -> None:
@@ -208,7 +202,7 @@ def test_a_first_try_submits_without_a_word() -> None:
 def test_a_changed_request_names_the_job_it_leaves_behind(phase: Phase, left: str) -> None:
     decision = resolve_in(ledger(record(phase)), "other")
     assert decision.action is Action.SUBMIT
-    assert decision.why == (
+    assert decision.reason == (
         "The request has changed since the last try, so a new job is submitted; "
         f"{left} at apimart is left behind and may be billed"
     )
@@ -217,12 +211,11 @@ def test_a_changed_request_names_the_job_it_leaves_behind(phase: Phase, left: st
 def test_what_becomes_of_an_open_submission_is_said_with_the_money() -> None:
     open_ = "The outcome of an earlier submission is unknown; "
     earlier = record(Phase.UNKNOWN)
-    assert resolve(earlier, key_window=HOUR).why == (
-        open_ + "the same request is sent again under the same idempotency key"
+    assert resolve(earlier, key_window=HOUR).reason == (
+        open_ + "the same request is sent again with the same idempotency key"
     )
-    assert resolve_in(ledger(earlier), on_unknown="resubmit").why == (
-        open_ + "a new job is submitted all the same, as on_unknown_submit='resubmit' asks, and both may be "
-        "billed"
+    assert resolve_in(ledger(earlier), on_unknown="resubmit").reason == (
+        open_ + "a new job is submitted, as on_unknown_submit='resubmit' asks, and both may be billed"
     )
 
 
@@ -234,11 +227,11 @@ def test_what_becomes_of_an_open_submission_is_said_with_the_money() -> None:
     [
         (timedelta(0), HOUR, Action.RESEND),
         (timedelta(minutes=59), HOUR, Action.RESEND),
-        (HOUR, HOUR, Action.STOP),
-        (timedelta(days=3), HOUR, Action.STOP),
-        (timedelta(0), None, Action.STOP),
+        (HOUR, HOUR, Action.REPORT),
+        (timedelta(days=3), HOUR, Action.REPORT),
+        (timedelta(0), None, Action.REPORT),
         (timedelta(minutes=-5), HOUR, Action.RESEND),
-        (timedelta(minutes=-5, seconds=-1), HOUR, Action.STOP),
+        (timedelta(minutes=-5, seconds=-1), HOUR, Action.REPORT),
     ],
 )
 @pytest.mark.parametrize("phase", [Phase.SUBMITTING, Phase.UNKNOWN])
@@ -261,15 +254,15 @@ def test_resending_does_not_make_a_key_younger() -> None:
 
 def test_a_submission_without_a_key_is_never_taken_for_one_with_a_key() -> None:
     book = ledger()
-    intend(book, has_keys=False)
-    assert resolve_in(book, key_window=HOUR).action is Action.STOP
+    intend(book, supports_keys=False)
+    assert resolve_in(book, key_window=HOUR).action is Action.REPORT
 
 
 @pytest.mark.parametrize("phase", [Phase.SUBMITTING, Phase.UNKNOWN])
 def test_a_key_is_worth_nothing_at_another_account(phase: Phase) -> None:
     assert resolve(record(phase), key_window=HOUR).action is Action.RESEND
-    assert resolve(record(phase), key_window=HOUR, api_key_hash="of-another-key").action is Action.STOP
-    assert resolve(record(phase, api_key_hash=""), key_window=HOUR).action is Action.STOP
+    assert resolve(record(phase), key_window=HOUR, api_key_hash="of-another-key").action is Action.REPORT
+    assert resolve(record(phase, api_key_hash=""), key_window=HOUR).action is Action.REPORT
 
 
 def test_a_resent_request_is_recorded_with_the_key_that_sent_it() -> None:
@@ -283,9 +276,9 @@ def test_a_resent_request_is_recorded_with_the_key_that_sent_it() -> None:
 @pytest.mark.parametrize(
     ("phase", "retry", "clear"),
     [
-        (Phase.UNKNOWN, Action.STOP, Action.SUBMIT),
+        (Phase.UNKNOWN, Action.REPORT, Action.SUBMIT),
         (Phase.DELIVERED, Action.RETURN, Action.RETURN_OR_SUBMIT),
-        (Phase.LOST, Action.STOP, Action.CHECK_THEN_SUBMIT),
+        (Phase.LOST, Action.REPORT, Action.CHECK_THEN_SUBMIT),
         (Phase.FAILED, Action.SUBMIT, Action.CHECK_THEN_SUBMIT),
     ],
 )
@@ -302,7 +295,7 @@ def test_a_clear_of_a_running_task_is_spent_once_its_job_is_delivered() -> None:
     found = resolve_in(cleared)
     assert found.action is Action.REATTACH
     assert found.record is not None
-    cleared.moved(found.record, Phase.DELIVERED)
+    cleared.transition(found.record, Phase.DELIVERED)
     assert resolve_in(book_of(store, max_tries=3)).action is Action.RETURN
     assert resolve_in(book_of(store, max_tries=4)).action is Action.RETURN_OR_SUBMIT
 
@@ -310,12 +303,12 @@ def test_a_clear_of_a_running_task_is_spent_once_its_job_is_delivered() -> None:
 def test_a_clear_that_finds_an_open_submission_is_told_and_the_next_one_submits() -> None:
     store = Store()
     store.set(entry_key(1), record(Phase.SUBMITTING, max_tries=2).to_json())
-    for max_tries, action in ((3, Action.STOP), (3, Action.STOP), (4, Action.SUBMIT)):
+    for max_tries, action in ((3, Action.REPORT), (3, Action.REPORT), (4, Action.SUBMIT)):
         book = book_of(store, max_tries=max_tries)
         decision = resolve_in(book)
         assert decision.action is action
-        if action is Action.STOP and decision.record is not None:
-            book.moved(decision.record, Phase.UNKNOWN)
+        if action is Action.REPORT and decision.record is not None:
+            book.transition(decision.record, Phase.UNKNOWN)
 
 
 # --- what is written ------------------------------------------------------------------------------------
@@ -343,13 +336,6 @@ def test_a_record_is_read_back_as_it_was_written(phase: Phase) -> None:
     assert ledger(written).read() == written
 
 
-def test_a_record_says_when_it_was_written() -> None:
-    store = Store()
-    first = intend(book_of(store))
-    assert first.updated_at == store.get(entry_key(1))["updated_at"] == NOW.isoformat()
-    assert book_of(store, now=NOW + HOUR).moved(first, Phase.LOST).updated_at == (NOW + HOUR).isoformat()
-
-
 def test_nothing_is_submitted_when_the_intent_cannot_be_written() -> None:
     with pytest.raises(LedgerUnreadable, match=r"intent to submit cannot be recorded \(ConnectionError\)"):
         intend(book_of(Broken()))
@@ -368,7 +354,7 @@ def test_the_newest_of_many_entries_counts_and_few_are_read(writes: list[Phase])
     store = Counting()
     for phase in writes:
         book = book_of(store)
-        book.moved(record(phase, task_id="task_1"), phase)
+        book.transition(record(phase, task_id="task_1"), phase)
         reads.clear()
         found = book_of(store).read()
         assert found is not None
@@ -383,7 +369,7 @@ def test_a_write_that_the_server_finishes_late_changes_nothing() -> None:
     book = book_of(store)
     intent = intend(book)
     late = dict(store)
-    submitted = book.moved(intent, Phase.SUBMITTED, task_id="task_1")
+    submitted = book.transition(intent, Phase.SUBMITTED, task_id="task_1")
     store.update(late)
     assert book_of(store).read() == submitted
     assert resolve_in(book_of(store)).action is Action.REATTACH
@@ -402,8 +388,8 @@ def test_a_write_that_failed_is_repeated_under_its_own_number() -> None:
 
     store.set = write  # type: ignore[method-assign]
     with pytest.raises(ConnectionError):
-        book.moved(intent, Phase.SUBMITTED, task_id="task_1")
-    book.moved(intent, Phase.SUBMITTED, task_id="task_1")
+        book.transition(intent, Phase.SUBMITTED, task_id="task_1")
+    book.transition(intent, Phase.SUBMITTED, task_id="task_1")
     assert sorted(store) == [entry_key(1), entry_key(2)]
 
 
@@ -429,7 +415,7 @@ GOOD = record().to_json()
         {name: field for name, field in GOOD.items() if name != "phase"},
         {**GOOD, "phase": "paid"},
         {**GOOD, "phase": None},
-        {**GOOD, "phase": ["fresh"]},
+        {**GOOD, "phase": ["not_accepted"]},
         {**GOOD, "max_tries": "2"},
         {**GOOD, "max_tries": True},
         {**GOOD, "task_id": 7},
@@ -448,7 +434,7 @@ GOOD = record().to_json()
         {**GOOD, "files": {}},
         {**GOOD, "files": ["a.mp4"]},
         {**GOOD, "files": [{"path": "a.mp4"}]},
-        "fresh",
+        "not_accepted",
         ["v", 1],
         0,
         False,
@@ -457,7 +443,7 @@ GOOD = record().to_json()
 )
 def test_a_record_that_is_not_ours_stops_the_try(value: Any) -> None:
     with pytest.raises(
-        LedgerUnreadable, match=r"'vidgen_1' .*; look for a job in the vendor's console before"
+        LedgerUnreadable, match=r"'vidgen_submission_1' .*; look for a job in the vendor's console before"
     ):
         resolve_in(ledger(value), on_unknown="resubmit", key_window=HOUR)
 
@@ -466,7 +452,7 @@ def test_a_later_field_does_no_harm() -> None:
     assert resolve({**GOOD, "colour": "blue"}).action is Action.REATTACH
 
 
-@pytest.mark.parametrize("field", ["api_key_hash", "updated_at", "expires_at", "result_urls", "files"])
+@pytest.mark.parametrize("field", ["api_key_hash", "expires_at", "result_urls", "files"])
 def test_a_record_from_before_a_field_is_read(field: str) -> None:
     earlier = {name: value for name, value in GOOD.items() if name != field}
     assert resolve(earlier).action is Action.REATTACH
@@ -534,4 +520,4 @@ def test_a_resolved_record_survives_a_change_of_its_phase() -> None:
     book = ledger(record())
     found = book.read()
     assert found is not None
-    assert replace(book.moved(found, Phase.LOST), updated_at="") == record(Phase.LOST)
+    assert book.transition(found, Phase.LOST) == record(Phase.LOST)

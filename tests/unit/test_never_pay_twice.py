@@ -26,9 +26,9 @@ from paid_once_world import AFTER, BEFORE, FATES, GETS, LostVideo, PaidTwice, Pl
 from airflow_provider_vidgen import ledger, submission
 from airflow_provider_vidgen.client import WorkerClient
 from airflow_provider_vidgen.errors import StatusError, SubmitOutcomeUnknown
+from airflow_provider_vidgen.generation import Generation
 from airflow_provider_vidgen.http import retry_policy
 from airflow_provider_vidgen.models import Failure, FailureCategory, JobState, JobStatus
-from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 from airflow_provider_vidgen.vendors.apimart import ApiMart
 
 _tasks = st.builds(
@@ -208,16 +208,16 @@ def test_whatever_crashes_nothing_is_paid_twice_and_no_paid_video_is_lost() -> N
 
 
 def _persist_after_the_post(patch: pytest.MonkeyPatch) -> None:
-    real = ledger.Ledger.submitting
+    real = ledger.Ledger.record_intent
 
-    def submitting(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def record_intent(self: Any, *args: Any, **kwargs: Any) -> Any:
         write, self._write = self._write, lambda record: record
         try:
             return real(self, *args, **kwargs)
         finally:
             self._write = write
 
-    patch.setattr(ledger.Ledger, "submitting", submitting)
+    patch.setattr(ledger.Ledger, "record_intent", record_intent)
 
 
 def _key_with_the_try_number(patch: pytest.MonkeyPatch) -> None:
@@ -306,20 +306,20 @@ def _trust_a_key_forever(patch: pytest.MonkeyPatch) -> None:
 
 
 def _take_a_retry_after_delivery_for_a_clear(patch: pytest.MonkeyPatch) -> None:
-    real = ledger.decide
+    real = submission.decide
     # Where it is not so, a clear returns the same video as a retry does.
     _all_tasks_have(patch, on_clear="regenerate")
-    patch.setattr(ledger, "decide", lambda *args, **kwargs: real(*args, **{**kwargs, "cleared": True}))
+    patch.setattr(submission, "decide", lambda *args, **kwargs: real(*args, **{**kwargs, "cleared": True}))
 
 
 def _take_what_was_delivered_for_failed(patch: pytest.MonkeyPatch) -> None:
-    real = VideoGenerationOperator._note
+    real = Generation._record
 
-    def note(self: Any, context: Any, job: Any, phase: ledger.Phase, **changes: Any) -> None:
+    def record(self: Any, job: Any, phase: ledger.Phase, **changes: Any) -> None:
         phase = ledger.Phase.FAILED if phase is ledger.Phase.DELIVERED else phase
-        real(self, context, job, phase, **changes)
+        real(self, job, phase, **changes)
 
-    patch.setattr(VideoGenerationOperator, "_note", note)
+    patch.setattr(Generation, "_record", record)
 
 
 def _write_over_what_was_written_before(patch: pytest.MonkeyPatch) -> None:
@@ -333,7 +333,7 @@ def _write_over_what_was_written_before(patch: pytest.MonkeyPatch) -> None:
 
 
 def _pay_for_a_delivered_video_at_each_clear(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(submission.Attempt, "_delivered_again", lambda self, record: None)
+    patch.setattr(submission.Submitter, "_delivered_before", lambda self, record: None)
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from airflow_provider_vidgen import submission
 from airflow_provider_vidgen.connection import ConnectionSettings
+from airflow_provider_vidgen.decision import Action, OnClear, OnUnknown
 from airflow_provider_vidgen.errors import (
     AccountChanged,
     ConnectionFailed,
@@ -31,10 +33,11 @@ from airflow_provider_vidgen.errors import (
     StatusUnavailable,
     SubmitError,
     SubmitOutcomeUnknown,
+    TaskRef,
     UnknownSubmitWillResend,
     UnknownSubmitWillResubmit,
 )
-from airflow_provider_vidgen.ledger import Ledger, OnClear, OnUnknown, entry_key
+from airflow_provider_vidgen.ledger import Ledger, entry_key
 from airflow_provider_vidgen.models import (
     Failure,
     FailureCategory,
@@ -44,7 +47,7 @@ from airflow_provider_vidgen.models import (
     VideoJob,
     VideoRequest,
 )
-from airflow_provider_vidgen.submission import Attached, Attempt
+from airflow_provider_vidgen.submission import ActiveJob, Submitter
 
 START = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 MODELS = {
@@ -156,6 +159,29 @@ def _job(settings: ConnectionSettings, task_id: str) -> VideoJob:
     return VideoJob(vendor=name, base_url=settings.base_url, model=MODELS[name], task_id=task_id)
 
 
+class ListHandler(logging.Handler):
+    """Collects the warnings of a module."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    @classmethod
+    def of(cls, module: Any) -> list[str]:
+        handler = cls()
+        module._log.addHandler(handler)
+        return handler.messages
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+@pytest.fixture(autouse=True)
+def _remove_handlers() -> Iterator[None]:
+    yield
+    submission._log.handlers.clear()
+
+
 class Case:
     """A task instance whose tries are run one by one."""
 
@@ -163,34 +189,39 @@ class Case:
         self.store, self.client, self.on_unknown = Store(), Client(vendor), on_unknown
         self.now, self.max_tries, self.timeout = START, 2, 600.0
         self.prompt, self.model, self.callback = "a lighthouse", MODELS[vendor], None
-        self.said: list[str] = []
+        self.warnings = ListHandler.of(submission)
         self.slept: list[float] = []
         self.before_paying: Callable[[], None] = lambda: None
         self.on_clear: OnClear = "reuse"
         self.there: list[Any] = []
         self.live, self.tried = False, list[str]()
 
-    def attempt(self) -> Attached:
-        attempt = Attempt(
+    def attempt(self) -> ActiveJob:
+        submitter = Submitter(
             self.client,
             Ledger(self.store, max_tries=self.max_tries, now=lambda: self.now),
+            self,
+            task=TaskRef(dag_id="d", run_id="r", task_id="t"),
             timeout=self.timeout,
             on_unknown=self.on_unknown,
             on_clear=self.on_clear,
             now=lambda: self.now,
-            warn=self.said.append,
-            before_paying=lambda: self.before_paying(),
-            still_there=lambda files: bool(files) and list(files) == self.there,
-            link_lives=self.try_link,
             sleep=self.slept.append,
         )
-        return attempt.attach(self.request)
+        resolution = submitter.resolve(self.request)
+        if resolution.action is Action.SUBMIT:
+            self.before_paying()
+        return submitter.perform(resolution, self.request)
+
 
     @property
     def request(self) -> VideoRequest:
         return VideoRequest(prompt=self.prompt, model=self.model, callback_url=self.callback)
 
-    def try_link(self, links: Sequence[str]) -> bool:
+    def files_exist(self, files: Sequence[Any]) -> bool:
+        return bool(files) and list(files) == self.there
+
+    def links_are_live(self, links: Sequence[str]) -> bool:
         self.tried += links
         return self.live
 
@@ -259,7 +290,7 @@ def test_a_changed_request_submits_afresh_and_names_the_job_it_leaves() -> None:
     case.attempt()
     case.prompt = "another lighthouse"
     assert case.attempt().job.task_id == "task_2"
-    assert "task_1" in case.said[-1]
+    assert "task_1" in case.warnings[-1]
 
 
 def test_another_model_or_connection_is_another_request() -> None:
@@ -299,7 +330,7 @@ def test_after_a_certain_refusal_the_next_try_submits(error: Exception) -> None:
     case.client.answers = [error]
     with pytest.raises(type(error)):
         case.attempt()
-    assert case.store.phase == "fresh"
+    assert case.store.phase == "not_accepted"
     case.attempt()
     assert case.client.billed == ["task_2"]
 
@@ -386,8 +417,8 @@ def test_resubmit_retries_by_itself_and_says_so_each_time() -> None:
             case.attempt()
         assert not error.value.fatal
     case.attempt()
-    assert [said for said in case.said if "both may be billed" in said] == case.said
-    assert (len(case.said), case.client.posts) == (2, 3)
+    assert [text for text in case.warnings if "both may be billed" in text] == case.warnings
+    assert (len(case.warnings), case.client.posts) == (2, 3)
 
 
 def test_a_lost_job_is_reported_again_and_submitted_by_a_clear() -> None:
@@ -540,8 +571,8 @@ def test_the_id_of_a_paid_job_is_written_with_patience() -> None:
     assert case.attempt().job.task_id == "task_1"
     assert case.store.phase == "submitted"
     assert case.slept == [1, 2, 4, 8]
-    assert len(case.said) == 4
-    assert all("the job task_1 (submitted); trying again" in said for said in case.said)
+    assert len(case.warnings) == 4
+    assert all("refused the phase submitted of the job task_1; trying again" in text for text in case.warnings)
 
 
 def test_that_nothing_was_taken_is_written_with_patience_too() -> None:
@@ -550,9 +581,9 @@ def test_that_nothing_was_taken_is_written_with_patience_too() -> None:
     case.store.refuse = [False, True, True]
     with pytest.raises(ConnectionFailed):
         case.attempt()
-    assert case.store.phase == "fresh"
-    assert len(case.said) == 2
-    assert all("what is known of the submission (fresh)" in said for said in case.said)
+    assert case.store.phase == "not_accepted"
+    assert len(case.warnings) == 2
+    assert all("refused the phase not_accepted of the submission" in text for text in case.warnings)
 
 
 def test_a_paid_job_that_cannot_be_written_down_is_named_and_not_paid_again() -> None:
@@ -573,7 +604,7 @@ def test_what_the_vendor_said_is_told_even_if_it_cannot_be_written_down() -> Non
     with pytest.raises(SubmitOutcomeUnknown, match="no reply came"):
         case.attempt()
     assert case.store.phase == "submitting"
-    assert case.said[-1] == "That the submission is unknown could not be recorded (ConnectionError)"
+    assert case.warnings[-1] == "The phase unknown could not be recorded (ConnectionError)"
 
 
 # --- a synchronous endpoint -----------------------------------------------------------------------------
@@ -684,7 +715,7 @@ def test_a_cleared_job_that_lives_after_all_is_used_and_not_paid_again(phase: st
     attached = case.attempt()
     assert (attached.job.task_id, attached.status) == ("task_1", found)
     assert (case.client.asked, case.client.posts, case.store.phase) == (["task_1"], 1, "submitted")
-    assert case.said[-1] == f"apixgo job task_1 is {found.state} at the vendor: it is used, nothing is paid"
+    assert case.warnings[-1] == f"apixgo job task_1 is {found.state} at the vendor: re-attaching, nothing is paid"
 
 
 @pytest.mark.parametrize("phase", REPORTED)
@@ -694,8 +725,8 @@ def test_a_clear_pays_once_the_vendor_has_said_that_there_is_no_video(phase: str
         case.client.statuses["task_1"] = answer
         assert case.attempt().job.task_id == "task_2"
         assert (case.client.asked, case.client.posts) == (["task_1"], 2)
-        said = "apixgo job task_1 brings no video any more; a new, paid job is submitted"
-        assert case.said[-1] == said
+        said = "apixgo job task_1 has no video and will bring none; a new, paid job is submitted"
+        assert case.warnings[-1] == said
         # The new one is this request's: the next try asks about it.
         assert (case.attempt().job.task_id, case.client.posts) == ("task_2", 2)
 
@@ -791,7 +822,7 @@ def test_a_delivered_video_is_returned_while_its_link_lives(cleared: bool) -> No
     attached = case.attempt()
     assert (attached.job.task_id, attached.status, attached.files) == ("task_1", VIDEO, ())
     assert case.client.posts == 1
-    assert ("airflow vidgen regenerate" in case.said[-1]) == cleared
+    assert ("airflow vidgen regenerate" in case.warnings[-1]) == cleared
 
 
 @pytest.mark.parametrize("cleared", [False, True])
@@ -814,7 +845,7 @@ def test_a_delivered_video_is_returned_while_its_file_exists(cleared: bool, answ
     assert attached.status == JobStatus(state=JobState.SUCCEEDED, raw_state="landed")
     assert case.client.posts == 1
     if isinstance(answer, StatusUnavailable | StatusRefused):
-        assert case.said[-1] == f"{answer.summary}; the files that were landed are still there"
+        assert case.warnings[-1] == f"{answer.summary}; the landed files still exist"
 
 
 @pytest.mark.parametrize("answer", [JobNotFound("no such job"), VIDEO, NO_LINK, FAILED])
@@ -829,7 +860,7 @@ def test_a_delivered_video_that_is_gone_is_paid_anew_by_a_clear_and_never_by_a_r
     assert case.client.posts == 1
     case.clear()
     assert case.attempt().job.task_id == "task_2"
-    assert case.said[-1] == "Neither a link nor a file of apixgo job task_1 exists any more"
+    assert case.warnings[-1] == "Neither a link nor a file of apixgo job task_1 exists any more"
     # The new one is this request's: the next try asks about it.
     assert (case.attempt().job.task_id, case.client.posts) == ("task_2", 2)
 
@@ -861,7 +892,7 @@ def test_a_discarded_job_is_left_for_a_new_one(phase: str) -> None:
     case.attempt()
     case.becomes("discarded")
     assert case.attempt().job.task_id == "task_2"
-    assert "task_1" in case.said[-1]
+    assert "task_1" in case.warnings[-1]
 
 
 # --- another host, another key --------------------------------------------------------------------------
@@ -897,10 +928,10 @@ def test_a_changed_request_can_be_submitted_elsewhere() -> None:
     case.prompt = "another lighthouse"
     case.client.connect(host=ELSEWHERE)
     assert case.attempt().job.base_url == ELSEWHERE
-    assert "task_1" in case.said[-1]
+    assert "task_1" in case.warnings[-1]
 
 
-@pytest.mark.parametrize("phase", ["fresh", "discarded"])
+@pytest.mark.parametrize("phase", ["not_accepted", "discarded"])
 def test_a_job_that_nobody_has_can_be_submitted_elsewhere(phase: str) -> None:
     case = Case()
     case.attempt()

@@ -16,7 +16,8 @@ from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.airflow_internals import CoreTask
 from airflow_provider_vidgen.cli import jobs
 from airflow_provider_vidgen.cli.definition import get_commands
-from airflow_provider_vidgen.ledger import Action, Ledger, Phase, Record, decide, entry_key
+from airflow_provider_vidgen.decision import Action, decide
+from airflow_provider_vidgen.ledger import Ledger, Phase, Record, entry_key
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -70,7 +71,7 @@ def stored(task: CoreTask) -> Record:
     return found
 
 
-@pytest.mark.parametrize("phase", [Phase.SUBMITTING, Phase.UNKNOWN, Phase.LOST, Phase.FAILED, Phase.FRESH])
+@pytest.mark.parametrize("phase", [Phase.SUBMITTING, Phase.UNKNOWN, Phase.LOST, Phase.FAILED, Phase.NOT_ACCEPTED])
 def test_a_clear_asks_about_an_adopted_job_instead_of_submitting(run: list[CoreTask], phase: Phase) -> None:
     run.append(task(record(phase).to_json()))
     adopt()
@@ -105,7 +106,7 @@ def test_after_regenerate_the_next_try_pays_for_a_new_job_and_the_old_one_is_nam
         found, "f" * 64, cleared=cleared, key_is_valid=True, on_unknown="fail", on_clear="reuse"
     )
     assert next_try.action is Action.SUBMIT
-    assert "task_1" in next_try.why
+    assert "task_1" in next_try.reason
     said = capsys.readouterr().out
     assert "apixo job task_1" in said
     assert "new, paid job" in said
@@ -118,7 +119,7 @@ def test_after_regenerate_the_next_try_pays_for_a_new_job_and_the_old_one_is_nam
         ([task()], "has not submitted anything"),
         ([task(record(Phase.DELIVERED).to_json(), state="running")], "is running. Wait until it has ended"),
         ([task(record(Phase.SUBMITTED, "task_1").to_json(), state="deferred")], "is deferred"),
-        ([task("nonsense")], "is not this version's"),
+        ([task("nonsense")], "was not written by this version"),
     ],
 )
 def test_what_cannot_regenerate_says_why_and_changes_nothing(
@@ -146,7 +147,7 @@ def test_only_the_named_map_index_adopts(run: list[CoreTask]) -> None:
         ([task(record(Phase.DELIVERED, "task_1").to_json())], "already has the job task_1"),
         ([task(record(Phase.UNKNOWN).to_json(), state="running")], "is running. Wait until it has ended"),
         ([task(record(Phase.UNKNOWN).to_json(), state="deferred")], "is deferred"),
-        ([task("nonsense")], "is not this version's"),
+        ([task("nonsense")], "was not written by this version"),
     ],
 )
 def test_what_cannot_adopt_says_why_and_changes_nothing(
@@ -169,9 +170,9 @@ def test_jobs_lists_what_was_submitted_and_what_cannot_be_read(
     ]
     jobs.list_jobs(Namespace(dag_id="dag", run_id="run", output="json"))
     said = capsys.readouterr().out
-    assert '"submission": "delivered"' in said
+    assert '"phase": "delivered"' in said
     assert '"job_id": "task_1"' in said
-    assert '"submission": "unreadable"' in said
+    assert '"phase": "unreadable"' in said
     assert '"map_index": "2"' not in said
 
 

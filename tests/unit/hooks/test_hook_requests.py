@@ -105,7 +105,7 @@ def test_a_host_is_not_asked_about_a_job_of_another_one(vendor: str, make_hook: 
     assert web.request_history == []
     assert "https://staging.example.com" in str(error.value)
     assert BASE[vendor] in str(error.value)
-    assert "goes on at the vendor" in str(error.value)
+    assert "continues at the vendor" in str(error.value)
 
 
 @pytest.mark.parametrize("code", [401, 403])

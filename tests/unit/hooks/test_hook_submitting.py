@@ -65,7 +65,7 @@ def test_an_open_outcome_is_reported_and_sent_once(
             submit(make_hook, vendor)
     assert [sent.method for sent in web.request_history] == ["POST"]
     assert clock.slept == []
-    assert "Billing may have been spent." in str(caught.value)
+    assert "Money may have been spent." in str(caught.value)
     assert caught.value.fatal
 
 

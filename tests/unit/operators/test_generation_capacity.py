@@ -24,9 +24,8 @@ from airflow.sdk.exceptions import (
 )
 from fakes import CREATE, NOW, PROMPT, STATUS, VENDORS, Clock, context, created, finished, record_of
 
-from airflow_provider_vidgen import airflow_internals
+from airflow_provider_vidgen import airflow_internals, capacity
 from airflow_provider_vidgen.ledger import entry_key
-from airflow_provider_vidgen import capacity
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 
 Connect = Callable[..., None]
@@ -77,7 +76,7 @@ def test_a_full_vendor_frees_the_worker_at_once(
     assert len(web.request_history) == 1
     assert clock.slept == []
     # Whatever happens to the task while it waits, the record says that nothing was taken.
-    assert record_of(task)["phase"] == "fresh"
+    assert record_of(task)["phase"] == "not_accepted"
     assert _ticket(task) == {
         "queued_at": NOW.isoformat(),
         "expires_at": (NOW + timedelta(seconds=900)).isoformat(),
@@ -93,7 +92,7 @@ def test_the_log_says_why_the_task_waits_and_for_how_long(
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], [{**FULL, "headers": {"Retry-After": "40"}}])
         pause = _pause(lambda: _operator().execute(context()), clock)
-    said = re.search(r"(?m)([^\n]*?); waiting without a worker, looking again in (\d+) s", logged())
+    said = re.search(r"(?m)([^\n]*?); rescheduled, the next check is in (\d+) s", logged())
     assert said is not None
     assert "Apixo answered the submission with HTTP 429" in said[1]
     assert abs(int(said[2]) - pause) <= 1
@@ -207,7 +206,7 @@ def test_an_open_submission_whose_key_is_forgotten_by_then_is_reported(vidgen: C
         _pause(lambda: _operator(timeout=9000).execute(task), clock)
         clock.sleep(3601)
         with pytest.raises(
-            AirflowFailException, match=r"SubmitOutcomeUnknown: .*Billing may have been spent"
+            AirflowFailException, match=r"SubmitOutcomeUnknown: .*Money may have been spent"
         ):
             _operator().execute(task)
     assert _posts(web) == 2
@@ -273,7 +272,7 @@ def test_a_ticket_that_cannot_be_kept_fails_the_try_and_submits_nothing_more(
             _operator().execute(task)
     assert not isinstance(caught.value, AirflowRescheduleException | AirflowFailException)
     if reads:
-        assert "How long the task has waited for capacity cannot be read (ConnectionError)" in str(
+        assert "The queue ticket of the wait for capacity cannot be read (ConnectionError)" in str(
             caught.value
         )
     assert _posts(web) == (1 if index < 0 else 0)
@@ -400,8 +399,8 @@ def test_one_who_was_queued_behind_others_says_so(
     logged()
     with requests_mock.Mocker():
         pause = _pause(lambda: _operator().execute(_mapped(40)), clock)
-    line = "40 instances of this task come first and the account takes 10 jobs at a time"
-    assert f"{line}; waiting without a worker, looking again in {pause:.0f} s" in logged()
+    line = "40 instances of this task come first and the account runs 10 jobs at a time"
+    assert f"{line}; rescheduled, the next check is in {pause:.0f} s" in logged()
 
 
 def test_if_airflow_does_not_tell_the_vendor_decides(
@@ -415,7 +414,7 @@ def test_if_airflow_does_not_tell_the_vendor_decides(
         web.post(CREATE["apixo"], [FULL])
         _pause(lambda: _operator().execute(context(map_index=40, get_ti_count=broken)), clock)
     assert _posts(web) == 1
-    assert "is not known (RuntimeError)" in logged()
+    assert "could not be counted (RuntimeError)" in logged()
 
 
 def test_after_the_timeout_the_vendor_decides(vidgen: Connect, clock: Clock) -> None:
@@ -465,12 +464,12 @@ def test_a_queue_is_no_place_for_a_target_that_is_taken(vidgen: Connect, tmp_pat
 )
 def test_the_pause_grows_with_the_place(ahead: int, limit: int, least: float) -> None:
     for _ in range(50):
-        assert least <= capacity.pause_in_line(ahead, limit) <= min(1.2 * least, 600)
+        assert least <= capacity.wait_in_queue(ahead, limit) <= min(1.2 * least, 600)
 
 
 @pytest.mark.parametrize(("refusals", "least"), [(1, 20), (2, 40), (4, 160), (5, 300), (10**6, 300)])
 def test_the_pause_doubles_with_each_refusal(refusals: int, least: float) -> None:
-    pauses = {capacity.pause_after_refusal(refusals, None) for _ in range(50)}
+    pauses = {capacity.wait_after_refusal(refusals, None) for _ in range(50)}
     assert all(least <= pause <= 2 * least for pause in pauses)
     # A batch that was refused together does not come back together.
     assert len(pauses) == 50

@@ -86,11 +86,11 @@ def test_the_try_after_a_failed_job_submits_afresh_and_says_so(
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=created("apixo"))
         web.get(STATUS["apixo"], [{"json": failed("apixo", "oops")}, {"json": finished("apixo")}])
-        with pytest.raises(AirflowException, match="may cost again"):
+        with pytest.raises(AirflowException, match="may be billed again"):
             operator(deferrable=False).execute(task)
         assert operator(deferrable=False).execute(task)["state"] == "succeeded"
     assert posts(web) == 2
-    assert "a video; a new one may cost again" in logged()
+    assert "a video; a new one is submitted and may be billed" in logged()
 
 
 def test_a_lost_job_is_reported_again_by_a_retry_and_not_paid_twice(vidgen: Connect) -> None:
@@ -227,5 +227,5 @@ def test_with_a_store_of_the_workers_all_is_kept_in_airflows_own_rows_of_this_tr
         with pytest.raises((AirflowRescheduleException, TaskDeferred)):
             operator(deferrable=True).execute(task)
     assert {ti_id for ti_id, _ in rows} == {task["ti"].id}
-    assert (("ti-1", "vidgen_queue") in rows) is full
+    assert (("ti-1", "vidgen_queue_ticket") in rows) is full
     assert len(task["task_state_store"]) == 0

@@ -247,7 +247,7 @@ def test_a_path_taken_in_the_meantime_is_changed_and_the_task_cleared(
         (tmp_path / "v.mp4").write_bytes(b"theirs")
         web.get(STATUS["apixo"], json=finished("apixo"))
         web.get(LINK, content=MP4)
-        with pytest.raises(AirflowFailException, match="clear the task while the link lives") as failure:
+        with pytest.raises(AirflowFailException, match="clear the task before the link expires") as failure:
             operator(deferrable=False, output_path=f"file://{tmp_path}/v.mp4").execute(task)
         assert "apixo job task_1. The video was paid for." in str(failure.value)
         cleared = context(max_tries=5)
@@ -276,7 +276,7 @@ def test_a_callback_needs_a_place_to_call(vidgen: Connect) -> None:
     with requests_mock.Mocker() as web, pytest.raises(AirflowFailException) as failure:
         operator(use_callback=True).execute(context())
     assert "The connection 'vidgen_default' cannot be used with use_callback" in str(failure.value)
-    assert "callback_base_url=empty: must be a link vendors can reach" in str(failure.value)
+    assert "callback_base_url=empty: must be a URL that the vendor can reach" in str(failure.value)
     assert web.request_history == []
 
 
@@ -301,6 +301,6 @@ def test_a_vendor_without_callbacks_refuses_to_be_asked_for_one(vidgen: Connect)
 def test_a_kill_says_that_the_job_goes_on(logged: Callable[[], str]) -> None:
     operator().on_kill()
     assert (
-        "The task was killed. A job that was submitted goes on at the vendor and may be billed. "
-        "Clearing the task asks about the same job."
+        "The task was killed. A submitted job continues at the vendor and may be billed. "
+        "A clear of the task asks about the same job."
     ) in logged()

@@ -85,7 +85,7 @@ def resume(left: Deferred, *replies: Any, event: Any, vendor: str = "apixo") -> 
     with requests_mock.Mocker() as web:
         web.get(STATUS[vendor], [r if "exc" in r or "status_code" in r else {"json": r} for r in replies])
         web.get(LINK, content=MP4)
-        return operator.resume(task, event=event, **kwargs)
+        return operator.execute_complete(task, event=event, **kwargs)
 
 
 @pytest.mark.parametrize("reason", list(Reason))
@@ -104,7 +104,7 @@ def test_an_odd_event_leads_to_a_look_and_a_video_is_believed(
     case: str, deferred: Callable[..., Deferred], logged: Callable[[], str]
 ) -> None:
     assert resume(deferred(), finished("apixo"), event=ODD[case])["state"] == "succeeded"
-    said = re.search(r"(\S[^\n]{10,}); asking the vendor", logged())
+    said = re.search(r"(\S[^\n]{10,}); checking the job", logged())
     assert said is not None
     assert "event" in said[1]
 
@@ -117,7 +117,7 @@ def test_no_event_makes_a_success_of_a_job_that_still_runs(
     with pytest.raises(TaskDeferred) as again:
         resume(left, running("apixo"), event=ODD.get(case, event()))
     assert again.value.kwargs == left[2]
-    assert again.value.method_name == "resume"
+    assert again.value.method_name == "execute_complete"
     assert "result_urls" not in left[0]["ti"].xcom
 
 
@@ -128,7 +128,7 @@ def test_success_without_a_link_is_never_a_result(case: str, deferred: Callable[
 
 
 def test_a_link_that_stays_missing_is_reported_as_paid(deferred: Callable[..., Deferred]) -> None:
-    with pytest.raises(AirflowFailException, match=r"no usable link.*apixo job task_1.*paid for"):
+    with pytest.raises(AirflowFailException, match=r"without a usable link.*apixo job task_1.*paid for"):
         resume(deferred(), status("apixo", "success"), event=event("result_missing"))
 
 
@@ -167,7 +167,7 @@ def test_a_vendor_that_is_down_when_the_task_wakes_is_waited_for(
 def test_a_vendor_out_of_reach_for_the_trigger_and_the_worker_ends_the_try(
     deferred: Callable[..., Deferred],
 ) -> None:
-    with pytest.raises(AirflowException, match=r"StatusUnavailable.*apixo job task_1.*stays attached") as end:
+    with pytest.raises(AirflowException, match=r"StatusUnavailable.*apixo job task_1.*asks about the same job") as end:
         resume(deferred(), {"exc": requests.ConnectTimeout}, event=event("unavailable"))
     assert not isinstance(end.value, AirflowFailException)
 
@@ -177,7 +177,7 @@ def test_a_vendor_that_is_down_at_the_deadline_ends_the_try(
 ) -> None:
     left = deferred()
     clock.sleep(901)
-    with pytest.raises(AirflowException, match="DeadlineExceeded: The vendor could not be asked"):
+    with pytest.raises(AirflowException, match="DeadlineExceeded: The status check at the deadline, 2026-11-20T12:15:00"):
         resume(left, {"exc": requests.ConnectTimeout}, event=event())
 
 
@@ -187,8 +187,8 @@ def test_why_the_task_waits_on_is_in_the_log(
     left = deferred()
     logged()
     for reply, said in (
-        (running("apixo"), "apixo job task_1 is still running; waiting on"),
-        ({"status_code": 502}, "The vendor does not tell about apixo job task_1 just now; waiting on"),
+        (running("apixo"), "apixo job task_1 is still running; deferring again"),
+        ({"status_code": 502}, "The status of apixo job task_1 is not available now; deferring again"),
     ):
         with pytest.raises(TaskDeferred):
             resume(left, reply, event=event())
@@ -226,7 +226,7 @@ def test_the_trigger_is_told_whether_a_kill_cancels_the_job(
 
 
 def test_trouble_on_the_triggerer_names_the_job(deferred: Callable[..., Deferred]) -> None:
-    with pytest.raises(AirflowException, match=r"TriggerError: The triggerer could not.*task_1"):
+    with pytest.raises(AirflowException, match=r"TriggerError: The trigger failed.*task_1"):
         resume(deferred(), running("apixo"), event=event("trouble"))
 
 
@@ -266,7 +266,7 @@ def test_a_resume_that_is_handed_nothing_but_the_event_believes_what_it_says_of_
     deferred: Callable[..., Deferred],
 ) -> None:
     task, operator, _ = deferred()
-    with pytest.raises(AirflowFailException, match="no usable link"):
+    with pytest.raises(AirflowFailException, match="without a usable link"):
         resume((task, operator, {}), status("apixo", "success"), event=event("result_missing"))
 
 
@@ -275,7 +275,7 @@ def test_a_job_not_found_at_the_deadline_stays_attached(
 ) -> None:
     left = deferred()
     clock.sleep(901)
-    with pytest.raises(AirflowException, match="DeadlineExceeded: The vendor could not be asked"):
+    with pytest.raises(AirflowException, match="DeadlineExceeded: The status check at the deadline, 2026-11-20T12:15:00"):
         resume(left, unknown("apixo"), event=event())
     assert record_of(left[0])["phase"] == "submitted"
 
@@ -331,10 +331,10 @@ def test_a_resume_without_a_record_asks_nobody_and_pays_nothing(
     with (
         requests_mock.Mocker() as web,
         pytest.raises(
-            AirflowException, match="LedgerUnreadable: The task was woken, and its record has no job"
+            AirflowException, match="LedgerUnreadable: The task was resumed, and its ledger has no job"
         ),
     ):
-        operator.resume(task, event=event())
+        operator.execute_complete(task, event=event())
     assert web.request_history == []
 
 
@@ -374,7 +374,7 @@ def test_a_job_without_a_link_is_lost_only_after_the_time_of_its_links(
     with pytest.raises(AirflowFailException, match="ResultExpired") as failure:
         resume(left, no_link, event=event("result_missing"), vendor="apixgo")
     assert "apixgo job task_1" in str(failure.value)
-    assert "The vendor gives no link, and the time of the job's links has passed" in str(failure.value)
+    assert "The vendor gives no link, and the job's links expired at" in str(failure.value)
     assert record_of(left[0])["phase"] == "lost"
 
 

@@ -66,7 +66,7 @@ def resume(reply: Any, task: Any = None, *, event: Any = None, **fields: Any) ->
         "deadline": (NOW + timedelta(seconds=600)).isoformat(),
     }
     waiting = sensor(deferrable=True, **fields)
-    return answered(reply, lambda: waiting.resume_execution("resume", kwargs, task or context()))
+    return answered(reply, lambda: waiting.resume_execution("execute_complete", kwargs, task or context()))
 
 
 WAYS = pytest.mark.parametrize("way", [poke, defer, resume])
@@ -132,7 +132,7 @@ def test_the_generation_operators_deadline_stays_retryable(clock: Clock) -> None
     with pytest.raises(AirflowException, match="DeadlineExceeded") as failure:
         answered(
             running("apixo"),
-            lambda: operator.resume(context(), event=None, job=job("apixo").to_dict(), **kwargs),
+            lambda: operator.execute_complete(context(), event=None, job=job("apixo").to_dict(), **kwargs),
         )
     assert type(failure.value) is AirflowException
 

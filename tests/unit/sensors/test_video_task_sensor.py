@@ -123,7 +123,7 @@ def test_a_deferrable_sensor_leaves_the_worker_with_a_deadline_from_its_start(
     with pytest.raises(TaskDeferred) as deferred:
         _with("apixo", reply, lambda: waiting.execute(context()))
     left = deferred.value
-    assert left.method_name == "resume"
+    assert left.method_name == "execute_complete"
     assert left.kwargs == {
         "job": job("apixo").to_dict(),
         "submitted_at": NOW.isoformat(),
@@ -142,7 +142,7 @@ def resumed(vidgen: Connect, reply: Any, event: Any) -> Any:
         "deadline": (NOW + timedelta(seconds=600)).isoformat(),
     }
     waiting = sensor(deferrable=True)
-    return _with("apixo", reply, lambda: waiting.resume(context(), event=event, **kwargs))
+    return _with("apixo", reply, lambda: waiting.execute_complete(context(), event=event, **kwargs))
 
 
 def test_a_resumed_sensor_asks_and_hands_on_the_video(vidgen: Connect, clock: Clock) -> None:

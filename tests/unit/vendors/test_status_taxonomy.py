@@ -56,7 +56,7 @@ def _error(vendor: str, status: int, body: Any = b"", **headers: str) -> VidgenE
     found = looked(vendor, reply(status, body, **headers))
     assert isinstance(found, VidgenError), found
     assert found.job == job_of(vendor)
-    assert found.billing is Billing.JOB_GOES_ON
+    assert found.billing is Billing.JOB_CONTINUES
     return found
 
 

@@ -1,0 +1,394 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""
+One try of a :class:`.VideoGenerationOperator` on a worker, from the request to the result.
+
+:meth:`Generation.run` and :meth:`Generation.complete` are the two ways in; both read downward.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_vidgen import airflow_internals, clock
+from airflow_provider_vidgen.airflow_errors import as_airflow_errors
+from airflow_provider_vidgen.capacity import CapacityQueue
+from airflow_provider_vidgen.decision import Action
+from airflow_provider_vidgen.errors import (
+    InvalidConnection,
+    InvalidRequest,
+    JobLost,
+    LedgerUnreadable,
+    LinkUnavailable,
+    NotAVideo,
+    Problem,
+    ResultExpired,
+    ResultMissing,
+    StorageUnreachable,
+    SubmitError,
+    TaskRef,
+    generation_failed,
+)
+from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
+from airflow_provider_vidgen.job_wait import JobWait
+from airflow_provider_vidgen.landing import About, Landing
+from airflow_provider_vidgen.ledger import Ledger, Phase, Record
+from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
+from airflow_provider_vidgen.state_store import NonExpiringStateStore
+from airflow_provider_vidgen.submission import ActiveJob, Submitter
+from airflow_provider_vidgen.xcom import build_result
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
+
+_log = logging.getLogger(__name__)
+
+#: The fields of a landed file's manifest that the ledger keeps.
+_RECORDED_FILE_FIELDS = ("path", "bytes", "sha256", "content_type", "poster")
+
+
+class Generation:
+    """
+    One try of a generation task.
+
+    :param operator: the task's arguments, rendered.
+    :param context: the task's.
+    """
+
+    def __init__(self, operator: VideoGenerationOperator, context: Context) -> None:
+        self._operator = operator
+        self._context = context
+        self._ti: Any = context["ti"]
+        self._task = TaskRef(
+            dag_id=self._ti.dag_id,
+            run_id=self._ti.run_id,
+            task_id=self._ti.task_id,
+            map_index=self._ti.map_index,
+        )
+        self._hook = VideoGenHook(operator.vidgen_conn_id)
+        self._ledger = Ledger(
+            NonExpiringStateStore(context["task_state_store"], self._ti.id),
+            max_tries=airflow_internals.max_tries(context),
+            now=clock.utcnow,
+        )
+
+    def run(self) -> dict[str, Any]:
+        """
+        Submit the job, or re-attach to the one an earlier try submitted, and wait for it.
+
+        :return: the XCom result, see :func:`.build_result`.
+        :raises TaskDeferred: the trigger waits for the job.
+        :raises AirflowRescheduleException: the vendor has no capacity.
+        :raises AirflowException: see :class:`as_airflow_errors`.
+        """
+        with self._airflow_errors():
+            request = self._validate()
+            resolution = self._submitter.resolve(request)
+            queue = self._capacity_queue()
+            if resolution.action is Action.SUBMIT:
+                self._check_environment()
+                queue.wait_for_slot()
+            try:
+                job = self._submitter.perform(resolution, request)
+            except SubmitError as error:
+                queue.wait_after(error)
+                raise
+            _log.info("The job is %s", job.job)
+            self._ti.xcom_push(key="task_id", value=job.job.task_id)
+            return self._deliver_or_wait(job)
+
+    def complete(
+        self, event: Any, job: Mapping[str, str] | None, submitted_at: str, deadline: str
+    ) -> dict[str, Any]:
+        """
+        Continue after the trigger's event.
+
+        :param job: and the times are the deferral's arguments; ``dag.test()`` passes nothing but the event,
+            so they may be missing. Then the ledger has them.
+        :return: the XCom result.
+        :raises TaskDeferred: the job is still running.
+        :raises AirflowException: see :class:`as_airflow_errors`.
+        """
+        with self._airflow_errors():
+            if job is None:
+                wait = self._wait_from_ledger()
+            else:
+                wait = JobWait.resumed(self._hook, job, submitted_at, deadline, **self._wait_options)
+            with self._recording_lost_jobs():
+                status = wait.after_event(event)
+            if status is None:
+                wait.defer(self._operator)
+            return self._deliver(wait.job, status)
+
+    # --- before the submission --------------------------------------------------------------------------
+
+    def _validate(self) -> VideoRequest:
+        """
+        Return the request, after checking it, and logging the warnings.
+
+        :raises InvalidRequest: with everything that is wrong, in the environment and the target as well.
+        """
+        request = self._request()
+        try:
+            for warning in self._hook.check(request):
+                _log.warning("%s", warning)
+        except InvalidRequest as error:
+            problems = list(error.problems)
+            with suppress(StorageUnreachable):
+                problems += self._environment_problems()
+            raise InvalidRequest(error.summary, problems) from None
+        return request
+
+    def _request(self) -> VideoRequest:
+        operator, settings = self._operator, self._hook.settings
+        if operator.use_callback and not settings.callback_base_url:
+            raise InvalidConnection(
+                f"The connection {operator.vidgen_conn_id!r} cannot be used with use_callback",
+                [
+                    Problem(
+                        field="callback_base_url",
+                        value="empty",
+                        constraint="must be a URL that the vendor can reach",
+                    )
+                ],
+            )
+        return VideoRequest(
+            prompt=operator.prompt,
+            model=operator.model or settings.model,
+            duration=operator.duration,
+            aspect_ratio=operator.aspect_ratio,
+            resolution=operator.resolution,
+            image_urls=operator.image_urls,
+            continue_from=operator.continue_from,
+            style=operator.style,
+            routing=operator.routing,
+            callback_url=settings.callback_base_url if operator.use_callback else None,
+            extra=operator.extra,
+        )
+
+    def _check_environment(self) -> None:
+        """
+        Refuse to pay for a video that could not be requested, downloaded or stored from this worker.
+
+        :raises InvalidRequest: with every problem.
+        :raises StorageUnreachable: the target could not be checked.
+        """
+        if problems := self._environment_problems():
+            raise InvalidRequest("The video could not be made or landed from this worker", problems)
+
+    def _environment_problems(self) -> list[Problem]:
+        """
+        Return the problems of the network and of the target, which the request itself does not show.
+
+        :raises StorageUnreachable: the target could not be checked, and there is no other problem.
+        """
+        problems = self._hook.egress_problems()
+        if self._operator.output_path is not None:
+            unmapped = airflow_internals.unmapped_argument(self._context, "output_path")
+            try:
+                problems += self._landing.target_problems(self._operator.output_path, written=unmapped)
+            except StorageUnreachable:
+                if not problems:
+                    raise
+        return list(dict.fromkeys(problems))
+
+    # --- waiting ----------------------------------------------------------------------------------------
+
+    def _deliver_or_wait(self, job: ActiveJob) -> dict[str, Any]:
+        if job.files and job.status is not None:
+            return self._hand_over(job.job, job.status, job.files)
+        wait = self._wait(job.job, job.submitted_at, job.deadline)
+        status = job.status
+        if status is None and self._operator.deferrable:
+            status = wait.poll_once()
+        if status is None or not (status.has_video or status.failure):
+            if self._operator.deferrable:
+                wait.defer(self._operator)
+            with self._recording_lost_jobs():
+                status = wait.until_ended(self._ti)
+        return self._deliver(job.job, status)
+
+    def _wait(self, job: VideoJob, submitted_at: datetime, deadline: datetime) -> JobWait:
+        return JobWait(
+            self._hook,
+            job,
+            submitted_at=submitted_at,
+            deadline=deadline,
+            **self._wait_options,
+        )
+
+    @property
+    def _wait_options(self) -> dict[str, Any]:
+        operator = self._operator
+        return {"poll_interval": operator.poll_interval, "cancel_on_kill": operator.cancel_on_kill}
+
+    def _wait_from_ledger(self) -> JobWait:
+        record = self._ledger.read()
+        if record is None or not record.task_id:
+            raise LedgerUnreadable("The task was resumed, and its ledger has no job to wait for")
+        submitted_at = clock.from_iso(record.submitted_at)
+        return self._wait(record.job, submitted_at, submitted_at + timedelta(seconds=self._operator.timeout))
+
+    @contextmanager
+    def _recording_lost_jobs(self) -> Iterator[None]:
+        """
+        Record that a job, or its result, is lost: only a clear may submit after that.
+
+        :raises AccountChanged: the vendor does not know the job, but was asked with another API key.
+        :raises ResultExpired: there is no link, and the links' time has passed.
+        """
+        try:
+            yield
+        except JobLost as error:
+            record = self._ledger.read()
+            if record is not None:
+                self._submitter.check_account(record, error)
+            self._record(error.job, Phase.LOST)
+            raise
+        except ResultMissing as error:
+            expires_at = self._expires_at(error.job, error.links_expire_at)
+            if expires_at is None or clock.utcnow() < expires_at:
+                self._record_expiry(error.job, expires_at)
+                raise
+            self._record(error.job, Phase.LOST)
+            raise ResultExpired(
+                f"The vendor gives no link, and the job's links expired at {_short(expires_at)}",
+                job=error.job,
+            ) from None
+
+    # --- the end ----------------------------------------------------------------------------------------
+
+    def _deliver(self, job: VideoJob, status: JobStatus) -> dict[str, Any]:
+        """
+        Land the files of a finished job if that is asked for, and hand over the result.
+
+        :raises GenerationFailed: the vendor ended the job without a video.
+        """
+        if status.failure is not None:
+            self._record(job, Phase.FAILED)
+            raise generation_failed(status.failure, job=job)
+        files = self._land(job, status, self._operator.output_path) if self._operator.output_path else []
+        return self._hand_over(job, status, files)
+
+    def _land(self, job: VideoJob, status: JobStatus, output_path: str) -> list[dict[str, Any]]:
+        record = self._ledger.read()
+        expires_at = _first_reported_expiry(record, job, status.expires_at)
+        try:
+            return self._landing.land(
+                status.result_urls,
+                output_path,
+                job=job,
+                map_index=self._ti.map_index,
+                about=About(
+                    request=self._request(),
+                    result=build_result(job, status),
+                    fingerprint=record.fingerprint if record is not None else "",
+                    secrets=(self._hook.settings.api_key,),
+                ),
+                # A synchronous endpoint may return no id to ask about.
+                refresh=(lambda: self._hook.get_status(job).result_urls) if job.task_id else None,
+                expires_at=expires_at,
+            )
+        except (LinkUnavailable, NotAVideo):
+            self._record_expiry(job, expires_at)
+            raise
+        except ResultExpired:
+            # The video can no longer be downloaded; only a clear may pay for another one.
+            self._record(job, Phase.LOST)
+            raise
+
+    def _hand_over(
+        self, job: VideoJob, status: JobStatus, files: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """Push the result to XCom, and record the delivery."""
+        self._ti.xcom_push(key="result_urls", value=list(status.result_urls))
+        recorded = tuple(
+            {name: file[name] for name in _RECORDED_FILE_FIELDS if name in file} for file in files
+        )
+        changes: dict[str, Any] = {"files": recorded}
+        if status.expires_at is not None:
+            changes["expires_at"] = status.expires_at.isoformat()
+        try:
+            self._record(job, Phase.DELIVERED, **changes)
+        except Exception as error:
+            # The video is there. Unrecorded, a later clear asks about this job and does not pay for another.
+            _log.warning("The delivery could not be recorded (%s)", type(error).__name__)
+        if airflow_internals.clears_state_on_success():
+            _log.warning(
+                "[state_store] clear_on_success deletes the record of this video once the task has "
+                "succeeded; after that a clear of the task submits a new, paid job"
+            )
+        return build_result(job, status, files)
+
+    # --- the ledger -------------------------------------------------------------------------------------
+
+    def _record(self, job: VideoJob | None, phase: Phase, **changes: Any) -> None:
+        record = self._ledger.read()
+        # The ledger may have moved on to another job.
+        if record is not None and job is not None and record.task_id == job.task_id:
+            if record.expires_at:
+                # A vendor that reports no expiry of its own would extend the links' life at each check.
+                changes.pop("expires_at", None)
+            self._ledger.transition(record, phase, **changes)
+
+    def _record_expiry(self, job: VideoJob | None, expires_at: datetime | None) -> None:
+        """Keep the expiry time of the links, as first reported."""
+        if expires_at is not None:
+            self._record(job, Phase.SUBMITTED, expires_at=expires_at.isoformat())
+
+    def _expires_at(self, job: VideoJob | None, reported: datetime | None) -> datetime | None:
+        return _first_reported_expiry(self._ledger.read(), job, reported)
+
+    # --- what a try is made of --------------------------------------------------------------------------
+
+    def _airflow_errors(self) -> as_airflow_errors:
+        return as_airflow_errors(task=self._task, prompt=self._operator.prompt)
+
+    def _capacity_queue(self) -> CapacityQueue:
+        limit = self._hook.settings.concurrency_limit
+        return CapacityQueue(self._context, limit=limit, timeout=self._operator.timeout)
+
+    @property
+    def _submitter(self) -> Submitter:
+        return Submitter(
+            self._hook.client,
+            self._ledger,
+            self._landing,
+            task=self._task,
+            timeout=self._operator.timeout,
+            on_unknown=self._operator.on_unknown_submit,
+            on_clear=self._operator.on_clear,
+            now=clock.utcnow,
+        )
+
+    @property
+    def _landing(self) -> Landing:
+        operator = self._operator
+        return Landing(
+            self._hook.settings,
+            sidecar=operator.sidecar,
+            sidecar_prompt=operator.sidecar_prompt,
+            verify=operator.verify,
+            poster=operator.poster,
+            upload_args=operator.upload_args,
+        )
+
+
+def _first_reported_expiry(
+    record: Record | None, job: VideoJob | None, reported: datetime | None
+) -> datetime | None:
+    """Return when a job's links expire: as first recorded, else as reported now."""
+    if record is not None and job is not None and record.task_id == job.task_id and record.expires_at:
+        return clock.from_iso(record.expires_at)
+    return reported
+
+
+def _short(time: datetime) -> str:
+    return time.isoformat(timespec="seconds")
