@@ -16,7 +16,7 @@ START = 1_780_000_000.0
 
 @pytest.fixture(scope="session")
 def simulator() -> Iterator[Simulator]:
-    with Simulator(render=False, speed=0, start=START) as running:
+    with Simulator(render=False, speed=0, start_time=START) as running:
         yield running
 
 

@@ -11,33 +11,33 @@ import requests
 
 from airflow_provider_vidgen.simulator import Simulator
 
-KEY = {"Authorization": "Bearer sim-key"}
+AUTH = {"Authorization": "Bearer sim-key"}
 TIMEOUT = 5
 
-CREATE = {
+CREATE_PATHS = {
     "apimodels": "/api/v1/video/generations",
     "apixo": "/api/v1/generateTask/grok-video",
     "apixgo": "/v1/video/generations",
     "apimart": "/v1/videos/generations",
 }
-STATUS = {
+STATUS_PATHS = {
     "apimodels": "/api/v1/video/generations?task_id={}",
     "apixo": "/api/v1/statusTask/grok-video?taskId={}",
     "apixgo": "/v1/video/generations/{}",
     "apimart": "/v1/tasks/{}",
 }
-SIMPLE: dict[str, dict[str, Any]] = {
+MINIMAL_BODIES: dict[str, dict[str, Any]] = {
     "apimodels": {"model": "grok-video-3", "prompt": "a cat"},
     "apixo": {"input": {"mode": "text-to-video", "prompt": "a cat"}},
     "apixgo": {"model": "grok-image-video", "prompt": "a cat"},
     "apimart": {"model": "grok-imagine-1.0-video-apimart", "prompt": "a cat"},
 }
-VENDORS = tuple(CREATE)
+VENDORS = tuple(CREATE_PATHS)
 
 
 def order(vendor: str, prompt: str = "a cat", **more: Any) -> dict[str, Any]:
     """Give a request for a video; more fields go where the vendor has its own."""
-    body = dict(SIMPLE[vendor])
+    body = dict(MINIMAL_BODIES[vendor])
     if vendor == "apixo":
         return {"input": {**body["input"], "prompt": prompt, **more}}
     return {**body, "prompt": prompt, **more}
@@ -45,10 +45,10 @@ def order(vendor: str, prompt: str = "a cat", **more: Any) -> dict[str, Any]:
 
 def create(sim: Simulator, vendor: str, body: Any = None, **options: Any) -> requests.Response:
     """Send a request to create a video."""
-    options.setdefault("headers", KEY)
+    options.setdefault("headers", AUTH)
     options.setdefault("timeout", TIMEOUT)
-    url = sim.base_url(vendor) + CREATE[vendor]
-    return requests.post(url, json=SIMPLE[vendor] if body is None else body, **options)
+    url = sim.base_url(vendor) + CREATE_PATHS[vendor]
+    return requests.post(url, json=MINIMAL_BODIES[vendor] if body is None else body, **options)
 
 
 def created(sim: Simulator, vendor: str, body: Any = None) -> str:
@@ -62,9 +62,9 @@ def created(sim: Simulator, vendor: str, body: Any = None) -> str:
 
 def status(sim: Simulator, vendor: str, task_id: str, **options: Any) -> requests.Response:
     """Ask how a job is doing."""
-    options.setdefault("headers", KEY)
+    options.setdefault("headers", AUTH)
     options.setdefault("timeout", TIMEOUT)
-    return requests.get(sim.base_url(vendor) + STATUS[vendor].format(task_id), **options)
+    return requests.get(sim.base_url(vendor) + STATUS_PATHS[vendor].format(task_id), **options)
 
 
 def data(sim: Simulator, vendor: str, task_id: str) -> Any:

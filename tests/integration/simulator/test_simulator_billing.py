@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 import requests
-from simulator_calls import CREATE, KEY, TIMEOUT, create, created, link, order, status, word
+from simulator_calls import AUTH, CREATE_PATHS, TIMEOUT, create, created, link, order, status, word
 
 from airflow_provider_vidgen.simulator import Simulator, request_hash
 
@@ -22,7 +22,7 @@ def test_a_job_is_reserved_at_acceptance_and_settled_at_success(sim: Simulator) 
     # Nobody asks for the status: a vendor bills all the same.
     sim.advance(20)
     settled = sim.ledger().entries[0]
-    assert (settled.state, settled.at) == ("settled", entry.at + 20)
+    assert (settled.state, settled.updated_at) == ("settled", entry.updated_at + 20)
 
 
 def test_a_failed_or_cancelled_job_is_refunded_and_a_stuck_one_stays_reserved(sim: Simulator) -> None:
@@ -35,8 +35,10 @@ def test_a_failed_or_cancelled_job_is_refunded_and_a_stuck_one_stays_reserved(si
 def test_the_ledger_counts_acceptances_of_the_same_request(sim: Simulator) -> None:
     body = b'{"model": "grok-image-video", "prompt": "a cat"}'
     for _ in range(2):
-        requests.post(sim.base_url("apixgo") + CREATE["apixgo"], data=body, headers=KEY, timeout=TIMEOUT)
-    hashed = request_hash("/apixgo" + CREATE["apixgo"], body)
+        requests.post(
+            sim.base_url("apixgo") + CREATE_PATHS["apixgo"], data=body, headers=AUTH, timeout=TIMEOUT
+        )
+    hashed = request_hash("/apixgo" + CREATE_PATHS["apixgo"], body)
     assert sim.ledger().accepted_by_hash == {hashed: 2}
 
 
@@ -65,7 +67,7 @@ def test_a_request_to_a_path_that_no_vendor_has_is_logged_too(sim: Simulator) ->
 
 
 def test_apimart_replays_the_same_key_without_billing_again(sim: Simulator) -> None:
-    headers = {**KEY, "Idempotency-Key": "one"}
+    headers = {**AUTH, "Idempotency-Key": "one"}
     first = create(sim, "apimart", headers=headers)
     again = create(sim, "apimart", headers=headers)
     assert again.json() == first.json()
@@ -75,34 +77,34 @@ def test_apimart_replays_the_same_key_without_billing_again(sim: Simulator) -> N
 
 
 def test_apimart_refuses_the_same_key_for_another_request(sim: Simulator) -> None:
-    headers = {**KEY, "Idempotency-Key": "one"}
+    headers = {**AUTH, "Idempotency-Key": "one"}
     create(sim, "apimart", headers=headers)
     assert create(sim, "apimart", order("apimart", "a dog"), headers=headers).status_code == 409
     assert len(sim.ledger().entries) == 1
 
 
 def test_apimart_keys_belong_to_one_api_key_and_have_a_form(sim: Simulator) -> None:
-    create(sim, "apimart", headers={**KEY, "Idempotency-Key": "one"})
+    create(sim, "apimart", headers={**AUTH, "Idempotency-Key": "one"})
     other = {"Authorization": "Bearer sim-other", "Idempotency-Key": "one"}
     assert "Idempotency-Replayed" not in create(sim, "apimart", headers=other).headers
-    assert create(sim, "apimart", headers={**KEY, "Idempotency-Key": "a b"}).status_code == 400
+    assert create(sim, "apimart", headers={**AUTH, "Idempotency-Key": "a b"}).status_code == 400
 
 
 def test_a_refused_request_leaves_its_key_free(sim: Simulator) -> None:
-    headers = {**KEY, "Idempotency-Key": "one"}
+    headers = {**AUTH, "Idempotency-Key": "one"}
     assert create(sim, "apimart", {}, headers=headers).status_code == 400
     assert create(sim, "apimart", headers=headers).status_code == 200
 
 
 def test_other_vendors_bill_the_same_key_twice(sim: Simulator) -> None:
     for _ in range(2):
-        create(sim, "apixgo", headers={**KEY, "Idempotency-Key": "one"})
+        create(sim, "apixgo", headers={**AUTH, "Idempotency-Key": "one"})
     assert len(sim.ledger().entries) == 2
 
 
 def test_reset_forgets_everything_but_the_time(sim: Simulator) -> None:
     task_id = created(sim, "apimart")
-    sim.options(apimart_create="list")
+    sim.options(apimart_create_format="list")
     sim.fault("reset", route="create", times=None)
     before = sim.now()
     sim.reset()
@@ -115,7 +117,7 @@ def test_reset_forgets_everything_but_the_time(sim: Simulator) -> None:
 def test_the_course_of_a_job_can_be_changed_while_it_runs(sim: Simulator) -> None:
     task_id = created(sim, "apixo")
     sim.advance(10)
-    view = sim.job(task_id, outcome="failed", fail_code="NSFW_DETECTED", seconds=10)
+    view = sim.script_job(task_id, outcome="failed", fail_code="NSFW_DETECTED", job_seconds=10)
     assert view.state == "failed"
     assert word(sim, "apixo", task_id) == "failed"
     assert bills(sim) == ["refunded"]
@@ -124,7 +126,7 @@ def test_the_course_of_a_job_can_be_changed_while_it_runs(sim: Simulator) -> Non
 def test_a_job_can_be_ended_at_once(sim: Simulator) -> None:
     task_id = created(sim, "apimart", order("apimart", "[sim:stuck]"))
     sim.advance(7.3)
-    assert sim.end(task_id, "failed", fail_message="No capacity").state == "failed"
+    assert sim.end_job(task_id, "failed", fail_message="No capacity").state == "failed"
     assert status(sim, "apimart", task_id).json()["data"]["error"]["message"] == "No capacity"
     assert bills(sim) == ["refunded"]
 
@@ -133,7 +135,7 @@ def test_an_ended_job_keeps_its_bill(sim: Simulator) -> None:
     task_id = created(sim, "apimart")
     sim.advance(20)
     with pytest.raises(ValueError, match="has ended"):
-        sim.end(task_id, "failed")
+        sim.end_job(task_id, "failed")
     assert bills(sim) == ["settled"]
 
 
@@ -141,6 +143,6 @@ def test_a_stuck_job_can_be_freed(sim: Simulator) -> None:
     task_id = created(sim, "apixo", order("apixo", "[sim:stuck]"))
     sim.advance(100)
     assert word(sim, "apixo", task_id) == "processing"
-    sim.job(task_id, stuck=False)
+    sim.script_job(task_id, stuck=False)
     assert link(sim, "apixo", task_id)
     assert bills(sim) == ["settled"]

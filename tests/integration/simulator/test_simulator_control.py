@@ -14,10 +14,20 @@ import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from simulator_calls import CREATE, KEY, STATUS, VENDORS, create, created, finished_link, order, status
+from simulator_calls import (
+    AUTH,
+    CREATE_PATHS,
+    STATUS_PATHS,
+    VENDORS,
+    create,
+    created,
+    finished_link,
+    order,
+    status,
+)
 
 from airflow_provider_vidgen.simulator import Simulator
-from airflow_provider_vidgen.simulator.faults import KINDS, ROUTES
+from airflow_provider_vidgen.simulator.faults import FAULT_KINDS, ROUTES
 
 BROKEN = "Server got itself in trouble"
 
@@ -69,9 +79,9 @@ REFUSED: list[tuple[str, Any, tuple[str, ...]]] = [
     ("faults", {"fault": {"kind": "hang", "seconds": -1}}, ("seconds=-1", "0")),
     ("faults", {"fault": {"kind": "hang", "seconds": float("nan")}}, ("seconds", "finite")),
     ("faults", {"fault": {"kind": "hang", "seconds": float("inf")}}, ("seconds", "finite")),
-    ("faults", {"fault": {"kind": "truncated", "share": 2}}, ("share=2", "1")),
-    ("faults", {"fault": {"kind": "explode"}}, ("explode", "reset", "drip")),
-    ("faults", {"fault": {"kind": "reset", "loud": True}}, ("fault.loud", "is not one of", "share")),
+    ("faults", {"fault": {"kind": "truncated", "body_fraction": 2}}, ("body_fraction=2", "1")),
+    ("faults", {"fault": {"kind": "explode"}}, ("explode", "reset", "byte_by_byte")),
+    ("faults", {"fault": {"kind": "reset", "loud": True}}, ("fault.loud", "is not one of", "body_fraction")),
     ("faults", {"fault": {"kind": "reset", "when": "while"}}, ("when", "before", "after")),
     ("faults", {"route": "submit", "fault": {"kind": "reset"}}, ("route", "p-video")),
     ("faults", {"vendor": "apixxo", "fault": {"kind": "reset"}}, ("vendor", "apixo")),
@@ -82,27 +92,27 @@ REFUSED: list[tuple[str, Any, tuple[str, ...]]] = [
     ("faults", {"fault": "reset"}, ("fault='reset'",)),
     ("faults", {}, ("fault", "required")),
     ("faults", [], ("object",)),
-    ("faults", rule(status=99, share=-1), ("fault.status=99", "fault.share=-1")),
+    ("faults", rule(status=99, body_fraction=-1), ("fault.status=99", "fault.body_fraction=-1")),
     ("options", {"colour": "red"}, ("colour", "is not one of", "job_seconds")),
-    ("options", {"dead_link": 418}, ("dead_link", "404", "html200")),
-    ("options", {"fresh_links": "yes"}, ("fresh_links='yes'", "boolean")),
+    ("options", {"expired_link_response": 418}, ("expired_link_response", "404", "html200")),
+    ("options", {"renew_expired_links": "yes"}, ("renew_expired_links='yes'", "boolean")),
     ("options", {"job_seconds": -1}, ("job_seconds=-1",)),
     ("options", {"job_seconds": float("inf")}, ("job_seconds",)),
-    ("options", {"keys": "sim-a"}, ("keys",)),
+    ("options", {"api_keys": "sim-a"}, ("api_keys",)),
     ("options", {"link_seconds": {"apixxo": 1}}, ("link_seconds", "apixo")),
     ("options", {"link_seconds": {"apixo": "1"}}, ("link_seconds.apixo='1'",)),
     ("options", {"link_seconds": {"apixo": None}}, ("link_seconds.apixo=None",)),
     ("options", {"link_seconds": 7}, ("link_seconds=7",)),
     ("options", {"requests_per_minute": {"apixo": -1}}, ("requests_per_minute.apixo=-1",)),
     ("options", {"concurrent_jobs": {"apixo": 1.5}}, ("concurrent_jobs.apixo=1.5",)),
-    ("options", {"late_seconds": float("nan")}, ("late_seconds",)),
+    ("options", {"callback_delay": float("nan")}, ("callback_delay",)),
     (
         "options",
-        {"webhooks": "never", "retry_after": "soon"},
-        ("webhooks='never'", "retry_after='soon'", "date"),
+        {"callbacks": "never", "retry_after": "soon"},
+        ("callbacks='never'", "retry_after='soon'", "date"),
     ),
-    ("options", {"results": 0}, ("results=0", "1")),
-    ("options", {"results": 11}, ("results=11", "10")),
+    ("options", {"videos_per_job": 0}, ("videos_per_job=0", "1")),
+    ("options", {"videos_per_job": 11}, ("videos_per_job=11", "10")),
     ("options", {"container": "avi"}, ("container='avi'", "webm")),
     ("options", {"thumbnails": 1}, ("thumbnails=1", "boolean")),
     ("clock", {"advance": -1}, ("advance=-1", "0")),
@@ -115,16 +125,16 @@ REFUSED: list[tuple[str, Any, tuple[str, ...]]] = [
     ("clock", {"speed": 1, "advance": -1}, ("advance=-1",)),
     ("jobs/{task_id}", {"outcome": "lost"}, ("outcome='lost'", "cancelled")),
     ("jobs/{task_id}", {"progress": 50}, ("progress=50", "absent")),
-    ("jobs/{task_id}", {"seconds": "soon"}, ("seconds='soon'",)),
-    ("jobs/{task_id}", {"seconds": -5}, ("seconds=-5",)),
-    ("jobs/{task_id}", {"seconds": float("inf")}, ("seconds",)),
-    ("jobs/{task_id}", {"seconds": 1e300}, ("seconds",)),
+    ("jobs/{task_id}", {"job_seconds": "soon"}, ("job_seconds='soon'",)),
+    ("jobs/{task_id}", {"job_seconds": -5}, ("job_seconds=-5",)),
+    ("jobs/{task_id}", {"job_seconds": float("inf")}, ("seconds",)),
+    ("jobs/{task_id}", {"job_seconds": 1e300}, ("seconds",)),
     ("jobs/{task_id}", {"stuck": 1}, ("stuck=1",)),
     ("jobs/{task_id}", {"polls_without_url": 1.5}, ("polls_without_url=1.5",)),
     ("jobs/{task_id}", {"polls_without_data": "many"}, ("polls_without_data",)),
-    ("jobs/{task_id}", {"link_late": None}, ("link_late=None",)),
+    ("jobs/{task_id}", {"link_delay": None}, ("link_delay=None",)),
     ("jobs/{task_id}", {"fail_message": {"a": 1}}, ("fail_message",)),
-    ("jobs/{task_id}", {"picture": "0x7"}, ("picture='0x7'",)),
+    ("jobs/{task_id}", {"image_size": "0x7"}, ("image_size='0x7'",)),
     ("jobs/{task_id}", {"container": 7}, ("container=7",)),
     ("jobs/{task_id}", {"dance": 1}, ("dance", "is not one of")),
 ]
@@ -170,17 +180,17 @@ def test_a_body_that_cannot_be_read_is_refused(world: Simulator, path: str, raw:
         "[sim:slow=nan]",
         "[sim:slow=-5]",
         "[sim:slow=1e300]",
-        "[sim:nourl=inf]",
-        "[sim:null=nan]",
-        "[sim:latelink=inf]",
-        "[sim:latelink=-1]",
+        "[sim:no_url=inf]",
+        "[sim:null_data=nan]",
+        "[sim:link_delay=inf]",
+        "[sim:link_delay=-1]",
         "[sim:fail=\ud800:\ud800]",
-        "[sim:word=\ud800]",
+        "[sim:state=\ud800]",
         "[sim:progress=50]",
-        "[sim:results=99]",
-        "[sim:results=inf]",
+        "[sim:videos=99]",
+        "[sim:videos=inf]",
         "[sim:container=avi]",
-        "[sim:picture=0x0]",
+        "[sim:image_size=0x0]",
     ],
 )
 def test_no_words_in_a_prompt_break_a_vendor(world: Simulator, vendor: str, words: str) -> None:
@@ -196,8 +206,8 @@ def test_no_words_in_a_prompt_break_a_vendor(world: Simulator, vendor: str, word
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_request_nested_too_deep_is_refused(world: Simulator, vendor: str) -> None:
     world.reset()
-    url = world.base_url(vendor) + CREATE[vendor]
-    reply = requests.post(url, data="[" * 100_000, headers=KEY, timeout=5)
+    url = world.base_url(vendor) + CREATE_PATHS[vendor]
+    reply = requests.post(url, data="[" * 100_000, headers=AUTH, timeout=5)
     assert reply.status_code == 400
     assert BROKEN not in reply.text
 
@@ -225,7 +235,7 @@ def test_an_upload_of_many_parts_in_one_is_refused(world: Simulator) -> None:
         b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n'
         b"Content-Type: multipart/mixed; boundary=y\r\n\r\n--y\r\n\r\na\r\n--y--\r\n\r\n--x--\r\n"
     )
-    headers = {**KEY, "Content-Type": "multipart/form-data; boundary=x"}
+    headers = {**AUTH, "Content-Type": "multipart/form-data; boundary=x"}
     url = world.base_url("apimart") + "/v1/uploads/images"
     assert requests.post(url, data=body, headers=headers, timeout=5).status_code == 400
 
@@ -256,13 +266,15 @@ ANY = st.recursive(
     max_leaves=5,
 )
 # A fault that hangs or drips would do what it is told, and this test would wait for it.
-QUICK = st.sampled_from([kind for kind in KINDS if kind not in ("hang", "slow_header", "slow_body", "drip")])
+QUICK = st.sampled_from(
+    [kind for kind in FAULT_KINDS if kind not in ("hang", "slow_headers", "slow_body", "byte_by_byte")]
+)
 FAULTS = st.fixed_dictionaries(
     {"kind": QUICK},
     optional={
         "when": st.sampled_from(["before", "after"]) | ANY,
         "seconds": st.just(0.01) | ANY,
-        "share": st.floats(0, 1) | ANY,
+        "body_fraction": st.floats(0, 1) | ANY,
         "status": st.integers(200, 599) | ANY,
         "body": ANY,
         "content_type": st.sampled_from(["text/html", "video/mp4; a=b"]) | ANY,
@@ -288,13 +300,32 @@ def settings_of(names: list[str]) -> st.SearchStrategy[dict[str, Any]]:
     return st.dictionaries(st.sampled_from(names), values, max_size=4)
 
 
-OPTION_NAMES = ["job_seconds", "keys", "apimart_create", "apimart_error", "apimart_cost", "apixgo_create"]
-OPTION_NAMES += ["apimodels_result", "apixo_errors_at_200", "requests_per_minute", "concurrent_jobs"]
-OPTION_NAMES += ["retry_after", "link_seconds", "dead_link", "fresh_links", "webhooks", "late_seconds"]
-OPTION_NAMES += ["results", "thumbnails", "container", "apimodels_failed_result"]
-SCRIPT_NAMES = ["seconds", "outcome", "fail_code", "fail_message", "stuck", "word", "progress", "backwards"]
-SCRIPT_NAMES += ["polls_without_url", "polls_without_data", "link_late", "error_in_url"]
-SCRIPT_NAMES += ["results", "thumbnail", "container", "picture"]
+OPTION_NAMES = [
+    "job_seconds",
+    "api_keys",
+    "apimart_create_format",
+    "apimart_error_format",
+    "apimart_cost",
+    "apixgo_create_format",
+]
+OPTION_NAMES += [
+    "apimodels_result_field",
+    "apixo_errors_with_http_200",
+    "requests_per_minute",
+    "concurrent_jobs",
+]
+OPTION_NAMES += [
+    "retry_after",
+    "link_seconds",
+    "expired_link_response",
+    "renew_expired_links",
+    "callbacks",
+    "callback_delay",
+]
+OPTION_NAMES += ["videos_per_job", "thumbnails", "container", "apimodels_failed_result"]
+SCRIPT_NAMES = ["job_seconds", "outcome", "fail_code", "fail_message", "stuck", "custom_state", "progress"]
+SCRIPT_NAMES += ["polls_without_url", "polls_without_data", "link_delay", "error_in_url"]
+SCRIPT_NAMES += ["videos", "thumbnail", "container", "image_size"]
 
 
 @pytest.mark.usefixtures("quiet")
@@ -316,7 +347,7 @@ def test_whatever_is_posted_it_is_refused_or_works(
     posted += [post(world, f"jobs/{task_id}", script) for task_id in jobs.values()]
     assert {reply.status_code for reply in posted} <= {200, 400}, [reply.text for reply in posted]
     world.set_speed(0)
-    for path in ("options", "faults", "jobs", "ledger", "webhooks", "clock"):
+    for path in ("options", "faults", "jobs", "ledger", "callbacks", "clock"):
         json.loads(requests.get(f"{world.url}/__sim/{path}", timeout=5).text, parse_constant=pytest.fail)
     for vendor, task_id in jobs.items():
         with contextlib.suppress(requests.RequestException):  # as the faults want it
@@ -327,9 +358,11 @@ def test_whatever_is_posted_it_is_refused_or_works(
     post(
         world,
         "options",
-        {"keys": None, "concurrent_jobs": {"apixo": None}, "requests_per_minute": {"apixo": None}},
+        {"api_keys": None, "concurrent_jobs": {"apixo": None}, "requests_per_minute": {"apixo": None}},
     )
     for vendor, task_id in jobs.items():
-        told = requests.get(world.base_url(vendor) + STATUS[vendor].format(task_id), headers=KEY, timeout=5)
+        told = requests.get(
+            world.base_url(vendor) + STATUS_PATHS[vendor].format(task_id), headers=AUTH, timeout=5
+        )
         assert told.status_code in (200, 429)
         assert BROKEN not in told.text

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import requests
-from simulator_calls import KEY, TIMEOUT, VENDORS, create, created, status
+from simulator_calls import AUTH, TIMEOUT, VENDORS, create, created, status
 
 from airflow_provider_vidgen.simulator import Simulator
 
@@ -19,11 +19,11 @@ BROKEN: dict[str, Any] = {
     "reset": requests.ConnectionError,
     "close": requests.ConnectionError,
     "hang": requests.ReadTimeout,
-    "slow_header": requests.ReadTimeout,
+    "slow_headers": requests.ReadTimeout,
     "truncated": requests.exceptions.ChunkedEncodingError,
-    "long_length": requests.exceptions.ChunkedEncodingError,
-    "chunked_cut": requests.exceptions.ChunkedEncodingError,
-    "empty": requests.JSONDecodeError,
+    "content_length_too_long": requests.exceptions.ChunkedEncodingError,
+    "chunked_truncated": requests.exceptions.ChunkedEncodingError,
+    "empty_body": requests.JSONDecodeError,
     "html": requests.JSONDecodeError,
     "html_as_video": requests.JSONDecodeError,
 }
@@ -74,7 +74,7 @@ def test_a_gzipped_reply_is_read_as_any_other(sim: Simulator) -> None:
 
 
 def test_a_wrong_content_type_holds_the_right_body(sim: Simulator) -> None:
-    sim.fault("content_type", route="create", when="after")
+    sim.fault("wrong_content_type", route="create", when="after")
     reply = create(sim, "apimart")
     assert reply.headers["Content-Type"].startswith("text/plain")
     assert reply.json()["data"]["id"]
@@ -130,7 +130,7 @@ def test_p_video_can_be_billed_and_dropped(sim: Simulator) -> None:
     sim.set_speed(1000)
     sim.fault("status", route="p-video", when="after", status=504, body="<html>timeout</html>")
     url = sim.base_url("apimodels") + "/api/v1/video/p-video"
-    reply = requests.post(url, json={"prompt": "a cat"}, headers=KEY, timeout=TIMEOUT)
+    reply = requests.post(url, json={"prompt": "a cat"}, headers=AUTH, timeout=TIMEOUT)
     sim.set_speed(0)
     assert reply.status_code == 504
     assert [entry.state for entry in sim.ledger().entries] == ["settled"]
@@ -139,14 +139,14 @@ def test_p_video_can_be_billed_and_dropped(sim: Simulator) -> None:
 def test_a_client_that_leaves_p_video_has_still_bought_it(sim: Simulator) -> None:
     url = sim.base_url("apimodels") + "/api/v1/video/p-video"
     with pytest.raises(requests.ReadTimeout):
-        requests.post(url, json={"prompt": "a cat"}, headers=KEY, timeout=0.2)
+        requests.post(url, json={"prompt": "a cat"}, headers=AUTH, timeout=0.2)
     sim.advance(60)
     assert [entry.state for entry in sim.ledger().entries] == ["settled"]
 
 
 def test_apimart_answers_409_while_the_first_request_is_in_flight(sim: Simulator) -> None:
-    headers = {**KEY, "Idempotency-Key": "one"}
-    sim.fault("slow_header", route="create", when="after", seconds=0.5)
+    headers = {**AUTH, "Idempotency-Key": "one"}
+    sim.fault("slow_headers", route="create", when="after", seconds=0.5)
     first = threading.Thread(target=create, args=(sim, "apimart"), kwargs={"headers": headers})
     first.start()
     while not sim.ledger().entries:
@@ -158,7 +158,7 @@ def test_apimart_answers_409_while_the_first_request_is_in_flight(sim: Simulator
 
 
 def test_a_key_is_no_longer_in_flight_once_its_client_has_gone(sim: Simulator) -> None:
-    headers = {**KEY, "Idempotency-Key": "one"}
+    headers = {**AUTH, "Idempotency-Key": "one"}
     sim.fault("hang", route="create", when="after")
     with pytest.raises(requests.ReadTimeout):
         create(sim, "apimart", headers=headers, timeout=0.2)
@@ -170,7 +170,7 @@ def test_a_key_is_no_longer_in_flight_once_its_client_has_gone(sim: Simulator) -
 
 
 def test_apimart_replays_what_a_reset_has_swallowed(sim: Simulator) -> None:
-    headers = {**KEY, "Idempotency-Key": "one"}
+    headers = {**AUTH, "Idempotency-Key": "one"}
     sim.fault("reset", route="create", when="after")
     with pytest.raises(requests.ConnectionError):
         create(sim, "apimart", headers=headers)

@@ -13,12 +13,11 @@ import av
 import pytest
 import requests
 from PIL import Image
-from simulator_calls import KEY, TIMEOUT, VENDORS, created, data, finished_link, link, order, status
+from simulator_calls import AUTH, TIMEOUT, VENDORS, created, data, finished_link, link, order, status
 from simulator_examples import APIMODELS_RESULT, RESULTS
 
-from airflow_provider_vidgen.simulator import Simulator, extras, pictures
-from airflow_provider_vidgen.simulator.films import frame_size
-from airflow_provider_vidgen.simulator.pictures import picture_size
+from airflow_provider_vidgen.simulator import Simulator, media, options
+from airflow_provider_vidgen.simulator.media import frame_size, image_size
 
 SEVERAL = ("apimodels", "apixo", "apimart")
 
@@ -80,7 +79,7 @@ def test_a_result_has_the_fields_of_the_documents_example(sim: Simulator, name: 
 
 
 def test_apimodels_result_object_has_all_that_its_document_shows(sim: Simulator) -> None:
-    sim.options(apimodels_result="resultJson", thumbnails=True)
+    sim.options(apimodels_result_field="resultJson", thumbnails=True)
     body = order("apimodels", model="grok-video-3-10s", size="1080P", aspect_ratio="9:16")
     task_id = created(sim, "apimodels", body)
     sim.advance(20)
@@ -98,23 +97,23 @@ def test_apimodels_result_object_has_all_that_its_document_shows(sim: Simulator)
 
 @pytest.mark.parametrize("vendor", SEVERAL)
 def test_a_job_can_make_several_videos(sim: Simulator, vendor: str) -> None:
-    urls = result(sim, vendor, finished(sim, vendor, "[sim:results=3]"))["urls"]
+    urls = result(sim, vendor, finished(sim, vendor, "[sim:videos=3]"))["urls"]
     contents = {requests.get(url, timeout=TIMEOUT).content for url in urls}
     assert len(urls) == len(set(urls)) == len(contents) == 3
-    sim.options(results=2)
+    sim.options(videos_per_job=2)
     assert len(result(sim, vendor, finished(sim, vendor))["urls"]) == 2
-    assert len(result(sim, vendor, finished(sim, vendor, "[sim:results=1]"))["urls"]) == 1
+    assert len(result(sim, vendor, finished(sim, vendor, "[sim:videos=1]"))["urls"]) == 1
 
 
 def test_apixgo_has_a_place_for_one_link(sim: Simulator) -> None:
-    told = data(sim, "apixgo", finished(sim, "apixgo", "[sim:results=3] [sim:thumbnail]"))
+    told = data(sim, "apixgo", finished(sim, "apixgo", "[sim:videos=3] [sim:thumbnail]"))
     assert set(told) == {"task_id", "status", "progress", "result_url", "fail_reason"}
     assert requests.get(told["result_url"], timeout=TIMEOUT).status_code == 200
 
 
 def test_a_job_can_be_scripted_to_make_more_until_it_has_ended(sim: Simulator) -> None:
     task_id = created(sim, "apimart")
-    sim.job(task_id, results=4, thumbnail=True)
+    sim.script_job(task_id, videos=4, thumbnail=True)
     sim.advance(20)
     told = result(sim, "apimart", task_id)
     assert (len(told["urls"]), bool(told["thumbnail"])) == (4, True)
@@ -122,7 +121,7 @@ def test_a_job_can_be_scripted_to_make_more_until_it_has_ended(sim: Simulator) -
 
 def test_all_links_of_a_job_die_and_are_renewed_together(sim: Simulator) -> None:
     sim.options(link_seconds={"apixo": 60})
-    task_id = finished(sim, "apixo", "[sim:results=2] [sim:thumbnail]")
+    task_id = finished(sim, "apixo", "[sim:videos=2] [sim:thumbnail]")
     first = result(sim, "apixo", task_id)
     old = [*first["urls"], first["thumbnail"]]
     sim.advance(59)
@@ -222,7 +221,7 @@ def test_a_video_in_any_container_is_made_with_the_same_bytes_again() -> None:
 def test_a_container_that_needs_the_extra_is_refused_without_it(
     sim: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extras, "can_render", lambda: False)
+    monkeypatch.setattr(options, "can_render", lambda: False)
     with pytest.raises(
         ValueError, match=r"container='webm': needs the extra: airflow-provider-vidgen\[simulator\]"
     ):
@@ -232,7 +231,7 @@ def test_a_container_that_needs_the_extra_is_refused_without_it(
 
 def test_a_link_of_another_container_than_the_job_has_now_is_dead(sim: Simulator) -> None:
     url = finished_link(sim, "apimart")
-    sim.job(sim.jobs()[0].task_id, container="webm")
+    sim.script_job(sim.jobs()[0].task_id, container="webm")
     assert requests.get(url, timeout=TIMEOUT).status_code == 404
 
 
@@ -244,7 +243,7 @@ def uploaded(sim: Simulator, width: int, height: int, form: str = "PNG") -> str:
     Image.new("RGB", (width, height)).save(file, form)
     url = sim.base_url("apimart") + "/v1/uploads/images"
     files = {"file": ("ref", file.getvalue(), f"image/{form.lower()}")}
-    return str(requests.post(url, files=files, headers=KEY, timeout=TIMEOUT).json()["url"])
+    return str(requests.post(url, files=files, headers=AUTH, timeout=TIMEOUT).json()["url"])
 
 
 def size_of(sim: Simulator, vendor: str, body: Any) -> tuple[int, int]:
@@ -273,7 +272,7 @@ def test_an_image_that_is_elsewhere_is_measured_by_the_script(sim: Simulator) ->
     images = ["https://example.com/start.png"]
     words = "a cat [sim:container=mov]"
     assert size_of(sim, "apimart", order("apimart", words, image_urls=images, size="1:1")) == (480, 480)
-    words += " [sim:picture=300x400]"
+    words += " [sim:image_size=300x400]"
     assert size_of(sim, "apimart", order("apimart", words, image_urls=images, size="1:1")) == (480, 640)
     assert size_of(sim, "apimart", order("apimart", words, size="1:1")) == (480, 480)
 
@@ -287,7 +286,7 @@ def test_no_picture_makes_a_video_of_any_length_of_side(sim: Simulator) -> None:
 def test_what_is_no_picture_decides_nothing(sim: Simulator) -> None:
     url = sim.base_url("apimart") + "/v1/uploads/images"
     files = {"file": ("ref", b"\x89PNG\r\n\x1a\n\x00", "image/png")}
-    broken = requests.post(url, files=files, headers=KEY, timeout=TIMEOUT).json()["url"]
+    broken = requests.post(url, files=files, headers=AUTH, timeout=TIMEOUT).json()["url"]
     body = order("apimart", "a cat [sim:container=mov]", image_urls=[broken])
     assert size_of(sim, "apimart", body) == (854, 480)
 
@@ -295,9 +294,9 @@ def test_what_is_no_picture_decides_nothing(sim: Simulator) -> None:
 def test_without_pillow_no_picture_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.BytesIO()
     Image.new("RGB", (6, 8)).save(file, "PNG")
-    assert picture_size(file.getvalue()) == "6x8"
-    monkeypatch.setattr(pictures, "can_render", lambda: False)
-    assert picture_size(file.getvalue()) is None
+    assert image_size(file.getvalue()) == "6x8"
+    monkeypatch.setattr(media, "can_render", lambda: False)
+    assert image_size(file.getvalue()) is None
 
 
 @pytest.mark.parametrize("vendor", [vendor for vendor in VENDORS if vendor != "apimart"])

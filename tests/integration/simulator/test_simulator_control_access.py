@@ -16,20 +16,20 @@ import requests
 from simulator_calls import TIMEOUT, VENDORS, create, created
 
 from airflow_provider_vidgen.simulator import Simulator
-from airflow_provider_vidgen.simulator.guard import exposure
+from airflow_provider_vidgen.simulator.control_access import exposure_warning
 
 WAYS = [
     ("GET", "/ledger", None),
     ("GET", "/requests", None),
     ("GET", "/jobs", None),
-    ("GET", "/webhooks", None),
+    ("GET", "/callbacks", None),
     ("GET", "/faults", None),
     ("GET", "/options", None),
     ("GET", "/clock", None),
     ("POST", "/jobs/{task_id}", {"stuck": True}),
     ("POST", "/faults", {"fault": {"kind": "reset"}}),
     ("DELETE", "/faults", None),
-    ("POST", "/options", {"fresh_links": False}),
+    ("POST", "/options", {"renew_expired_links": False}),
     ("POST", "/clock", {"advance": 100}),
     ("POST", "/reset", None),
 ]
@@ -46,7 +46,7 @@ def ask(sim: Simulator, way: tuple[str, str, Any], headers: dict[str, str]) -> r
     if reply.status_code >= 400:
         assert (sim.now(), sim.options()) == before
         assert [job.task_id for job in sim.jobs()] == [task_id]
-        assert sim.jobs()[0].finishes is not None
+        assert sim.jobs()[0].finishes_at is not None
         assert created(sim, "apimart")
     return reply
 
@@ -113,7 +113,7 @@ def test_a_body_that_a_form_could_send_is_refused(sim: Simulator, path: str, kin
     before = sim.options()
     reply = requests.post(
         f"{sim.url}/__sim/{path}",
-        data=b'{"fresh_links": false, "advance": 5}',
+        data=b'{"renew_expired_links": false, "advance": 5}',
         headers={"Content-Type": kind} if kind else {},
         timeout=TIMEOUT,
     )
@@ -143,18 +143,18 @@ def test_the_vendors_themselves_answer_under_any_name(sim: Simulator, vendor: st
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "10.0.0.1"])
 def test_an_address_that_others_reach_is_warned_of(host: str) -> None:
-    said = exposure(host)
+    said = exposure_warning(host)
     for exposed in (host, "without a password", "prompts", "reset", "--host 127.0.0.1"):
         assert exposed in said
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
 def test_loopback_is_not(host: str) -> None:
-    assert exposure(host) == ""
+    assert exposure_warning(host) == ""
 
 
 def test_a_name_is_looked_up_and_one_without_an_address_is_warned_of() -> None:
-    assert "no-such-host.invalid" in exposure("no-such-host.invalid")
+    assert "no-such-host.invalid" in exposure_warning("no-such-host.invalid")
 
 
 def test_the_warning_is_printed_at_the_start() -> None:
@@ -165,7 +165,7 @@ def test_the_warning_is_printed_at_the_start() -> None:
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=10)
     assert (process.returncode, out) == (0, "")
-    assert err == f"warning: {exposure('0.0.0.0')}\n"
+    assert err == f"warning: {exposure_warning('0.0.0.0')}\n"
 
 
 def test_an_ipv6_address_stands_in_brackets() -> None:

@@ -11,7 +11,7 @@ import time
 
 import pytest
 import requests
-from simulator_calls import KEY, TIMEOUT, VENDORS, created, finished_link, link, order, status
+from simulator_calls import AUTH, TIMEOUT, VENDORS, created, finished_link, link, order, status
 
 from airflow_provider_vidgen.simulator import Simulator
 
@@ -67,7 +67,7 @@ def test_a_link_dies_after_the_vendors_time_and_a_new_look_gives_a_fresh_one(
 
 
 def test_a_dead_link_can_stay_dead(sim: Simulator) -> None:
-    sim.options(fresh_links=False)
+    sim.options(renew_expired_links=False)
     task_id = created(sim, "apixgo")
     sim.advance(20)
     url = link(sim, "apixgo", task_id)
@@ -78,14 +78,14 @@ def test_a_dead_link_can_stay_dead(sim: Simulator) -> None:
 
 @pytest.mark.parametrize("code", [403, 404, 410])
 def test_a_dead_link_answers_as_told(sim: Simulator, code: int) -> None:
-    sim.options(dead_link=code, link_seconds={"apimart": 1})
+    sim.options(expired_link_response=code, link_seconds={"apimart": 1})
     url = finished_link(sim, "apimart")
     sim.advance(1)
     assert fetch(url).status_code == code
 
 
 def test_a_dead_link_can_look_alive(sim: Simulator) -> None:
-    sim.options(dead_link="html200", link_seconds={"apimart": 1})
+    sim.options(expired_link_response="html200", link_seconds={"apimart": 1})
     url = finished_link(sim, "apimart")
     sim.advance(1)
     reply = fetch(url)
@@ -94,7 +94,7 @@ def test_a_dead_link_can_look_alive(sim: Simulator) -> None:
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_link_can_come_alive_late(sim: Simulator, vendor: str) -> None:
-    url = finished_link(sim, vendor, order(vendor, "a cat [sim:latelink=60]"))
+    url = finished_link(sim, vendor, order(vendor, "a cat [sim:link_delay=60]"))
     sim.advance(59)
     assert fetch(url).status_code == 404
     sim.advance(1)
@@ -110,7 +110,7 @@ def test_a_link_that_was_tampered_with_is_refused(sim: Simulator) -> None:
 def test_the_log_shows_whether_a_key_reached_the_store(sim: Simulator) -> None:
     url = finished_link(sim, "apimart")
     fetch(url)
-    fetch(url, **KEY)
+    fetch(url, **AUTH)
     visits = [visit for visit in sim.requests() if visit.host == "cdn"]
     assert [visit.authorization for visit in visits] == ["none", "good"]
     assert visits[0].vendor == "apimart"
@@ -135,7 +135,7 @@ def test_an_if_range_that_no_longer_fits_gets_the_whole(sim: Simulator) -> None:
     assert fetch(url, **{"Range": "bytes=5-", "If-Range": '"old"'}).status_code == 200
 
 
-@pytest.mark.parametrize("kind", ["truncated", "long_length", "chunked_cut"])
+@pytest.mark.parametrize("kind", ["truncated", "content_length_too_long", "chunked_truncated"])
 def test_a_download_can_break_off(sim: Simulator, kind: str) -> None:
     url = finished_link(sim, "apixo")
     sim.fault(kind, route="download")
@@ -147,7 +147,7 @@ def test_a_download_can_break_off(sim: Simulator, kind: str) -> None:
 def test_a_broken_download_can_go_on_where_it_stopped(sim: Simulator) -> None:
     url = finished_link(sim, "apixo")
     whole = fetch(url).content
-    sim.fault("truncated", route="download", share=0.25)
+    sim.fault("truncated", route="download", body_fraction=0.25)
     got = as_far_as_it_goes(url)
     assert 0 < len(got) < len(whole)
     assert got == whole[: len(got)]
@@ -158,13 +158,13 @@ def test_a_broken_download_can_go_on_where_it_stopped(sim: Simulator) -> None:
 def test_a_length_can_be_too_short(sim: Simulator) -> None:
     url = finished_link(sim, "apixo")
     whole = fetch(url).content
-    sim.fault("short_length", route="download")
+    sim.fault("content_length_too_short", route="download")
     assert fetch(url).content == whole[:-100]
 
 
 def test_a_file_can_be_empty_or_html(sim: Simulator) -> None:
     url = finished_link(sim, "apixo")
-    sim.fault("empty", route="download")
+    sim.fault("empty_body", route="download")
     assert fetch(url).content == b""
     sim.fault("html_as_video", route="download")
     reply = fetch(url)
@@ -216,7 +216,7 @@ def test_a_download_can_drip(sim: Simulator) -> None:
 def test_a_download_can_bring_a_byte_at_a_time(sim: Simulator) -> None:
     url = finished_link(sim, "apixo")
     whole = fetch(url).content
-    sim.fault("drip", route="download", seconds=0.05)
+    sim.fault("byte_by_byte", route="download", seconds=0.05)
     started = time.monotonic()
     with requests.get(url, stream=True, timeout=TIMEOUT) as reply:
         assert int(reply.headers["Content-Length"]) == len(whole)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import requests
-from simulator_calls import CREATE, KEY, TIMEOUT, create, created, data, order, status, word
+from simulator_calls import AUTH, CREATE_PATHS, TIMEOUT, create, created, data, order, status, word
 from simulator_examples import EXAMPLES
 
 from airflow_provider_vidgen.simulator import Simulator
@@ -18,9 +18,9 @@ from airflow_provider_vidgen.simulator import Simulator
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_request_example_is_accepted_byte_for_byte(sim: Simulator, name: str) -> None:
     vendor, body = EXAMPLES[name]
-    headers = {**KEY, "Content-Type": "application/json"}
+    headers = {**AUTH, "Content-Type": "application/json"}
     reply = requests.post(
-        sim.base_url(vendor) + CREATE[vendor], data=body.encode(), headers=headers, timeout=TIMEOUT
+        sim.base_url(vendor) + CREATE_PATHS[vendor], data=body.encode(), headers=headers, timeout=TIMEOUT
     )
     assert reply.status_code == 200, reply.text
     assert sim.requests()[-1].body == body
@@ -84,7 +84,7 @@ def test_a_failed_apimodels_job_is_code_200_all_the_same(sim: Simulator) -> None
 
 
 def test_apimodels_can_give_a_json_string_instead_of_a_list(sim: Simulator) -> None:
-    sim.options(apimodels_result="resultJson")
+    sim.options(apimodels_result_field="resultJson")
     task_id = created(sim, "apimodels")
     sim.advance(20)
     told = data(sim, "apimodels", task_id)
@@ -169,7 +169,7 @@ def test_a_failed_apixgo_job_is_code_success_and_100_percent(sim: Simulator) -> 
 
 
 def test_apixgo_can_envelope_the_order_too(sim: Simulator) -> None:
-    sim.options(apixgo_create="enveloped")
+    sim.options(apixgo_create_format="enveloped")
     told = create(sim, "apixgo").json()
     assert told["code"] == "success"
     assert told["data"]["status"] == "SUBMITTED"
@@ -187,9 +187,9 @@ def test_apimart_answers_the_order_as_its_document_and_in_two_other_shapes(sim: 
             "type": "video",
         },
     }
-    sim.options(apimart_create="list")
+    sim.options(apimart_create_format="list")
     assert create(sim, "apimart").json()["data"][0]["status"] == "submitted"
-    sim.options(apimart_create="task")
+    sim.options(apimart_create_format="task")
     assert create(sim, "apimart").json()["data"]["object"] == "video.generation.task"
 
 
@@ -246,7 +246,7 @@ def test_p_video_holds_the_request_until_the_video_is_there(sim: Simulator) -> N
     before = sim.now()
     body: Any = {"prompt": "a cat", "duration": 6, "resolution": "1080p", "draft": True}
     url = sim.base_url("apimodels") + "/api/v1/video/p-video"
-    told = requests.post(url, json=body, headers=KEY, timeout=TIMEOUT).json()
+    told = requests.post(url, json=body, headers=AUTH, timeout=TIMEOUT).json()
     sim.set_speed(0)
     assert sim.now() - before >= 30
     assert told["data"]["state"] == "completed"
@@ -263,21 +263,21 @@ def test_p_video_holds_the_request_until_the_video_is_there(sim: Simulator) -> N
     ],
 )
 def test_models_are_listed(sim: Simulator, vendor: str, path: str, first: str) -> None:
-    told = requests.get(sim.base_url(vendor) + path, headers=KEY, timeout=TIMEOUT).json()
+    told = requests.get(sim.base_url(vendor) + path, headers=AUTH, timeout=TIMEOUT).json()
     assert told["object"] == "list"
     assert told["data"][0]["id"] == first
 
 
 def test_balances_are_told(sim: Simulator) -> None:
-    apimart = requests.get(sim.base_url("apimart") + "/v1/balance", headers=KEY, timeout=TIMEOUT).json()
+    apimart = requests.get(sim.base_url("apimart") + "/v1/balance", headers=AUTH, timeout=TIMEOUT).json()
     assert apimart["remain_balance"] > 0
     url = sim.base_url("apixo") + "/api/v1/apikeys/current-balance"
-    assert requests.get(url, headers=KEY, timeout=TIMEOUT).json()["data"]["balance"] > 0
+    assert requests.get(url, headers=AUTH, timeout=TIMEOUT).json()["data"]["balance"] > 0
 
 
 def test_an_uploaded_image_can_be_read_back(sim: Simulator) -> None:
     url = sim.base_url("apimart") + "/v1/uploads/images"
     files = {"file": ("start.png", b"\x89PNG\r\n\x1a\n\x00\xff", "image/png")}
-    told = requests.post(url, files=files, headers=KEY, timeout=TIMEOUT).json()
+    told = requests.post(url, files=files, headers=AUTH, timeout=TIMEOUT).json()
     assert (told["filename"], told["content_type"], told["bytes"]) == ("start.png", "image/png", 10)
     assert requests.get(told["url"], timeout=TIMEOUT).content == files["file"][1]

@@ -71,10 +71,10 @@ def ordered(sim: Simulator, vendor: str, receiver: Receiver, words: str = "a cat
 
 def attempts(sim: Simulator, count: int) -> list[float]:
     """Wait for so many attempts, and say when each was, from the end of the job."""
-    eventually(lambda: len(sim.webhooks()) >= count)
+    eventually(lambda: len(sim.callback_attempts()) >= count)
     job = sim.jobs()[0]
-    assert job.finishes is not None
-    return [round(delivery.at - job.finishes, 3) for delivery in sim.webhooks()]
+    assert job.finishes_at is not None
+    return [round(delivery.at - job.finishes_at, 3) for delivery in sim.callback_attempts()]
 
 
 def test_apimodels_calls_back_as_its_document_says(sim: Simulator, receiver: Receiver) -> None:
@@ -130,7 +130,7 @@ def test_apixo_does_not_call_back_for_an_async_request(sim: Simulator, receiver:
     other = ordered(sim, "apixo", receiver)
     sim.advance(20)
     attempts(sim, 1)
-    assert [delivery.task_id for delivery in sim.webhooks()] == [other]
+    assert [delivery.task_id for delivery in sim.callback_attempts()] == [other]
 
 
 def test_apimodels_tries_again_after_1_2_and_4_seconds_and_then_for_half_an_hour(
@@ -146,7 +146,7 @@ def test_apimodels_tries_again_after_1_2_and_4_seconds_and_then_for_half_an_hour
     receiver.answers = [204]
     sim.advance(60)
     assert attempts(sim, 6)[-1] == 127
-    assert sim.webhooks()[-1].outcome == "204"
+    assert sim.callback_attempts()[-1].outcome == "204"
 
 
 def test_apixo_tries_again_after_30_120_and_600_seconds_and_wants_200(
@@ -162,7 +162,7 @@ def test_apixo_tries_again_after_30_120_and_600_seconds_and_wants_200(
 
 
 def test_a_callback_can_come_twice(sim: Simulator, receiver: Receiver) -> None:
-    sim.options(webhooks="duplicate")
+    sim.options(callbacks="duplicate")
     ordered(sim, "apixo", receiver)
     sim.advance(20)
     attempts(sim, 2)
@@ -170,23 +170,23 @@ def test_a_callback_can_come_twice(sim: Simulator, receiver: Receiver) -> None:
 
 
 def test_a_callback_can_come_late_or_never(sim: Simulator, receiver: Receiver) -> None:
-    sim.options(webhooks="late")
+    sim.options(callbacks="late")
     ordered(sim, "apixo", receiver)
     sim.advance(20)
     sim.advance(599)
-    assert sim.webhooks() == []
+    assert sim.callback_attempts() == []
     sim.advance(1)
     assert attempts(sim, 1) == [600]
-    sim.options(webhooks="lost")
+    sim.options(callbacks="lost")
     ordered(sim, "apixo", receiver)
     sim.advance(10_000)
-    assert len(sim.webhooks()) == 1
+    assert len(sim.callback_attempts()) == 1
 
 
 def test_a_callback_can_be_forged_before_the_job_has_ended(sim: Simulator, receiver: Receiver) -> None:
-    sim.options(webhooks="forged")
+    sim.options(callbacks="forged")
     task_id = ordered(sim, "apimodels", receiver)
-    eventually(lambda: bool(sim.webhooks()))
+    eventually(lambda: bool(sim.callback_attempts()))
     data = json.loads(receiver.bodies[0])["data"]
     assert (data["taskId"], data["state"]) == (task_id, "completed")
     assert "attacker" in data["resultJson"]
@@ -194,7 +194,7 @@ def test_a_callback_can_be_forged_before_the_job_has_ended(sim: Simulator, recei
 
 
 def test_a_callback_can_be_malformed(sim: Simulator, receiver: Receiver) -> None:
-    sim.options(webhooks="malformed")
+    sim.options(callbacks="malformed")
     ordered(sim, "apimodels", receiver)
     sim.advance(20)
     attempts(sim, 1)
@@ -203,7 +203,7 @@ def test_a_callback_can_be_malformed(sim: Simulator, receiver: Receiver) -> None
 
 
 def test_a_callback_of_a_success_can_lack_the_result(sim: Simulator, receiver: Receiver) -> None:
-    sim.options(webhooks="null_result")
+    sim.options(callbacks="null_result")
     ordered(sim, "apimodels", receiver)
     sim.advance(20)
     attempts(sim, 1)
@@ -214,5 +214,5 @@ def test_a_callback_of_a_success_can_lack_the_result(sim: Simulator, receiver: R
 def test_nothing_is_sent_beyond_loopback(sim: Simulator) -> None:
     created(sim, "apimodels", order("apimodels", callback_url="https://your-server.example/callback"))
     sim.advance(20)
-    eventually(lambda: bool(sim.webhooks()))
-    assert [delivery.outcome for delivery in sim.webhooks()] == ["not a loopback address"]
+    eventually(lambda: bool(sim.callback_attempts()))
+    assert [delivery.outcome for delivery in sim.callback_attempts()] == ["not a loopback address"]

@@ -50,7 +50,7 @@ def test_a_job_can_fail(sim: Simulator, vendor: str) -> None:
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_job_can_say_a_word_of_its_own(sim: Simulator, vendor: str) -> None:
-    task_id = started(sim, vendor, "[sim:word=processing_r2]")
+    task_id = started(sim, vendor, "[sim:state=processing_r2]")
     sim.advance(10)
     assert word(sim, vendor, task_id) == "processing_r2"
     sim.advance(10)
@@ -59,7 +59,7 @@ def test_a_job_can_say_a_word_of_its_own(sim: Simulator, vendor: str) -> None:
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_success_can_come_without_a_link_for_a_while(sim: Simulator, vendor: str) -> None:
-    task_id = started(sim, vendor, "[sim:nourl=2]")
+    task_id = started(sim, vendor, "[sim:no_url=2]")
     sim.advance(20)
     replies = [status(sim, vendor, task_id) for _ in range(3)]
     assert ["/cdn/" in reply.text for reply in replies] == [False, False, True]
@@ -68,14 +68,14 @@ def test_success_can_come_without_a_link_for_a_while(sim: Simulator, vendor: str
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_data_can_be_null_for_a_while(sim: Simulator, vendor: str) -> None:
-    task_id = started(sim, vendor, "[sim:null=2]")
+    task_id = started(sim, vendor, "[sim:null_data=2]")
     seen: list[Any] = [data(sim, vendor, task_id) for _ in range(3)]
     assert seen[:2] == [None, None]
     assert seen[2] is not None
 
 
 def test_progress_can_fall_back(sim: Simulator) -> None:
-    task_id = started(sim, "apimart", "[sim:backwards]")
+    task_id = started(sim, "apimart", "[sim:progress=decreasing]")
     sim.advance(10)
     assert [data(sim, "apimart", task_id)["progress"] for _ in range(3)] == [50, 20, 50]
 
@@ -90,7 +90,7 @@ def test_progress_can_be_null_empty_or_absent(sim: Simulator, vendor: str) -> No
 
 
 def test_a_failed_apixgo_job_can_put_its_words_where_the_link_would_be(sim: Simulator) -> None:
-    task_id = started(sim, "apixgo", "[sim:errorurl]")
+    task_id = started(sim, "apixgo", "[sim:error_in_url]")
     sim.advance(20)
     told = data(sim, "apixgo", task_id)
     assert (told["status"], told["result_url"]) == ("FAILURE", "Generation failed")

@@ -23,14 +23,14 @@ from airflow_provider_vidgen.simulator.__main__ import main
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_runs_as_a_process_and_ends_cleanly(number: signal.Signals) -> None:
     command = [sys.executable, "-m", "airflow_provider_vidgen.simulator", "--no-render", "--speed", "0"]
-    command += ["--job-seconds", "7", "--key", "mine", "--option", "apimart_create=list"]
+    command += ["--job-seconds", "7", "--api-key", "mine", "--option", "apimart_create_format=list"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith("simulator listening on http://127.0.0.1:")
         client = SimulatorClient(line.split()[-1])
-        assert client.options()["apimart_create"] == "list"
-        assert (client.options()["job_seconds"], client.options()["keys"]) == (7, ["mine"])
+        assert client.options()["apimart_create_format"] == "list"
+        assert (client.options()["job_seconds"], client.options()["api_keys"]) == (7, ["mine"])
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
     assert (process.returncode, out, err) == (0, "", "")
@@ -38,10 +38,10 @@ def test_it_runs_as_a_process_and_ends_cleanly(number: signal.Signals) -> None:
 
 def test_an_option_that_does_not_fit_is_told_before_it_runs(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main(["--option", "dead_link=418", "--job-seconds=-1", "--no-render"])
+        main(["--option", "expired_link_response=418", "--job-seconds=-1", "--no-render"])
     said = capsys.readouterr().err
     assert stopped.value.code == 2
-    assert "dead_link=418" in said
+    assert "expired_link_response=418" in said
     assert "job_seconds=-1" in said
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import requests
-from simulator_calls import CREATE, KEY, TIMEOUT, VENDORS, create, created, order, status
+from simulator_calls import AUTH, CREATE_PATHS, TIMEOUT, VENDORS, create, created, order, status
 
 from airflow_provider_vidgen.simulator import Simulator
 
@@ -64,14 +64,14 @@ def test_a_key_without_credit_is_told_so(sim: Simulator, vendor: str, code: int,
 
 
 def test_apixo_can_refuse_with_http_200(sim: Simulator) -> None:
-    sim.options(apixo_errors_at_200=True)
+    sim.options(apixo_errors_with_http_200=True)
     reply = create(sim, "apixo", headers={"Authorization": "Bearer sim-nofunds"})
     assert reply.status_code == 200
     assert reply.json() == {"code": 400, "message": "Insufficient credits", "data": None}
 
 
 def test_the_good_keys_can_be_named(sim: Simulator) -> None:
-    sim.options(keys=["mine"])
+    sim.options(api_keys=["mine"])
     assert create(sim, "apimart").status_code == 401
     assert create(sim, "apimart", headers={"Authorization": "Bearer mine"}).status_code == 200
 
@@ -159,7 +159,9 @@ def test_a_request_at_the_edge_of_the_rules_is_accepted(
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize("raw", ["", "{", "[]", "null"])
 def test_a_body_that_is_no_json_object_is_refused(sim: Simulator, vendor: str, raw: str) -> None:
-    reply = requests.post(sim.base_url(vendor) + CREATE[vendor], data=raw, headers=KEY, timeout=TIMEOUT)
+    reply = requests.post(
+        sim.base_url(vendor) + CREATE_PATHS[vendor], data=raw, headers=AUTH, timeout=TIMEOUT
+    )
     assert reply.status_code == 400
     assert said(vendor, reply)
 
@@ -180,9 +182,9 @@ def test_an_unknown_apixgo_job_is_400_task_not_exist(sim: Simulator) -> None:
 def test_apixo_knows_a_job_only_under_its_model(sim: Simulator) -> None:
     task_id = created(sim, "apixo")
     url = sim.base_url("apixo") + f"/api/v1/statusTask/wan-2-5?taskId={task_id}"
-    assert requests.get(url, headers=KEY, timeout=TIMEOUT).status_code == 404
+    assert requests.get(url, headers=AUTH, timeout=TIMEOUT).status_code == 404
     url = sim.base_url("apixo") + "/api/v1/generateTask/wan-2-5"
-    assert requests.post(url, json=order("apixo"), headers=KEY, timeout=TIMEOUT).status_code == 404
+    assert requests.post(url, json=order("apixo"), headers=AUTH, timeout=TIMEOUT).status_code == 404
 
 
 def test_no_vendor_knows_the_jobs_of_another(sim: Simulator) -> None:
@@ -204,10 +206,10 @@ def test_apixgo_shortens_a_video_of_several_images_without_a_word(sim: Simulator
 
 
 def test_apimart_errors_come_with_a_word_as_code_or_as_a_bare_string(sim: Simulator) -> None:
-    sim.options(apimart_error="string")
+    sim.options(apimart_error_format="string")
     told = create(sim, "apimart", {}).json()
     assert told["error"]["code"] == "invalid_request_error"
-    sim.options(apimart_error="bare")
+    sim.options(apimart_error_format="bare")
     assert create(sim, "apimart", {}).json() == {"error": "model is required"}
 
 
