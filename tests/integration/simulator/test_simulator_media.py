@@ -1,6 +1,6 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
-"""Results: several videos, thumbnails, containers, rendering_sim, and the reference image's aspect ratio."""
+"""Results: several videos, thumbnails, containers, rendering, and the reference image's aspect ratio."""
 
 from __future__ import annotations
 
