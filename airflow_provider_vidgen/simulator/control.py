@@ -117,8 +117,8 @@ class ControlApi:
 
     def _handler(self, action: Action) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def handle(request: web.Request) -> web.StreamResponse:
-            if error := access_error(request, self._state.url):
-                status, message = error
+            if rejection := access_error(request, self._state.url):
+                status, message = rejection
                 return web.json_response({"error": message}, status=status)
             try:
                 raw = await request.read()

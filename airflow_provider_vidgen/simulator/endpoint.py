@@ -15,7 +15,7 @@ from airflow_provider_vidgen.simulator.billing import key_fingerprint, request_h
 from airflow_provider_vidgen.simulator.callbacks import CallbackSender
 from airflow_provider_vidgen.simulator.faults import PAID_ROUTES
 from airflow_provider_vidgen.simulator.idempotency import (
-    HEADER,
+    IDEMPOTENCY_HEADER,
     IdempotencyKeyConflict,
     IdempotencyKeyInvalid,
     IdempotentRequest,
@@ -85,7 +85,7 @@ class EndpointHandler:
             replayed = await self._replayed_response(request, key)
             response = replayed or await self._handler(request, key)
             if replayed is None:
-                idempotent = await self._idempotent_request(request, key)
+                idempotent = await self._store_idempotent_request(request, key)
         except RequestRejected as error:
             response = self._vendor.error_response(error, self._state.options, self._state.random)
         try:
@@ -119,7 +119,7 @@ class EndpointHandler:
         hashed = request_hash(request.path, await request.read())
         try:
             return self._state.idempotent_requests.replay(
-                key_fingerprint(key), request.headers[HEADER], hashed
+                key_fingerprint(key), request.headers[IDEMPOTENCY_HEADER], hashed
             )
         except IdempotencyKeyInvalid:
             raise RequestRejected(400, "Idempotency-Key must be 1-191 visible ASCII characters") from None
@@ -128,15 +128,19 @@ class EndpointHandler:
                 409, "Idempotency-Key is in use for another request or still in flight"
             ) from None
 
-    async def _idempotent_request(self, request: web.Request, key: str) -> IdempotentRequest | None:
+    async def _store_idempotent_request(self, request: web.Request, key: str) -> IdempotentRequest | None:
         if not self._has_idempotency_key(request):
             return None
         hashed = request_hash(request.path, await request.read())
-        return self._state.idempotent_requests.add(key_fingerprint(key), request.headers[HEADER], hashed)
+        return self._state.idempotent_requests.add(
+            key_fingerprint(key), request.headers[IDEMPOTENCY_HEADER], hashed
+        )
 
     def _has_idempotency_key(self, request: web.Request) -> bool:
         return (
-            HEADER in request.headers and self._vendor.supports_idempotency_keys and self._route == "create"
+            IDEMPOTENCY_HEADER in request.headers
+            and self._vendor.supports_idempotency_keys
+            and self._route == "create"
         )
 
     async def _create(self, request: web.Request, key: str) -> SimulatedResponse:

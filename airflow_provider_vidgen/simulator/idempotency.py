@@ -10,7 +10,7 @@ from typing import Final
 
 from airflow_provider_vidgen.simulator.responses import SimulatedResponse
 
-HEADER: Final = "Idempotency-Key"
+IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
 _VALID_KEY: Final = re.compile(r"[\x21-\x7e]{1,191}")
 
 
