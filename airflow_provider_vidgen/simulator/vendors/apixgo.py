@@ -34,7 +34,7 @@ _WAITING_STATES: Final = ((0.05, "NOT_START"), (0.1, "SUBMITTED"), (0.2, "QUEUED
 
 
 class Apixgo(SimulatedVendor):
-    """Create responses are flat; status responses have an envelope whose ``code`` is a word."""
+    """Create responses are flat; status responses have an envelope whose ``code`` is a string."""
 
     name = "apixgo"
     endpoints = (
