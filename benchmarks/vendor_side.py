@@ -9,8 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from airflow_provider_vidgen.simulator import SimulatorClient
-from airflow_provider_vidgen.simulator.client import JobView
-from airflow_provider_vidgen.simulator.journal import Visit
+from airflow_provider_vidgen.simulator.jobs import JobView
+from airflow_provider_vidgen.simulator.request_log import LoggedRequest
 
 
 @dataclass(frozen=True)
@@ -59,20 +59,20 @@ def read(simulator: SimulatorClient) -> VendorSide:
     )
 
 
-def _first(visits: list[Visit], job: JobView, host: str) -> float | None:
+def _first(visits: list[LoggedRequest], job: JobView, host: str) -> float | None:
     """Return the seconds from a job's end to the first good GET about it that came after."""
-    if job.finishes is None:
+    if job.finishes_at is None:
         return None
     times = [
-        visit.virtual_time - job.finishes
+        visit.virtual_time - job.finishes_at
         for visit in visits
         if (visit.host, visit.method) == (host, "GET") and visit.status in (200, 206)
-        if visit.virtual_time >= job.finishes and _names(visit, job.task_id)
+        if visit.virtual_time >= job.finishes_at and _names(visit, job.task_id)
     ]
     return min(times, default=None)
 
 
-def _names(visit: Visit, task_id: str) -> bool:
+def _names(visit: LoggedRequest, task_id: str) -> bool:
     """Tell whether a request is about a job: APIModels, Apixo, and the store of results."""
     asked = (visit.query.get("task_id"), visit.query.get("taskId"))
     return task_id in asked or task_id in visit.path.split("/")

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from airflow_provider_vidgen.simulator.tiny_mp4 import mp4_head
+from airflow_provider_vidgen.simulator.placeholder_media import mp4_head
 
 _PIECE = 1024 * 1024
 #: Seconds until it notices that it is to end.

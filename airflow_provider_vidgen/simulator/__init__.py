@@ -1,32 +1,31 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
-"""Four video vendors on loopback, for trying Dags and for tests: no key, no bill, no waiting.
+"""Simulator of the four video vendors on loopback, to try Dags free of charge and for tests.
 
 Run ``python -m airflow_provider_vidgen.simulator`` and give a connection the base URL
-``http://127.0.0.1:<port>/<vendor>`` with any API key that begins with ``sim-``. The key ``sim-nofunds`` has
-no credit. Words in a prompt choose what happens to a job:
+``http://127.0.0.1:<port>/<vendor>`` and any API key that begins with ``sim-``. The account of the key
+``sim-nofunds`` has no credit. Directives in a prompt set what its job does:
 
-=========================== ====================================================================
-``[sim:fail=CODE:words]``   it fails with this code and these words, such as CONTENT_VIOLATION
-``[sim:cancel]``            it is cancelled (APIMart), or fails where a vendor has no such word
-``[sim:stuck]``             it is worked on for ever
-``[sim:fast]``              it is done at the first look
-``[sim:slow=60]``           it takes 60 virtual seconds
-``[sim:word=halfway]``      it says a state word of one's own in its second half, such as ``processing_r2``
-``[sim:progress=null]``     its progress is ``null``, ``empty`` text or ``absent``
-``[sim:backwards]``         its progress falls back at every other look
-``[sim:nourl=3]``           three looks find it successful but without a link
-``[sim:latelink=60]``       its link answers 404 for 60 virtual seconds after its end
-``[sim:null=2]``            two looks find ``"data": null``
-``[sim:errorurl]``          it fails, with the error text where the link would be (Apixgo)
-``[sim:results=3]``         it makes three videos
-``[sim:thumbnail]``         it makes a small JPEG besides
-``[sim:container=webm]``    its video is ``webm``, ``mov``, ``fragmented`` or ``mp4``
-``[sim:picture=600x800]``   the size of its reference image, where the simulator has not got it (APIMart)
-=========================== ====================================================================
+=============================== ================================================================
+``[sim:fail=CODE:message]``     fails with this code and message, such as CONTENT_VIOLATION
+``[sim:cancel]``                is cancelled (APIMart), or fails at vendors without that state
+``[sim:stuck]``                 never ends
+``[sim:fast]``                  is complete at the first poll
+``[sim:slow=60]``               takes 60 virtual seconds
+``[sim:state=halfway]``         has an undocumented state in the second half of its time
+``[sim:progress=null]``         progress is ``null``, ``empty``, ``absent`` or ``decreasing``
+``[sim:no_url=3]``              succeeds without a link for three polls
+``[sim:link_delay=60]``         has a link that answers 404 for 60 virtual seconds after the end
+``[sim:null_data=2]``           returns ``"data": null`` for two polls
+``[sim:error_in_url]``          fails, with the error message in the link's field (Apixgo)
+``[sim:videos=3]``              makes three videos
+``[sim:thumbnail]``             makes a small JPEG as well
+``[sim:container=webm]``        has a ``webm``, ``mov``, ``fragmented`` or ``mp4`` video
+``[sim:image_size=600x800]``    size of a reference image that was not uploaded here (APIMart)
+=============================== ================================================================
 
-Everything else is chosen through the control API under ``/__sim/``, for which there is
-:class:`SimulatorClient`; :class:`Simulator` is the same with a simulator in a thread of this process.
+The control API under ``/__sim/`` sets everything else; its client is :class:`SimulatorClient`.
+:class:`Simulator` is that client with a simulator in a thread of this process.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
-"""All rooms of the simulator under one roof: the vendors, the store of results, the control API."""
+"""The aiohttp application: the vendors' endpoints, the CDN, the control API, and the request log."""
 
 from __future__ import annotations
 
@@ -9,57 +9,56 @@ from typing import Final
 
 from aiohttp import web
 
+from airflow_provider_vidgen.simulator.callbacks import CallbackSender
 from airflow_provider_vidgen.simulator.cdn import Cdn
-from airflow_provider_vidgen.simulator.control import Control
-from airflow_provider_vidgen.simulator.desk import Desk
-from airflow_provider_vidgen.simulator.limits import bearer_key, is_good
+from airflow_provider_vidgen.simulator.control import ControlApi
+from airflow_provider_vidgen.simulator.endpoint import EndpointHandler
+from airflow_provider_vidgen.simulator.limits import bearer_key, is_valid_key
+from airflow_provider_vidgen.simulator.state import SimulatorState
 from airflow_provider_vidgen.simulator.vendors import VENDORS
-from airflow_provider_vidgen.simulator.webhooks import Webhooks
-from airflow_provider_vidgen.simulator.world import World
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-# Seven reference images as data URLs are a large request, and a legal one.
-_LARGEST_BODY: Final = 256 * 1024 * 1024
+# A valid request may contain seven reference images as data URLs.
+_MAX_BODY_BYTES: Final = 256 * 1024 * 1024
 
 
-def build_app(world: World) -> web.Application:
-    """Join the routes to the state behind them.
+def build_app(state: SimulatorState) -> web.Application:
+    """Build the application.
 
-    :param world: the state of the simulator.
+    :param state: the state of the simulator.
     """
-    webhooks = Webhooks(world)
-    world.on_callback = webhooks.watch
+    callbacks = CallbackSender(state)
 
     @web.middleware
-    async def journal(request: web.Request, handler: Handler) -> web.StreamResponse:
-        world.tick()
+    async def log_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
+        state.close_ended_jobs()
         if request.path.startswith("/__sim/"):
             return await handler(request)
-        good = is_good(bearer_key(request), world.options)
-        visit = await world.journal.open(request, good_key=good, now=world.clock.now())
+        valid_key = is_valid_key(bearer_key(request), state.options)
+        entry = await state.request_log.add(request, valid_key=valid_key, now=state.clock.now())
         try:
             response = await handler(request)
         except web.HTTPException as error:
-            visit.status = error.status
+            entry.status = error.status
             raise
-        # A fault that hangs up leaves no connection, and then nothing was answered.
+        # A fault that closes the connection has no status: nothing, or raw bytes, were sent.
         transport = request.transport
-        visit.status = None if transport is None or transport.is_closing() else response.status
+        entry.status = None if transport is None or transport.is_closing() else response.status
         return response
 
-    async def stop(app: web.Application) -> None:
-        webhooks.cancel()
-        world.films.close()
+    async def shut_down(app: web.Application) -> None:
+        callbacks.reset()
+        state.media.close()
 
-    app = web.Application(middlewares=[journal], client_max_size=_LARGEST_BODY)
+    app = web.Application(middlewares=[log_requests], client_max_size=_MAX_BODY_BYTES)
     for vendor in VENDORS:
         for endpoint in vendor.endpoints:
-            desk = Desk(world, vendor, endpoint)
-            app.router.add_route(endpoint.method, f"/{vendor.name}{endpoint.path}", desk.serve)
-    cdn = Cdn(world)
-    app.router.add_get("/cdn/{vendor}/uploads/{name}", cdn.image)
+            handler = EndpointHandler(state, callbacks, vendor, endpoint)
+            app.router.add_route(endpoint.method, f"/{vendor.name}{endpoint.path}", handler.handle)
+    cdn = Cdn(state)
+    app.router.add_get("/cdn/{vendor}/uploads/{name}", cdn.uploaded_image)
     app.router.add_get("/cdn/{vendor}/{task_id}/{name}", cdn.result)
-    app.add_routes(Control(world, webhooks).routes())
-    app.on_shutdown.append(stop)
+    app.add_routes(ControlApi(state, callbacks).routes())
+    app.on_shutdown.append(shut_down)
     return app

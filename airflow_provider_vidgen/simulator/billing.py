@@ -1,17 +1,16 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
-"""The vendors' books: what was reserved, settled and refunded, and how often each request was accepted."""
+"""The billing ledger: amounts reserved, settled and refunded, and how often each request was accepted."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 
 def request_hash(path: str, body: bytes) -> str:
-    """Name a paid request by its content, so that a test can ask how often it was accepted.
+    """Identify a paid request by its content, so that a test can count how often it was accepted.
 
     :param path: path of the request, with the vendor's prefix.
     :param body: the bytes received.
@@ -20,7 +19,7 @@ def request_hash(path: str, body: bytes) -> str:
 
 
 def key_fingerprint(key: str) -> str:
-    """Tell API keys apart without keeping them.
+    """Return a short hash that identifies an API key without storing it.
 
     :param key: the API key.
     """
@@ -28,10 +27,11 @@ def key_fingerprint(key: str) -> str:
 
 
 @dataclass
-class Entry:
-    """One accepted job in the books.
+class BillingEntry:
+    """The bill of one accepted job.
 
-    :param at: virtual time of the last change of ``state``.
+    :param state: ``reserved``, then ``settled`` or ``refunded``.
+    :param updated_at: virtual time of the last change of ``state``.
     """
 
     vendor: str
@@ -41,37 +41,46 @@ class Entry:
     state: str
     amount: float
     currency: str
-    at: float
+    updated_at: float
 
 
-class Books:
-    """All entries, in the order of acceptance."""
+@dataclass(frozen=True)
+class BillingReport:
+    """The billing ledger as the control API serves it.
+
+    :param entries: in the order of acceptance.
+    :param accepted_by_hash: how often each request was accepted, by :func:`request_hash`.
+    """
+
+    entries: list[BillingEntry]
+    accepted_by_hash: dict[str, int]
+
+
+class BillingLedger:
+    """The bills of all accepted jobs."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, BillingEntry] = {}
         self._accepted: Counter[str] = Counter()
 
-    def reserve(self, entry: Entry) -> None:
-        """Write down an accepted job.
+    def reserve(self, entry: BillingEntry) -> None:
+        """Add the bill of a newly accepted job.
 
         :param entry: the new entry, with state ``reserved``.
         """
         self._entries[entry.task_id] = entry
         self._accepted[entry.request_hash] += 1
 
-    def close(self, task_id: str, *, paid: bool, at: float) -> None:
-        """Settle or refund a job at its end.
+    def close(self, task_id: str, *, succeeded: bool, now: float) -> None:
+        """Settle the bill of a succeeded job, or refund that of any other.
 
-        :param task_id: which job.
-        :param paid: it succeeded, so it costs.
-        :param at: virtual time of its end.
+        :param task_id: the vendor's id.
+        :param succeeded: whether the job succeeded.
+        :param now: virtual time of the job's end.
         """
         entry = self._entries[task_id]
-        entry.state, entry.at = ("settled" if paid else "refunded"), at
+        entry.state, entry.updated_at = ("settled" if succeeded else "refunded"), now
 
-    def as_json(self) -> dict[str, Any]:
-        """Give the books as the control API shows them."""
-        return {
-            "entries": [asdict(entry) for entry in self._entries.values()],
-            "accepted_by_hash": dict(self._accepted),
-        }
+    def report(self) -> BillingReport:
+        """Return all entries and counts."""
+        return BillingReport(list(self._entries.values()), dict(self._accepted))

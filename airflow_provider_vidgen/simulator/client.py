@@ -1,112 +1,77 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
-"""A client for the control API of a simulator, in this process or in another."""
+"""Client of a simulator's control API, in this process or another."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
-from airflow_provider_vidgen.simulator.billing import Entry
-from airflow_provider_vidgen.simulator.journal import Visit
+from airflow_provider_vidgen.simulator.billing import BillingEntry, BillingReport
+from airflow_provider_vidgen.simulator.callbacks import CallbackAttempt
+from airflow_provider_vidgen.simulator.jobs import JobView
+from airflow_provider_vidgen.simulator.request_log import LoggedRequest
 
-# The simulator is on loopback, and a proxy of the environment is not meant for it.
+# The simulator is on loopback: no proxy of the environment applies.
 _OPENER: Final = build_opener(ProxyHandler({}))
 _TIMEOUT: Final = 10.0
 
 
-@dataclass(frozen=True)
-class Ledger:
-    """The vendors' books.
-
-    :param accepted_by_hash: how often each request was accepted, by
-        :func:`~airflow_provider_vidgen.simulator.billing.request_hash`.
-    """
-
-    entries: list[Entry]
-    accepted_by_hash: dict[str, int]
-
-
-@dataclass(frozen=True)
-class JobView:
-    """A job as the control API shows it."""
-
-    vendor: str
-    task_id: str
-    model: str
-    state: str
-    fraction: float
-    created: float
-    finishes: float | None
-    polls: int
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """An attempt to deliver a callback.
-
-    :param outcome: the status answered, or the name of what went wrong.
-    """
-
-    task_id: str
-    url: str
-    at: float
-    outcome: str
-
-
 class SimulatorClient:
-    """Looks behind the counter of a running simulator.
+    """Inspects and controls a running simulator.
 
-    :param url: where it listens, as it says on its first line.
+    :param url: its URL, as it prints at the start.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
 
     def base_url(self, vendor: str) -> str:
-        """Give the base URL that stands for a vendor's own.
+        """Return the base URL that replaces a vendor's own.
 
         :param vendor: ``apimodels``, ``apixo``, ``apixgo`` or ``apimart``.
         """
         return f"{self.url}/{vendor}"
 
-    def ledger(self) -> Ledger:
-        """Read the vendors' books."""
-        told = self._call("GET", "/ledger")
-        return Ledger([Entry(**entry) for entry in told["entries"]], told["accepted_by_hash"])
+    def ledger(self) -> BillingReport:
+        """Return the billing ledger."""
+        report = self._call("GET", "/ledger")
+        entries = [BillingEntry(**entry) for entry in report["entries"]]
+        return BillingReport(entries, report["accepted_by_hash"])
 
-    def requests(self) -> list[Visit]:
-        """Read the request log, oldest first."""
-        return [Visit(**visit) for visit in self._call("GET", "/requests")]
+    def requests(self) -> list[LoggedRequest]:
+        """Return the request log, oldest first."""
+        return [LoggedRequest(**request) for request in self._call("GET", "/requests")]
 
     def jobs(self) -> list[JobView]:
-        """Read all jobs, oldest first."""
+        """Return all jobs, oldest first."""
         return [JobView(**job) for job in self._call("GET", "/jobs")]
 
-    def job(self, task_id: str, **script: Any) -> JobView:
-        """Change the course of a job.
+    def script_job(self, task_id: str, **script: Any) -> JobView:
+        """Change the script of a job.
 
         :param task_id: the vendor's id.
-        :param script: lines of :class:`~airflow_provider_vidgen.simulator.scripts.Script`.
+        :param script: fields of :class:`~airflow_provider_vidgen.simulator.job_script.JobScript`.
+        :raises ValueError: the job does not exist or has ended, or a value is not allowed.
         """
         return JobView(**self._call("POST", f"/jobs/{task_id}", script))
 
-    def end(self, task_id: str, outcome: str = "succeeded", **script: Any) -> JobView:
+    def end_job(self, task_id: str, outcome: str = "succeeded", **script: Any) -> JobView:
         """End a job now.
 
         :param task_id: the vendor's id.
         :param outcome: ``succeeded``, ``failed`` or ``cancelled``.
-        :param script: more lines of its script.
+        :param script: further fields of its script.
+        :raises ValueError: the job does not exist or has ended, or a value is not allowed.
         """
-        lived = self.now() - self.job(task_id).created
-        return self.job(task_id, outcome=outcome, stuck=False, seconds=lived, **script)
+        elapsed = self.now() - self.script_job(task_id).created_at
+        return self.script_job(task_id, outcome=outcome, stuck=False, job_seconds=elapsed, **script)
 
-    def webhooks(self) -> list[Delivery]:
-        """Read the attempts to deliver callbacks, oldest first."""
-        return [Delivery(**delivery) for delivery in self._call("GET", "/webhooks")]
+    def callback_attempts(self) -> list[CallbackAttempt]:
+        """Return all attempts to deliver callbacks, oldest first."""
+        return [CallbackAttempt(**attempt) for attempt in self._call("GET", "/callbacks")]
 
     def fault(
         self,
@@ -119,15 +84,16 @@ class SimulatorClient:
         times: int | None = 1,
         **details: Any,
     ) -> None:
-        """Make requests go wrong.
+        """Add a fault rule: requests that match fail.
 
-        :param kind: one of :data:`~airflow_provider_vidgen.simulator.faults.KINDS`.
-        :param vendor: of this vendor only.
-        :param route: on this route only.
-        :param task_id: about this job only.
-        :param nth: the first of those requests that goes wrong, counted from 1.
-        :param times: how many do from there; None for all.
-        :param details: more of :class:`~airflow_provider_vidgen.simulator.faults.Fault`.
+        :param kind: one of :data:`~airflow_provider_vidgen.simulator.faults.FAULT_KINDS`.
+        :param vendor: matches this vendor only.
+        :param route: matches this one of :data:`~airflow_provider_vidgen.simulator.faults.ROUTES` only.
+        :param task_id: matches requests about this job only.
+        :param nth: the first matching request that fails, counted from 1.
+        :param times: number of requests that fail from there; None for all.
+        :param details: further fields of :class:`~airflow_provider_vidgen.simulator.faults.Fault`.
+        :raises ValueError: a value is not allowed.
         """
         self._call(
             "POST",
@@ -143,37 +109,38 @@ class SimulatorClient:
         )
 
     def clear_faults(self) -> None:
-        """Forget all fault rules."""
+        """Remove all fault rules."""
         self._call("DELETE", "/faults")
 
     def options(self, **changes: Any) -> dict[str, Any]:
-        """Change options, and read them all.
+        """Change options, and return all of them.
 
         :param changes: fields of :class:`~airflow_provider_vidgen.simulator.options.Options`.
+        :raises ValueError: an option does not exist, or does not allow its value.
         """
-        told: dict[str, Any] = self._call("POST", "/options", changes)
-        return told
+        options: dict[str, Any] = self._call("POST", "/options", changes)
+        return options
 
     def now(self) -> float:
-        """Read the virtual clock, in seconds since 1970."""
+        """Return the virtual time, in seconds since 1970."""
         return float(self._call("GET", "/clock")["now"])
 
     def advance(self, seconds: float) -> None:
-        """Push the virtual clock forward.
+        """Move the virtual clock forward.
 
-        :param seconds: how far.
+        :param seconds: virtual seconds.
         """
         self._call("POST", "/clock", {"advance": seconds})
 
     def set_speed(self, speed: float) -> None:
-        """Let the virtual clock run faster or slower.
+        """Change the speed of the virtual clock.
 
-        :param speed: virtual seconds for each real second; 0 stands still.
+        :param speed: virtual seconds per real second; 0 stops the clock.
         """
         self._call("POST", "/clock", {"speed": speed})
 
     def reset(self) -> None:
-        """Forget all jobs, bills, visits, faults and changed options."""
+        """Delete all jobs, bills, logged requests, faults and changed options; the clock goes on."""
         self._call("POST", "/reset")
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:

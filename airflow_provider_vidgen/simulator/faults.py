@@ -1,36 +1,36 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
-"""Which requests go wrong, and how: rules are matched here and acted out elsewhere."""
+"""Fault rules: which requests fail, and how. :mod:`.responses` sends the faulty responses."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import Field
 
-from airflow_provider_vidgen.simulator.checking import STRICT, Seconds, VendorName, checked
+from airflow_provider_vidgen.simulator.validation import STRICT, Seconds, VendorName, validate
 
 Route = Literal["create", "status", "download", "models", "balance", "upload", "p-video"]
 ROUTES: Final = get_args(Route)
-# On these routes money moves, so it matters whether the fault comes before or after acceptance.
+# Requests on these routes are billed, so a fault is either before or after acceptance.
 PAID_ROUTES: Final = ("create", "p-video")
 
-Kind = Literal[
+FaultKind = Literal[
     "reset",
     "close",
     "hang",
-    "slow_header",
+    "slow_headers",
     "slow_body",
-    "drip",
+    "byte_by_byte",
     "truncated",
-    "long_length",
-    "short_length",
-    "chunked_cut",
-    "empty",
-    "content_type",
+    "content_length_too_long",
+    "content_length_too_short",
+    "chunked_truncated",
+    "empty_body",
+    "wrong_content_type",
     "html",
     "html_as_video",
     "gzip",
@@ -40,71 +40,77 @@ Kind = Literal[
     "range_ignored",
     "range_416",
 ]
-KINDS: Final = get_args(Kind)
+FAULT_KINDS: Final = get_args(FaultKind)
 
-#: What aiohttp and every client take in a head.
+#: What aiohttp and every client accept in headers.
 _HeaderName = Annotated[str, Field(pattern="^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
-_HeaderText = Annotated[str, Field(pattern=r"^[\t\x20-\x7e]*$")]
+_HeaderValue = Annotated[str, Field(pattern=r"^[\t\x20-\x7e]*$")]
 _ContentType = Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+(;[\x20-\x7e]*)?$")]
 _Location = Annotated[str, Field(pattern=r"^[\x21-\x7e]+$")]
-_Times = Annotated[int, Field(ge=1)]
-#: What the answer's own body decides.
-_NOT_TOLD: Final = ("content-length", "transfer-encoding", "content-encoding", "content-type", "connection")
-#: Kinds that can have these statuses only.
-_STATUSES: Final = {"redirect": range(300, 400), "busy": (429, 503)}
+_PositiveInt = Annotated[int, Field(ge=1)]
+#: Headers that follow from the body of the response.
+_RESERVED_HEADERS: Final = (
+    "content-length",
+    "transfer-encoding",
+    "content-encoding",
+    "content-type",
+    "connection",
+)
+_ALLOWED_STATUSES: Final = {"redirect": range(300, 400), "busy": (429, 503)}
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One way to go wrong.
+    """One way in which a response fails. Values in parentheses are defaults.
 
-    :param kind: one of :data:`KINDS`.
+    :param kind: one of :data:`FAULT_KINDS`.
     :param when: on paid routes, ``before`` or ``after`` the job is accepted and billed.
-    :param seconds: for the slow ones and ``hang``, in real seconds, because the client's patience is real;
-        a ``hang`` without it lasts until the client goes. A ``slow_body`` takes them for the whole,
-        a ``drip`` for each byte, and ``busy`` asks for so many in its ``Retry-After``; each 1 without it.
-    :param share: for ``truncated`` and ``chunked_cut``, the part of the body that is sent.
+    :param seconds: in real seconds, because the client's timeouts are real: for ``slow_headers`` the delay
+        (1), for ``slow_body`` the total time (1), for ``byte_by_byte`` the time per byte (1), for ``busy``
+        the value of ``Retry-After`` (1), for ``hang`` the time until a reset (until the client disconnects).
+    :param body_fraction: for ``truncated`` and ``chunked_truncated``, the part of the body that is sent.
     :param status: for ``status`` (500) and ``redirect`` (302); 503 or 429 for ``busy`` (503).
-    :param body: for ``status``: a JSON value, or a string sent as it is.
-    :param content_type: for ``content_type`` and ``status``.
-    :param headers: more headers for ``status``.
-    :param location: for ``redirect``; without it the request is sent to itself, so ``times`` gives the length
-        of the chain and None a loop.
+    :param body: for ``status`` and ``busy``: a JSON value, or a string sent as it is.
+    :param content_type: for ``wrong_content_type``, ``status`` and ``busy``.
+    :param headers: additional headers for ``status`` and ``busy``.
+    :param location: for ``redirect``; without it the request is redirected to itself, so the rule's ``times``
+        is the length of the chain, and None makes an endless loop.
     """
 
     __pydantic_config__: ClassVar = STRICT
 
-    kind: Kind
+    kind: FaultKind
     when: Literal["before", "after"] = "before"
     seconds: Seconds | None = None
-    share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    body_fraction: Annotated[float, Field(ge=0, le=1)] = 0.5
     status: Annotated[int, Field(ge=200, le=599)] | None = None
     body: Any = None
     content_type: _ContentType | None = None
-    headers: Mapping[_HeaderName, _HeaderText] = field(default_factory=dict)
+    headers: Mapping[_HeaderName, _HeaderValue] = field(default_factory=dict)
     location: _Location | None = None
 
     def __post_init__(self) -> None:
-        allowed = _STATUSES.get(self.kind)
+        allowed = _ALLOWED_STATUSES.get(self.kind)
         if allowed is not None and self.status is not None and self.status not in allowed:
-            least, most = min(allowed), max(allowed)
-            between = f"{least} or {most}" if len(allowed) == 2 else f"from {least} to {most}"
-            raise ValueError(f"status={self.status}: with {self.kind} it is {between}")
+            low, high = min(allowed), max(allowed)
+            values = f"{low} or {high}" if len(allowed) == 2 else f"from {low} to {high}"
+            raise ValueError(f"status={self.status}: with {self.kind} it must be {values}")
         try:
             json.dumps(self.body, allow_nan=False)
         except ValueError:
-            raise ValueError("body: a number in it is not finite, which JSON cannot say") from None
-        wrong = [name for name in self.headers if name.lower() in _NOT_TOLD]
-        if wrong:
-            raise ValueError(f"headers: {', '.join(wrong)} cannot be set, the body decides about it")
+            raise ValueError("body: JSON has no numbers that are not finite") from None
+        reserved = [name for name in self.headers if name.lower() in _RESERVED_HEADERS]
+        if reserved:
+            raise ValueError(f"headers: {', '.join(reserved)} cannot be set, they depend on the body")
 
 
 @dataclass
-class Rule:
-    """A fault and the requests it meets.
+class FaultRule:
+    """A fault, and the requests that it applies to.
 
-    :param nth: the first request it meets, counted from 1 among those that match.
-    :param times: how many requests it meets from there; None for all.
+    :param nth: the first request that fails, counted from 1 among the matching ones.
+    :param times: number of requests that fail from there; None for all.
+    :param matched: number of matching requests so far.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -113,12 +119,12 @@ class Rule:
     vendor: VendorName | None = None
     route: Route | None = None
     task_id: str | None = None
-    nth: _Times = 1
-    times: _Times | None = 1
-    seen: int = field(default=0, init=False)
+    nth: _PositiveInt = 1
+    times: _PositiveInt | None = 1
+    matched: int = field(default=0, init=False)
 
-    def meets(self, vendor: str, route: str, task_id: str | None) -> bool:
-        """Count a request if it is one of the rule's, and say whether the fault is for it.
+    def applies_to(self, vendor: str, route: str, task_id: str | None) -> bool:
+        """Count a request if it matches, and return whether it fails.
 
         :param vendor: vendor of the request.
         :param route: route of the request.
@@ -128,39 +134,35 @@ class Rule:
             return False
         if self.task_id not in (None, task_id):
             return False
-        self.seen += 1
-        return self.seen >= self.nth and (self.times is None or self.seen < self.nth + self.times)
+        self.matched += 1
+        return self.matched >= self.nth and (self.times is None or self.matched < self.nth + self.times)
 
 
-class FaultBook:
-    """All rules, in the order they were given; the first that meets a request wins."""
+class FaultRules:
+    """All rules, in the order they were added; the first that applies to a request wins."""
 
     def __init__(self) -> None:
-        self._rules: list[Rule] = []
+        self.rules: list[FaultRule] = []
 
-    def add(self, told: Mapping[str, Any]) -> None:
-        """Take in a rule as the control API takes it.
+    def add(self, values: Mapping[str, Any]) -> None:
+        """Add a rule.
 
-        :param told: the fields of a :class:`Rule`.
-        :raises ValueError: a field does not exist, or does not take its value.
+        :param values: the fields of a :class:`FaultRule`.
+        :raises ValueError: a field does not exist, or does not allow its value.
         """
-        self._rules.append(checked(Rule, told))
+        self.rules.append(validate(FaultRule, values))
 
     def clear(self) -> None:
-        """Forget all rules."""
-        self._rules.clear()
+        """Remove all rules."""
+        self.rules.clear()
 
     def match(self, vendor: str, route: str, task_id: str | None = None) -> Fault | None:
-        """Find the fault for a request.
+        """Return the fault of a request, or None.
 
         :param vendor: vendor of the request.
         :param route: route of the request.
         :param task_id: job that the request is about, if any.
         """
-        # Every rule sees every request, so that "the second status call" does not depend on other rules.
-        met = [rule.fault for rule in self._rules if rule.meets(vendor, route, task_id)]
-        return met[0] if met else None
-
-    def as_json(self) -> list[dict[str, Any]]:
-        """Give the rules as the control API shows them."""
-        return [asdict(rule) for rule in self._rules]
+        # Every rule counts every request, so that "the second status call" does not depend on other rules.
+        faults = [rule.fault for rule in self.rules if rule.applies_to(vendor, route, task_id)]
+        return faults[0] if faults else None

@@ -1,6 +1,6 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
-"""APIMart's Idempotency-Key: the same key and body get the first answer again, and nothing is billed."""
+"""APIMart's ``Idempotency-Key``: a repeated request gets the first response, and no second bill."""
 
 from __future__ import annotations
 
@@ -8,60 +8,62 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final
 
-from airflow_provider_vidgen.simulator.answers import Answer
+from airflow_provider_vidgen.simulator.responses import SimulatedResponse
 
-HEADER: Final = "Idempotency-Key"
-_VALID: Final = re.compile(r"[\x21-\x7e]{1,191}")
-
-
-class KeyConflict(Exception):
-    """The key is in use for another request, or for this one at this moment."""
+IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
+_VALID_KEY: Final = re.compile(r"[\x21-\x7e]{1,191}")
 
 
-class KeyMalformed(Exception):
-    """The key is not one to 191 visible ASCII characters."""
+class IdempotencyKeyConflict(Exception):
+    """The key belongs to a different request, or to one still in flight."""
+
+
+class IdempotencyKeyInvalid(Exception):
+    """The key does not consist of 1 to 191 visible ASCII characters."""
 
 
 @dataclass
-class Keyed:
-    """A request that came with a key.
+class IdempotentRequest:
+    """An accepted request with an idempotency key.
 
-    :param answer: the first answer; None while it is still being worked on.
+    :param response: the first response; None while the request is in flight.
     """
 
     request_hash: str
-    answer: Answer | None = None
+    response: SimulatedResponse | None = None
 
 
-class Replays:
-    """Accepted requests by owner and key."""
+class IdempotentRequests:
+    """Accepted requests by account and idempotency key."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], Keyed] = {}
+        self._requests: dict[tuple[str, str], IdempotentRequest] = {}
 
-    def earlier(self, owner: str, key: str, request_hash: str) -> Answer | None:
-        """Give the first answer to this request, marked as a replay; None when it is new.
+    def replay(self, account: str, key: str, request_hash: str) -> SimulatedResponse | None:
+        """Return the first response to a repeated request, marked as a replay; None for a new request.
 
-        :param owner: fingerprint of the API key.
+        :param account: fingerprint of the API key.
         :param key: the idempotency key.
-        :param request_hash: what is asked.
+        :param request_hash: hash of the request.
+        :raises IdempotencyKeyInvalid: the key is not valid.
+        :raises IdempotencyKeyConflict: the key belongs to a different request, or to one in flight.
         """
-        if not _VALID.fullmatch(key):
-            raise KeyMalformed
-        known = self._known.get((owner, key))
-        if known is None:
+        if not _VALID_KEY.fullmatch(key):
+            raise IdempotencyKeyInvalid
+        first = self._requests.get((account, key))
+        if first is None:
             return None
-        if known.request_hash != request_hash or known.answer is None:
-            raise KeyConflict
-        return replace(known.answer, headers={**known.answer.headers, "Idempotency-Replayed": "true"})
+        if first.request_hash != request_hash or first.response is None:
+            raise IdempotencyKeyConflict
+        return replace(first.response, headers={**first.response.headers, "Idempotency-Replayed": "true"})
 
-    def begin(self, owner: str, key: str, request_hash: str) -> Keyed:
-        """Take note that a request is accepted and its answer under way.
+    def add(self, account: str, key: str, request_hash: str) -> IdempotentRequest:
+        """Store an accepted request, still without a response.
 
-        :param owner: fingerprint of the API key.
+        :param account: fingerprint of the API key.
         :param key: the idempotency key.
-        :param request_hash: what is asked.
+        :param request_hash: hash of the request.
         """
-        keyed = Keyed(request_hash)
-        self._known[owner, key] = keyed
-        return keyed
+        request = IdempotentRequest(request_hash)
+        self._requests[account, key] = request
+        return request

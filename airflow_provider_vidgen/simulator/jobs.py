@@ -1,131 +1,164 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
-"""Jobs: what was ordered, when it ends, and what a look at it shows."""
+"""Jobs: the accepted request, its progress over virtual time, and snapshots of it for status responses."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
-from airflow_provider_vidgen.simulator.clock import to_microsecond
-from airflow_provider_vidgen.simulator.scripts import Script
+from airflow_provider_vidgen.simulator.clock import round_to_microsecond
+from airflow_provider_vidgen.simulator.job_script import JobScript
 
-# A stuck job looks like one that is nearly done: that is what makes people wait for it.
-STUCK_AT: Final = 0.9
-_FALL_BACK: Final = 30
+# A stuck job looks nearly done, as stuck jobs of real vendors do.
+_STUCK_FRACTION: Final = 0.9
+_PROGRESS_DECREASE: Final = 30
 
 
 @dataclass(frozen=True)
-class Order:
-    """A valid request, in one spelling for all vendors."""
+class GenerationRequest:
+    """A valid request for a video, in the same form for all vendors.
+
+    :param seconds: duration of the video.
+    :param body: the JSON object received.
+    :param script: the behaviour that the request itself causes; None for that of the prompt.
+    """
 
     model: str
     prompt: str
     seconds: int
     aspect_ratio: str
     resolution: str
-    request: Mapping[str, Any]
+    body: Mapping[str, Any]
     images: tuple[str, ...] = ()
     callback_url: str | None = None
-    script: Script | None = None
+    script: JobScript | None = None
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job as the control API serves it.
+
+    :param fraction: elapsed part of the job's time, from 0 to 1.
+    :param finishes_at: virtual time of the end; None for a stuck job.
+    """
+
+    vendor: str
+    task_id: str
+    model: str
+    state: str
+    fraction: float
+    created_at: float
+    finishes_at: float | None
+    polls: int
 
 
 @dataclass
 class Job:
-    """An accepted order."""
+    """An accepted request.
+
+    :param account: fingerprint of the API key that pays.
+    :param job_seconds: virtual seconds from acceptance to the end, unless it is stuck.
+    :param ended: the end has been reached and billed; it cannot change any more.
+    """
 
     vendor: str
     task_id: str
-    order: Order
-    owner: str
-    created: float
-    seconds: float
-    script: Script
+    request: GenerationRequest
+    account: str
+    created_at: float
+    job_seconds: float
+    script: JobScript
     polls: int = 0
-    polls_done: int = 0
+    polls_after_success: int = 0
     links: tuple[str, ...] = ()
-    thumbnail: str | None = None
-    link_expires: float = 0.0
-    closed: bool = field(default=False)
+    thumbnail_link: str | None = None
+    links_expire_at: float = 0.0
+    ended: bool = False
 
     @property
-    def finishes(self) -> float:
+    def finishes_at(self) -> float:
         """Virtual time of the end; infinity for a stuck job."""
-        return float("inf") if self.script.stuck else to_microsecond(self.created + self.seconds)
+        return float("inf") if self.script.stuck else round_to_microsecond(self.created_at + self.job_seconds)
 
     def fraction(self, now: float) -> float:
-        """Say how far the job is, from 0 to 1.
+        """Return the elapsed part of the job's time, from 0 to 1.
 
         :param now: virtual time.
         """
-        if now >= self.finishes:
+        if now >= self.finishes_at:
             return 1.0
-        share = (now - self.created) / self.seconds if self.seconds else 1.0
-        return min(share, STUCK_AT if self.script.stuck else 1.0)
+        fraction = (now - self.created_at) / self.job_seconds if self.job_seconds else 1.0
+        return min(fraction, _STUCK_FRACTION if self.script.stuck else 1.0)
 
     def state(self, now: float) -> str:
-        """Say ``waiting``, or how the job ended.
+        """Return ``waiting``, or the outcome of an ended job.
 
         :param now: virtual time.
         """
-        return self.script.outcome if now >= self.finishes else "waiting"
+        return self.script.outcome if now >= self.finishes_at else "waiting"
 
     def progress(self, now: float) -> int:
-        """Say the percentage that this look shows.
+        """Return the progress in percent for the current poll.
 
         :param now: virtual time.
         """
         percent = int(self.fraction(now) * 100)
-        if self.script.backwards and percent < 100 and self.polls % 2 == 0:
-            return max(0, percent - _FALL_BACK)
+        if self.script.progress == "decreasing" and percent < 100 and self.polls % 2 == 0:
+            return max(0, percent - _PROGRESS_DECREASE)
         return percent
 
-    def own_word(self, now: float) -> str | None:
-        """Give the scripted state word when it is time to say it.
+    def custom_state(self, now: float) -> str | None:
+        """Return the scripted state in the second half of the job's time.
 
         :param now: virtual time.
         """
-        return self.script.word if 0.5 <= self.fraction(now) < 1 else None
+        return self.script.custom_state if 0.5 <= self.fraction(now) < 1 else None
 
-    def as_json(self, now: float) -> dict[str, Any]:
-        """Give the job as the control API shows it.
+    def view(self, now: float) -> JobView:
+        """Return the job as the control API serves it.
 
         :param now: virtual time.
         """
-        return {
-            "vendor": self.vendor,
-            "task_id": self.task_id,
-            "model": self.order.model,
-            "state": self.state(now),
-            "fraction": self.fraction(now),
-            "created": self.created,
-            "finishes": None if self.script.stuck else self.finishes,
-            "polls": self.polls,
-        }
+        return JobView(
+            vendor=self.vendor,
+            task_id=self.task_id,
+            model=self.request.model,
+            state=self.state(now),
+            fraction=self.fraction(now),
+            created_at=self.created_at,
+            finishes_at=None if self.script.stuck else self.finishes_at,
+            polls=self.polls,
+        )
 
 
 @dataclass(frozen=True)
-class Report:
-    """What one look at a job shows, before a vendor puts it into its own words."""
+class JobSnapshot:
+    """A job at one poll, before a vendor puts it into its own response format.
+
+    :param progress: percent.
+    :param custom_state: a scripted state to report instead of the vendor's.
+    :param urls: result links; empty while there are none.
+    """
 
     state: str
     fraction: float
     progress: int
-    word: str | None
+    custom_state: str | None
     urls: tuple[str, ...]
-    thumbnail: str | None
-    urls_expire: float
-    created: float
-    finished: float
+    thumbnail_url: str | None
+    urls_expire_at: float
+    created_at: float
+    finished_at: float
     fail_code: str
     fail_message: str
     error_in_url: bool
 
 
-class JobBook:
-    """All jobs, and which of them ends next."""
+class JobRegistry:
+    """All jobs by id, and a queue of their ends."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
@@ -138,30 +171,30 @@ class JobBook:
         return task_id in self._jobs
 
     def get(self, task_id: str) -> Job | None:
-        """Find a job.
+        """Return a job, or None.
 
         :param task_id: the vendor's id.
         """
         return self._jobs.get(task_id)
 
     def add(self, job: Job) -> None:
-        """Take a job in, or take note that its end has moved.
+        """Add a job, or schedule the changed end of a known one.
 
         :param job: the job.
         """
         self._jobs[job.task_id] = job
-        heapq.heappush(self._ends, (job.finishes, job.task_id))
+        heapq.heappush(self._ends, (job.finishes_at, job.task_id))
 
-    def unfinished(self, vendor: str, owner: str) -> list[Job]:
-        """Give the jobs that count against the limit of concurrent jobs.
+    def unfinished(self, vendor: str, account: str) -> list[Job]:
+        """Return the jobs that count against the concurrency limit.
 
-        :param vendor: at which vendor.
-        :param owner: fingerprint of the key.
+        :param vendor: name of the vendor.
+        :param account: fingerprint of the API key.
         """
-        return [job for job in self if not job.closed and job.vendor == vendor and job.owner == owner]
+        return [job for job in self if not job.ended and job.vendor == vendor and job.account == account]
 
     def pop_ended(self, now: float) -> list[Job]:
-        """Give the jobs that have ended since the last call, each once.
+        """Return each job that has ended since the last call, once.
 
         :param now: virtual time.
         """
@@ -169,7 +202,7 @@ class JobBook:
         while self._ends and self._ends[0][0] <= now:
             _, task_id = heapq.heappop(self._ends)
             job = self._jobs[task_id]
-            if not job.closed and job.finishes <= now:
-                job.closed = True
+            if not job.ended and job.finishes_at <= now:
+                job.ended = True
                 ended.append(job)
         return ended

@@ -1,6 +1,6 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
-"""Who may ask, and how often: API keys and rate limits."""
+"""API keys and their rate limits."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from aiohttp import web
 
 from airflow_provider_vidgen.simulator.options import Options
 
-NO_FUNDS: Final = "sim-nofunds"
+#: The API key of an account without credit.
+NO_FUNDS_KEY: Final = "sim-nofunds"
 _MINUTE: Final = 60.0
 
 
 def bearer_key(request: web.Request) -> str | None:
-    """Take the API key out of a request.
+    """Return the API key of a request, or None.
 
     :param request: the request.
     """
@@ -26,56 +27,56 @@ def bearer_key(request: web.Request) -> str | None:
     return key.strip() or None if scheme.lower() == "bearer" else None
 
 
-def is_good(key: str | None, options: Options) -> bool:
-    """Say whether a key opens the door.
+def is_valid_key(key: str | None, options: Options) -> bool:
+    """Return whether an API key is accepted.
 
-    :param key: the API key, if there is one.
+    :param key: the API key, if any.
     :param options: the settings.
     """
     if key is None:
         return False
-    if options.keys is None:
+    if options.api_keys is None:
         return key.startswith("sim-")
-    return key in options.keys or key == NO_FUNDS
+    return key in options.api_keys or key == NO_FUNDS_KEY
 
 
-class RateBook:
-    """Requests of the last virtual minute, by vendor and key."""
+class RequestRates:
+    """Requests of the last virtual minute, by vendor and account."""
 
     def __init__(self) -> None:
         self._times: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)
 
-    def wait(self, vendor: str, owner: str, now: float, options: Options) -> float:
-        """Count a request, or say how many seconds too early it comes.
+    def acquire(self, vendor: str, account: str, now: float, options: Options) -> float:
+        """Count a request, and return 0; over the rate limit, return the seconds to wait instead.
 
-        :param vendor: at which vendor.
-        :param owner: fingerprint of the key.
+        :param vendor: name of the vendor.
+        :param account: fingerprint of the API key.
         :param now: virtual time.
         :param options: the settings.
         """
-        allowed = options.requests_per_minute.get(vendor)
-        times = self._times[vendor, owner]
+        limit = options.requests_per_minute.get(vendor)
+        times = self._times[vendor, account]
         while times and times[0] <= now - _MINUTE:
             times.popleft()
-        if allowed is not None and len(times) >= allowed:
+        if limit is not None and len(times) >= limit:
             return times[0] + _MINUTE - now if times else _MINUTE
         times.append(now)
         return 0.0
 
 
-def retry_headers(wait: float, now: float, options: Options) -> dict[str, str]:
-    """Give the headers that tell a client when to come back.
+def retry_after_headers(delay: float, now: float, options: Options) -> dict[str, str]:
+    """Return the ``Retry-After`` header in the configured format, or no header.
 
-    :param wait: virtual seconds from now.
+    :param delay: virtual seconds from now.
     :param now: virtual time.
     :param options: the settings.
     """
-    seconds = max(1, math.ceil(wait))
+    seconds = max(1, math.ceil(delay))
     match options.retry_after:
         case "seconds":
             return {"Retry-After": str(seconds)}
         case "date":
-            # A date means nothing without the sender's own idea of now, which is the virtual clock's.
+            # The client can interpret the date only together with the server's time, which is virtual.
             return {
                 "Retry-After": formatdate(now + seconds, usegmt=True),
                 "Date": formatdate(now, usegmt=True),

@@ -1,6 +1,6 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
-"""The simulator on a port: in this process for tests, or as a process of its own."""
+"""The simulator's HTTP server: in a thread of this process for tests, or as a process of its own."""
 
 from __future__ import annotations
 
@@ -15,70 +15,71 @@ from aiohttp import web
 from airflow_provider_vidgen.simulator.app import build_app
 from airflow_provider_vidgen.simulator.client import SimulatorClient
 from airflow_provider_vidgen.simulator.clock import VirtualClock
-from airflow_provider_vidgen.simulator.extras import MISSING, can_render
-from airflow_provider_vidgen.simulator.films import Film, FilmStore
-from airflow_provider_vidgen.simulator.guard import in_url
-from airflow_provider_vidgen.simulator.options import Options
-from airflow_provider_vidgen.simulator.rendering import light, render
-from airflow_provider_vidgen.simulator.world import World
+from airflow_provider_vidgen.simulator.control_access import url_host
+from airflow_provider_vidgen.simulator.media import MediaCache, MediaFile, placeholder, render
+from airflow_provider_vidgen.simulator.options import NEEDS_EXTRA, Options, can_render
+from airflow_provider_vidgen.simulator.state import SimulatorState
 
-_PATIENCE: Final = 10.0
+_START_STOP_TIMEOUT: Final = 10.0
 
 
 async def serve(
     *,
     stop: asyncio.Event,
-    ready: Callable[[str], None],
+    on_ready: Callable[[str], None],
+    render_videos: bool | None = None,
+    speed: float = 1.0,
+    start_time: float | None = None,
+    seed: int | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
-    speed: float = 1.0,
-    start: float | None = None,
-    seed: int | None = None,
-    rendering: bool | None = None,
     options: Mapping[str, Any] | None = None,
     public_url: str | None = None,
 ) -> None:
-    """Serve the four vendors until told to stop.
+    """Serve the four vendors until stopped.
 
-    :param stop: set it to end.
-    :param ready: called with the URL once requests are taken.
+    :param stop: event that stops the server.
+    :param on_ready: called with the URL when the server accepts requests.
+    :param render_videos: render real videos; None does if the extra ``simulator`` is installed.
+    :param speed: virtual seconds per real second; 0 stops the clock until it is advanced.
+    :param start_time: initial virtual time, in seconds since 1970; the real time when None.
+    :param seed: makes the job ids the same at each start; with None, no id is ever used again.
     :param host: address to listen on.
-    :param port: port to listen on; 0 takes a free one.
-    :param speed: virtual seconds for each real second; 0 stands still until advanced.
-    :param start: virtual time at the beginning; the real time when left out.
-    :param seed: gives the same ids of jobs at each start; without one, no id is ever given again.
-    :param rendering: make real videos; None does if the extra ``simulator`` is installed.
-    :param options: settings that differ from the usual ones, see :class:`~.options.Options`.
-    :param public_url: how clients reach this place, if not at host and port; result links begin with it.
+    :param port: port to listen on; 0 selects a free one.
+    :param options: values that differ from the defaults of :class:`~.options.Options`.
+    :param public_url: URL at which clients reach the simulator, if not host and port; starts result links.
     """
-    if rendering and not can_render():
-        raise RuntimeError(f"a real video {MISSING}")
-    make: Callable[[Film], bytes] = render if rendering is not False and can_render() else light
-    world = World(VirtualClock(start, speed), Options().changed(options or {}), FilmStore(make), seed)
-    # A client that goes away ends what hangs for it; whatever was accepted before stays accepted.
-    runner = web.AppRunner(build_app(world), handler_cancellation=True, access_log=None, shutdown_timeout=0.2)
+    if render_videos and not can_render():
+        raise RuntimeError(f"a real video {NEEDS_EXTRA}")
+    make: Callable[[MediaFile], bytes] = (
+        render if render_videos is not False and can_render() else placeholder
+    )
+    clock = VirtualClock(start_time, speed)
+    state = SimulatorState(clock, Options().changed(options or {}), MediaCache(make), seed)
+    # A client that disconnects cancels its handler; a job accepted before that stays accepted.
+    runner = web.AppRunner(build_app(state), handler_cancellation=True, access_log=None, shutdown_timeout=0.2)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
-        url = f"http://{in_url(host)}:{runner.addresses[0][1]}"
-        world.url = (public_url or url).rstrip("/")
-        ready(url)
+        url = f"http://{url_host(host)}:{runner.addresses[0][1]}"
+        state.url = (public_url or url).rstrip("/")
+        on_ready(url)
         await stop.wait()
     finally:
         await runner.cleanup()
 
 
 class Simulator(SimulatorClient):
-    """A simulator in a thread of this process, on a free port, with the client for its control API.
+    """A simulator in a thread of this process, with the client of its control API. A context manager.
 
-    :param render: make real videos; None does if the extra ``simulator`` is installed.
-    :param speed: virtual seconds for each real second; 0 stands still until :meth:`advance`.
-    :param start: virtual time at the beginning; the real time when left out.
-    :param seed: gives the same ids of jobs at each start; without one, no id is ever given again.
+    :param render: render real videos; None does if the extra ``simulator`` is installed.
+    :param speed: virtual seconds per real second; 0 stops the clock until :meth:`advance`.
+    :param start_time: initial virtual time, in seconds since 1970; the real time when None.
+    :param seed: makes the job ids the same at each start; with None, no id is ever used again.
     :param host: address to listen on.
-    :param port: port to listen on; 0 takes a free one.
-    :param options: settings that differ from the usual ones, see :class:`~.options.Options`.
-    :param public_url: how clients reach this place, if not at host and port; result links begin with it.
+    :param port: port to listen on; 0 selects a free one.
+    :param options: values that differ from the defaults of :class:`~.options.Options`.
+    :param public_url: URL at which clients reach the simulator, if not host and port; starts result links.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Simulator(SimulatorClient):
         *,
         render: bool | None = None,
         speed: float = 1.0,
-        start: float | None = None,
+        start_time: float | None = None,
         seed: int | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -94,36 +95,39 @@ class Simulator(SimulatorClient):
         public_url: str | None = None,
     ) -> None:
         super().__init__("")
-        self._settings: dict[str, Any] = {
-            "rendering": render,
+        self._arguments: dict[str, Any] = {
+            "render_videos": render,
             "speed": speed,
-            "start": start,
+            "start_time": start_time,
             "seed": seed,
             "host": host,
             "port": port,
             "options": options,
             "public_url": public_url,
         }
-        self._ready = threading.Event()
-        self._failure: BaseException | None = None
+        self._started = threading.Event()
+        self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
 
     def start(self) -> Self:
-        """Begin to serve; returns once requests are taken."""
+        """Start the server, and return when it accepts requests.
+
+        :raises RuntimeError: the server did not start; the cause is its error.
+        """
         self._thread = threading.Thread(target=self._run, name="vidgen-simulator", daemon=True)
         self._thread.start()
-        if not self._ready.wait(_PATIENCE) or self._failure is not None:
-            raise RuntimeError("the simulator did not start") from self._failure
+        if not self._started.wait(_START_STOP_TIMEOUT) or self._error is not None:
+            raise RuntimeError("the simulator did not start") from self._error
         return self
 
     def stop(self) -> None:
-        """End, and wait for the end."""
+        """Stop the server, and wait for the end of its thread."""
         if self._loop is not None and self._stop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop.set)
         if self._thread is not None:
-            self._thread.join(_PATIENCE)
+            self._thread.join(_START_STOP_TIMEOUT)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -140,15 +144,15 @@ class Simulator(SimulatorClient):
         try:
             asyncio.run(self._serve())
         except BaseException as error:
-            self._failure = error
+            self._error = error
         finally:
-            self._ready.set()
+            self._started.set()
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
 
-        def ready(url: str) -> None:
+        def on_ready(url: str) -> None:
             self.url = url
-            self._ready.set()
+            self._started.set()
 
-        await serve(stop=self._stop, ready=ready, **self._settings)
+        await serve(stop=self._stop, on_ready=on_ready, **self._arguments)

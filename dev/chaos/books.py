@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 
 from airflow_provider_vidgen.simulator import SimulatorClient
-from airflow_provider_vidgen.simulator.billing import Entry, request_hash
+from airflow_provider_vidgen.simulator.billing import BillingEntry, request_hash
 from dev.chaos.plan import DAG_ID, Cell
 from dev.local_airflow import LocalAirflow
 from dev.probing import probe
@@ -50,10 +50,10 @@ class Books:
     def __init__(self, simulator: SimulatorClient) -> None:
         self._simulator = simulator
 
-    def by_tag(self, tags: Iterable[str]) -> dict[str, list[Entry]]:
+    def by_tag(self, tags: Iterable[str]) -> dict[str, list[BillingEntry]]:
         """Return the jobs of each task; of those that belong to no task, under ``""``."""
         known = list(tags)
-        found: dict[str, list[Entry]] = {tag: [] for tag in [*known, ""]}
+        found: dict[str, list[BillingEntry]] = {tag: [] for tag in [*known, ""]}
         prompts: dict[str, str] = {}
         for visit in self._simulator.requests():
             if visit.method == "POST":
@@ -121,7 +121,7 @@ def _result(airflow: LocalAirflow, cell: Cell) -> Any:
     raise AssertionError
 
 
-def add_up(cells: list[Cell], entries: dict[str, list[Entry]]) -> Totals:
+def add_up(cells: list[Cell], entries: dict[str, list[BillingEntry]]) -> Totals:
     """Read the books of the whole run, again and at its end, so that nothing late is missed."""
     totals = Totals()
     totals.injected = sum(cell.injected for cell in cells)

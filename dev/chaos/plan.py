@@ -121,7 +121,7 @@ class Cell:
         """
         course = {DEFERRED: " [sim:stuck]", CLEARED: " [sim:fast]"}.get(self.point, "")
         if self.kind == LATE_LINK:
-            course += f" [sim:latelink={LATE * SPEED}]"
+            course += f" [sim:link_delay={LATE * SPEED}]"
         return f"{self.tag} a paper boat{course}"
 
     @property

@@ -213,7 +213,7 @@ class Runner:
             self._proxy.release(rule, cut=rule.cut)
         if cell.point == plan.DEFERRED and cell.tag not in self._ended and (job := trap.job_id()):
             self._ended.add(cell.tag)
-            self._simulator.end(job)
+            self._simulator.end_job(job)
 
     def _settle(self, round_: Round) -> None:
         """Wait for the tasks, and attend to those that fail, until all have ended."""

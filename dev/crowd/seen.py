@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import psutil  # type: ignore[import-untyped,unused-ignore]
 
-from airflow_provider_vidgen.simulator.journal import Visit
+from airflow_provider_vidgen.simulator.request_log import LoggedRequest
 from dev.crowd.loop_probe import Hold
 
 _BLOCKED = re.compile(r"async thread was blocked for ([\d.]+) seconds")
@@ -42,7 +42,7 @@ class Shift:
     trigger_logs: int = 0
     memory: int = 0
     cpu: float = 0.0
-    visits: list[Visit] = field(default_factory=list)
+    visits: list[LoggedRequest] = field(default_factory=list)
     holds: list[Hold] = field(default_factory=list)
 
     @property
@@ -55,17 +55,17 @@ class Shift:
         """How many triggers it says it has, at last; it says so once a minute."""
         return int((_RUNNING.findall(self.log) or ["0"])[-1])
 
-    def checks(self, vendor: str) -> list[Visit]:
+    def checks(self, vendor: str) -> list[LoggedRequest]:
         """Return the requests about jobs at a vendor."""
         return checks(self.visits, vendor)
 
 
-def checks(visits: Iterable[Visit], vendor: str) -> list[Visit]:
+def checks(visits: Iterable[LoggedRequest], vendor: str) -> list[LoggedRequest]:
     """Return the requests about jobs at a vendor."""
     return [visit for visit in visits if (visit.vendor, visit.method) == (vendor, "GET")]
 
 
-def times(visits: Iterable[Visit]) -> list[float]:
+def times(visits: Iterable[LoggedRequest]) -> list[float]:
     """Return when requests came, in order."""
     return sorted(visit.real_time for visit in visits)
 
@@ -77,7 +77,7 @@ def busiest(moments: Sequence[float], seconds: float) -> int:
     )
 
 
-def first_checks(visits: Iterable[Visit]) -> dict[str, float]:
+def first_checks(visits: Iterable[LoggedRequest]) -> dict[str, float]:
     """Return by job when it was asked about first."""
     first: dict[str, float] = {}
     for visit in visits:

@@ -20,7 +20,7 @@ from airflow_provider_vidgen.client import WorkerClient
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.models import VideoJob, VideoRequest
 from airflow_provider_vidgen.simulator import SimulatorClient
-from airflow_provider_vidgen.simulator.journal import Visit
+from airflow_provider_vidgen.simulator.request_log import LoggedRequest
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 from dev.airflow_settings import PATIENT
 from dev.crowd.deferring import Deferral, defer
@@ -113,7 +113,7 @@ class Crowd:
         self._visits_seen = max((visit.seq for visit in shift.visits), default=self._visits_seen)
         shift.holds = [hold for hold in read_holds(self._holds) if hold.at >= shift.started]
 
-    def visits(self) -> list[Visit]:
+    def visits(self) -> list[LoggedRequest]:
         """Return what came to the vendors since the triggerer of now was started."""
         return [visit for visit in self.simulator.requests() if visit.seq > self._visits_seen]
 

@@ -32,7 +32,7 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def running_vendors() -> Iterator[Simulator]:
-    with Simulator(render=False, speed=0, start=START) as running:
+    with Simulator(render=False, speed=0, start_time=START) as running:
         yield running
 
 

@@ -54,7 +54,7 @@ class Egress(Simulator):
     """The vendors at https names that only the proxy knows."""
 
     def __init__(self) -> None:
-        super().__init__(render=False, speed=0, start=START, public_url=f"https://{CDN}")
+        super().__init__(render=False, speed=0, start_time=START, public_url=f"https://{CDN}")
 
     def base_url(self, vendor: str) -> str:
         return f"https://{API}/{vendor}"

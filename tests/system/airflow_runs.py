@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_vidgen.simulator import SimulatorClient
-from airflow_provider_vidgen.simulator.billing import Entry
-from airflow_provider_vidgen.simulator.journal import Visit
+from airflow_provider_vidgen.simulator.billing import BillingEntry
+from airflow_provider_vidgen.simulator.request_log import LoggedRequest
 from dev.airflow_api import FINISHED_TASK
 from dev.local_airflow import LocalAirflow
 
@@ -108,18 +108,18 @@ class Runs:
         return Task(self.airflow, dag_id, self.ids[dag_id], task_id, map_index)
 
 
-def bill(simulator: SimulatorClient, job_id: str) -> Entry:
+def bill(simulator: SimulatorClient, job_id: str) -> BillingEntry:
     """Return the one entry in the vendors' books for a job."""
     [entry] = [entry for entry in simulator.ledger().entries if entry.task_id == job_id]
     return entry
 
 
-def orders(simulator: SimulatorClient, words: str) -> list[Visit]:
+def orders(simulator: SimulatorClient, words: str) -> list[LoggedRequest]:
     """Return the paid requests that reached a vendor and hold these words."""
     return [visit for visit in simulator.requests() if visit.method == "POST" and words in visit.body]
 
 
-def jobs_for(simulator: SimulatorClient, words: str) -> list[Entry]:
+def jobs_for(simulator: SimulatorClient, words: str) -> list[BillingEntry]:
     """Return the vendors' books for all jobs whose request holds these words."""
     from airflow_provider_vidgen.simulator import request_hash
 

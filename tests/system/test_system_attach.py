@@ -109,7 +109,7 @@ def test_clearing_a_deferred_task_asks_about_the_same_job(
 ) -> None:
     task = runs.task(DAG, "deferred")
     task.wait("deferred", try_number=2)
-    simulator.end(cleared_while_deferred)
+    simulator.end_job(cleared_while_deferred)
     assert_asked_about_the_same_job(task, cleared_while_deferred, simulator)
 
 
@@ -118,7 +118,7 @@ def test_a_killed_task_process_is_retried_on_the_same_job(
 ) -> None:
     task, job = runs.task(DAG, "killed_task"), killed["killed_task"]
     task.wait("running", try_number=2)
-    simulator.end(job)
+    simulator.end_job(job)
     assert_asked_about_the_same_job(task, job, simulator)
     assert task.ends("success")["try_number"] == 2
 
@@ -129,7 +129,7 @@ def test_a_killed_worker_is_retried_on_the_same_job(
 ) -> None:
     task, job = runs.task(DAG, "killed_worker"), killed["killed_worker"]
     task.wait("running", try_number=2)
-    simulator.end(job)
+    simulator.end_job(job)
     assert_asked_about_the_same_job(task, job, simulator)
 
 
@@ -144,5 +144,5 @@ def test_marking_a_deferred_task_failed_says_that_the_job_goes_on_and_a_clear_as
     assert task.record()["phase"] == "submitted"
     task.clear()
     task.wait("deferred", try_number=2)
-    simulator.end(job)
+    simulator.end_job(job)
     assert_asked_about_the_same_job(task, job, simulator)

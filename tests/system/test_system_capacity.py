@@ -82,7 +82,7 @@ def test_who_waits_holds_neither_trigger_nor_worker_nor_pool_slot(
     for index, task in enumerate([first, *waiting]):
         job_id = task.wait_for_job() if index else first.record()["task_id"]
         assert len(orders(simulator, "patient heron")) == index + 1
-        simulator.end(job_id)
+        simulator.end_job(job_id)
         assert task.ends("success")["try_number"] == 1
     assert len(jobs_for(simulator, "patient heron")) == QUEUED
 
@@ -109,7 +109,7 @@ def test_a_pool_that_counts_deferred_tasks_caps_the_open_jobs(runs: Runs, simula
         pool = airflow.api("GET", "/pools/vidgen_two_jobs")
         assert pool["occupied_slots"] <= 2
         waiting = next(task for task in tasks if task.now()["state"] == "deferred")
-        simulator.end(waiting.record()["task_id"])
+        simulator.end_job(waiting.record()["task_id"])
         waiting.ends("success")
 
 

@@ -22,7 +22,7 @@ CRASHED = "a velvet pangolin on a GPU"
 def crashed(runs: Runs, simulator: SimulatorClient) -> str:
     """The job that the vendor gives up for reasons of its own."""
     job = runs.task(DAG, "crash").wait_for_job()
-    simulator.end(job, "failed", fail_code="INTERNAL", fail_message=f"GPU node lost making '{CRASHED}'")
+    simulator.end_job(job, "failed", fail_code="INTERNAL", fail_message=f"GPU node lost making '{CRASHED}'")
     return job
 
 
@@ -139,7 +139,7 @@ def test_a_vendors_own_failure_is_submitted_afresh_by_the_next_try(
     task.wait("running", try_number=2)
     while (job := task.wait_for_job()) == crashed:
         pass
-    simulator.end(job)
+    simulator.end_job(job)
     assert task.ends("success")["try_number"] == 2
     assert "INTERNAL GPU node lost making '***'" in task.log(1)
     assert f"Job: apixo job {crashed}." in task.log(1)

@@ -34,7 +34,7 @@ def test_a_deferred_video_holds_no_slot(runs: Runs, simulator: SimulatorClient) 
     assert passing.xcom() == "passed"
 
     for task in tasks:
-        simulator.end(task.record()["task_id"])
+        simulator.end_job(task.record()["task_id"])
     for task in tasks:
         task.ends("success")
         assert bill(simulator, task.xcom()["task_id"]).state == "settled"

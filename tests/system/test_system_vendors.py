@@ -72,7 +72,7 @@ def rendering(runs: Runs, simulator: SimulatorClient) -> dict[str, Rendering]:
         trigger = triggers[str(deferred[vendor]["trigger"]["id"])]
         seen[vendor] = Rendering(task.xcom("task_id"), task.xcom("progress"), task.record(), trigger)
     for found in seen.values():
-        simulator.end(found.job)
+        simulator.end_job(found.job)
     return seen
 
 

@@ -50,7 +50,7 @@ def test_a_sensor_waits_for_a_job_from_elsewhere_and_never_submits(
 ) -> None:
     task, job = sensors[mode], jobs[mode]
     task.wait("deferred" if mode == "deferred" else "running")
-    simulator.end(job)
+    simulator.end_job(job)
     task.ends("success")
     result = task.xcom()
     assert (result["task_id"], result["state"], result["vendor"]) == (job, "succeeded", "apixo")

@@ -23,7 +23,7 @@ from typing import Any
 import requests
 
 from airflow_provider_vidgen.simulator import SimulatorClient
-from airflow_provider_vidgen.simulator.billing import Entry, key_fingerprint
+from airflow_provider_vidgen.simulator.billing import BillingEntry, key_fingerprint
 from dev.local_airflow import LocalAirflow
 from dev.local_simulator import LocalSimulator
 
@@ -75,7 +75,7 @@ class Ended:
 
     code: int
     output: str
-    bills: list[Entry]
+    bills: list[BillingEntry]
     videos: list[Path]
 
 
@@ -131,7 +131,7 @@ def _started_elsewhere(simulator: LocalSimulator, key: str) -> str:
     """Start a job that is finished when it is looked at, and has its link only at the second look."""
     made = requests.post(
         f"{simulator.url}/apixo/api/v1/generateTask/grok-video",
-        json={"input": {"mode": "text-to-video", "prompt": "a kite [sim:fast] [sim:nourl=1]"}},
+        json={"input": {"mode": "text-to-video", "prompt": "a kite [sim:fast] [sim:no_url=1]"}},
         headers={"Authorization": f"Bearer {key}"},
         timeout=10,
     )

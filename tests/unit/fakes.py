@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.ledger import Ledger
 from airflow_provider_vidgen.models import VideoJob
-from airflow_provider_vidgen.simulator.tiny_mp4 import mp4_head
+from airflow_provider_vidgen.simulator.placeholder_media import mp4_head
 
 if TYPE_CHECKING:
     from airflow_provider_vidgen.hooks.video_gen import VideoGenHook

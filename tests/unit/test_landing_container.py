@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo
 from airflow_provider_vidgen.landing.container import FilmCheck
 from airflow_provider_vidgen.landing.kinds import Kind
-from airflow_provider_vidgen.simulator.tiny_mp4 import mp4_head, tiny_mp4
+from airflow_provider_vidgen.simulator.placeholder_media import mp4_head, placeholder_mp4
 from dev.films import FORMATS, borders, film
 
-TINY = tiny_mp4("a lighthouse", 2, 320, 240)
+TINY = placeholder_mp4("a lighthouse", 2, 320, 240)
 NAMES = [*FORMATS, "live"]
 #: The first example makes the film.
 unhurried = settings(deadline=None)

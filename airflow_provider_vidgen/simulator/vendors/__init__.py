@@ -1,6 +1,6 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
-"""The four vendors as their documents describe them, read independently of the package's own vendor code."""
+"""The four vendors from their documents, written independently of the package's own vendor code."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from airflow_provider_vidgen.simulator.vendors.apimart import ApiMart
 from airflow_provider_vidgen.simulator.vendors.apimodels import ApiModels
 from airflow_provider_vidgen.simulator.vendors.apixgo import Apixgo
 from airflow_provider_vidgen.simulator.vendors.apixo import Apixo
-from airflow_provider_vidgen.simulator.vendors.base import Vendor
+from airflow_provider_vidgen.simulator.vendors.base import SimulatedVendor
 
-VENDORS: Final[tuple[Vendor, ...]] = (ApiModels(), Apixo(), Apixgo(), ApiMart())
+VENDORS: Final[tuple[SimulatedVendor, ...]] = (ApiModels(), Apixo(), Apixgo(), ApiMart())

@@ -1,6 +1,6 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
-"""Apixo, after its grok-video document."""
+"""Apixo, from its grok-video document."""
 
 from __future__ import annotations
 
@@ -11,22 +11,27 @@ from dataclasses import replace
 from random import Random
 from typing import Any, Final
 
-from airflow_provider_vidgen.simulator.answers import Answer, Json
-from airflow_provider_vidgen.simulator.jobs import Job, Order, Report
+from airflow_provider_vidgen.simulator.job_script import failing_script
+from airflow_provider_vidgen.simulator.jobs import GenerationRequest, Job, JobSnapshot
 from airflow_provider_vidgen.simulator.options import Options
-from airflow_provider_vidgen.simulator.scripts import failing
-from airflow_provider_vidgen.simulator.vendors import checks
-from airflow_provider_vidgen.simulator.vendors.base import Endpoint, Refusal, Schedule, Vendor
+from airflow_provider_vidgen.simulator.responses import Json, SimulatedResponse
+from airflow_provider_vidgen.simulator.vendors import fields
+from airflow_provider_vidgen.simulator.vendors.base import (
+    CallbackSchedule,
+    Endpoint,
+    RequestRejected,
+    SimulatedVendor,
+)
 
 _MODEL: Final = "grok-video"
 _MODES: Final = ("text-to-video", "image-to-video")
 _RATIOS: Final = ("1:1", "2:3", "3:2", "9:16", "16:9")
-_LONGEST_PROMPT: Final = 5000
-_LAST_INDEX: Final = 5
+_MAX_PROMPT_LENGTH: Final = 5000
+_MAX_INDEX: Final = 5
 
 
-class Apixo(Vendor):
-    """``{code, message, data}``; the model is in the path, of the question as of the order."""
+class Apixo(SimulatedVendor):
+    """``{code, message, data}``; the path of create and status requests contains the model."""
 
     name = "apixo"
     endpoints = (
@@ -34,117 +39,127 @@ class Apixo(Vendor):
         Endpoint("status", "GET", "/api/v1/statusTask/{model}"),
         Endpoint("balance", "GET", "/api/v1/apikeys/current-balance"),
     )
-    schedule = Schedule(retries=(30, 120, 600), timeout=30, only_200=True)
+    callback_schedule = CallbackSchedule(retries=(30, 120, 600), timeout=30, requires_200=True)
 
-    def new_id(self, random: Random) -> str:
-        # The eight digits that the document shows are too few for ids that never come again.
-        return "task_" + checks.letters(random, string.digits, 18)
+    def new_task_id(self, random: Random) -> str:
+        # Longer than the eight digits in the document, which are too few for ids that are never used again.
+        return "task_" + fields.random_string(random, string.digits, 18)
 
-    def models(self) -> tuple[str, ...]:
+    def model_names(self) -> tuple[str, ...]:
         return (_MODEL,)
 
-    def balance(self, *, funds: bool) -> Json:
-        return _said({"balance": 100.0 if funds else 0.0})
+    def balance_body(self, *, has_funds: bool) -> Json:
+        return _envelope({"balance": 100.0 if has_funds else 0.0})
 
-    def reads_job(self, job: Job, match: Mapping[str, Any]) -> bool:
-        return job.vendor == self.name and job.order.model == match["model"]
+    def has_job(self, job: Job, match: Mapping[str, Any]) -> bool:
+        return job.vendor == self.name and job.request.model == match["model"]
 
-    def read(self, body: Json, model: str | None) -> Order:
+    def parse_request(self, body: Json, model: str | None) -> GenerationRequest:
         if model != _MODEL:
-            raise Refusal(404, f"Model not found: {model}")
-        checks.choice(body, "provider", ("auto", "value", "official"), "auto")
-        request_type = checks.choice(body, "request_type", ("async", "callback"), "async")
-        callback_url = checks.callback_url(body)
+            raise RequestRejected(404, f"Model not found: {model}")
+        fields.choice(body, "provider", ("auto", "value", "official"), "auto")
+        request_type = fields.choice(body, "request_type", ("async", "callback"), "async")
+        callback_url = fields.callback_url(body)
         if request_type == "callback" and callback_url is None:
-            raise Refusal(400, "callback_url is required when request_type=callback", field="callback_url")
-        told = body.get("input")
-        if not isinstance(told, dict):
-            raise Refusal(400, "Missing required field: input", field="input")
-        order = self._read_input(told)
-        wants_callback = request_type == "callback"
-        return replace(order, request=body, callback_url=callback_url if wants_callback else None)
+            raise RequestRejected(
+                400, "callback_url is required when request_type=callback", field="callback_url"
+            )
+        input_fields = body.get("input")
+        if not isinstance(input_fields, dict):
+            raise RequestRejected(400, "Missing required field: input", field="input")
+        request = self._parse_input(input_fields)
+        return replace(request, body=body, callback_url=callback_url if request_type == "callback" else None)
 
-    def _read_input(self, told: Json) -> Order:
-        prompt = checks.text(told, "prompt", "Missing required field: input.prompt")
-        if len(prompt) > _LONGEST_PROMPT:
-            raise Refusal(400, f"input.prompt must be 1-{_LONGEST_PROMPT} characters", field="prompt")
-        checks.text(told, "mode", "Missing required field: input.mode")
-        mode = checks.choice(told, "mode", _MODES, "")
-        images = checks.texts(told, "image_urls")
-        if len(images) > 1 or not all(map(checks.is_web_url, images)):
-            raise Refusal(400, "input.image_urls takes one image URL", field="image_urls")
-        continued = "task_id" in told or "index" in told
+    def _parse_input(self, body: Json) -> GenerationRequest:
+        prompt = fields.required_text(body, "prompt", "Missing required field: input.prompt")
+        if len(prompt) > _MAX_PROMPT_LENGTH:
+            raise RequestRejected(
+                400, f"input.prompt must be 1-{_MAX_PROMPT_LENGTH} characters", field="prompt"
+            )
+        fields.required_text(body, "mode", "Missing required field: input.mode")
+        mode = fields.choice(body, "mode", _MODES, "")
+        images = fields.string_list(body, "image_urls")
+        if len(images) > 1 or not all(map(fields.is_http_url, images)):
+            raise RequestRejected(400, "input.image_urls takes one image URL", field="image_urls")
+        continued = "task_id" in body or "index" in body
         if images and continued:
-            raise Refusal(400, "send either image_urls or task_id + index, not both", field="image_urls")
+            raise RequestRejected(
+                400, "send either image_urls or task_id + index, not both", field="image_urls"
+            )
         if mode == "image-to-video" and not (images or continued):
-            raise Refusal(400, "image-to-video needs image_urls or task_id + index", field="image_urls")
+            raise RequestRejected(
+                400, "image-to-video needs image_urls or task_id + index", field="image_urls"
+            )
         if mode == "text-to-video" and (images or continued):
-            raise Refusal(400, "text-to-video takes no image", field="mode")
-        order = Order(
+            raise RequestRejected(400, "text-to-video takes no image", field="mode")
+        request = GenerationRequest(
             model=_MODEL,
             prompt=prompt,
-            seconds=checks.whole(told, "duration", 6, 30, 6),
-            aspect_ratio=checks.choice(told, "aspect_ratio", _RATIOS, "16:9"),
-            resolution=checks.choice(told, "resolution", ("480p", "720p"), "480p"),
-            request=told,
+            seconds=fields.integer(body, "duration", 6, 30, 6),
+            aspect_ratio=fields.choice(body, "aspect_ratio", _RATIOS, "16:9"),
+            resolution=fields.choice(body, "resolution", ("480p", "720p"), "480p"),
+            body=body,
         )
         if not continued:
-            return order
-        checks.text(told, "task_id", "input.task_id and input.index go together")
-        if type(told.get("index")) is not int:
-            raise Refusal(400, "input.task_id and input.index go together", field="index")
-        # The document lists a wrong index among the failures of a job, not among the refusals.
-        wrong = not 0 <= told["index"] <= _LAST_INDEX
-        return replace(order, script=failing("INVALID_TASK_ID")) if wrong else order
+            return request
+        fields.required_text(body, "task_id", "input.task_id and input.index go together")
+        if type(body.get("index")) is not int:
+            raise RequestRejected(400, "input.task_id and input.index go together", field="index")
+        # The document lists a wrong index among the errors of a job, not of the request.
+        if not 0 <= body["index"] <= _MAX_INDEX:
+            return replace(request, script=failing_script("INVALID_TASK_ID"))
+        return request
 
-    def price(self, order: Order) -> float:
-        # The document has no price, only the order of them: 480p and 6 seconds is the cheapest.
-        return (0.02 if order.resolution == "480p" else 0.04) * order.seconds
+    def price(self, request: GenerationRequest) -> float:
+        # The document has no prices, but their order: 480p and 6 seconds is the cheapest.
+        return (0.02 if request.resolution == "480p" else 0.04) * request.seconds
 
-    def created(self, job: Job, options: Options) -> Json:
-        return _said({"taskId": job.task_id})
+    def create_body(self, job: Job, options: Options) -> Json:
+        return _envelope({"taskId": job.task_id})
 
-    def status(self, job: Job, report: Report, options: Options) -> Json:
+    def status_body(self, job: Job, snapshot: JobSnapshot, options: Options) -> Json:
         data: Json = {"taskId": job.task_id}
-        match report.state:
+        match snapshot.state:
             case "waiting":
-                data["state"] = report.word or ("pending" if report.fraction < 0.2 else "processing")
-                data["createTime"] = int(report.created * 1000)
+                data["state"] = snapshot.custom_state or (
+                    "pending" if snapshot.fraction < 0.2 else "processing"
+                )
+                data["createTime"] = int(snapshot.created_at * 1000)
             case "succeeded":
                 data["state"] = "success"
-                result: Json = {"resultUrls": list(report.urls)}
-                if report.thumbnail:
-                    result["thumbnailUrl"] = report.thumbnail
+                result: Json = {"resultUrls": list(snapshot.urls)}
+                if snapshot.thumbnail_url:
+                    result["thumbnailUrl"] = snapshot.thumbnail_url
                 data["resultJson"] = json.dumps(result)
-                data["createTime"] = int(report.created * 1000)
-                data["completeTime"] = int(report.finished * 1000)
+                data["createTime"] = int(snapshot.created_at * 1000)
+                data["completeTime"] = int(snapshot.finished_at * 1000)
                 data["costTime"] = data["completeTime"] - data["createTime"]
             case _:
                 data["state"] = "failed"
-                data["failCode"] = report.fail_code
-                data["failMsg"] = report.fail_message
-        return _said(data)
+                data["failCode"] = snapshot.fail_code
+                data["failMsg"] = snapshot.fail_message
+        return _envelope(data)
 
-    def callback(self, job: Job, report: Report, options: Options) -> Json:
-        return self.status(job, report, options)
+    def callback_body(self, job: Job, snapshot: JobSnapshot, options: Options) -> Json:
+        return self.status_body(job, snapshot, options)
 
-    def no_data(self) -> Json:
+    def null_data_body(self) -> Json:
         return {"code": 200, "message": "success", "data": None}
 
-    def refused(self, refusal: Refusal, options: Options, random: Random) -> Answer:
-        body = {"code": refusal.status, "message": refusal.message, "data": None}
-        status = 200 if options.apixo_errors_at_200 else refusal.status
-        return Answer(body, status=status, headers=refusal.headers)
+    def error_response(self, error: RequestRejected, options: Options, random: Random) -> SimulatedResponse:
+        body = {"code": error.status, "message": error.message, "data": None}
+        status = 200 if options.apixo_errors_with_http_200 else error.status
+        return SimulatedResponse(body, status=status, headers=error.headers)
 
-    def bad_key(self) -> Refusal:
-        return Refusal(401, "Invalid or missing API Key")
+    def invalid_key_error(self) -> RequestRejected:
+        return RequestRejected(401, "Invalid or missing API Key")
 
-    def no_funds(self) -> Refusal:
-        return Refusal(400, "Insufficient credits")
+    def no_funds_error(self) -> RequestRejected:
+        return RequestRejected(400, "Insufficient credits")
 
-    def no_job(self) -> Refusal:
-        return Refusal(404, "Task not found")
+    def unknown_job_error(self) -> RequestRejected:
+        return RequestRejected(404, "Task not found")
 
 
-def _said(data: Json) -> Json:
+def _envelope(data: Json) -> Json:
     return {"code": 200, "message": "success", "data": data}

@@ -1,28 +1,28 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
-"""What every simulated vendor must be able to say."""
+"""Base class of the simulated vendors."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Any, ClassVar
 
-from airflow_provider_vidgen.simulator.answers import Answer, Json
-from airflow_provider_vidgen.simulator.jobs import Job, Order, Report
+from airflow_provider_vidgen.simulator.jobs import GenerationRequest, Job, JobSnapshot
 from airflow_provider_vidgen.simulator.options import Options
+from airflow_provider_vidgen.simulator.responses import Json, SimulatedResponse
 
 
-class Refusal(Exception):
-    """A request that is not served, in no vendor's words yet.
+class RequestRejected(Exception):
+    """A rejected request, before a vendor puts it into its own error format.
 
-    :param status: the HTTP status; vendors put it into their own envelope.
-    :param message: what the vendor says.
-    :param code: the vendor's word for it, where it has one.
-    :param field: the field at fault, if it is one.
-    :param headers: headers of the reply.
+    :param status: HTTP status.
+    :param message: the vendor's message.
+    :param code: the vendor's error code, if it has one.
+    :param field: the invalid field, if any.
+    :param headers: headers of the response.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A route of a vendor.
+    """An endpoint of a vendor.
 
-    :param route: its kind, as fault rules name it.
-    :param path: in aiohttp's notation, below the vendor's prefix.
+    :param route: its name in fault rules, the same for all vendors.
+    :param path: path below the vendor's prefix, in aiohttp's notation.
     """
 
     route: str
@@ -56,132 +56,133 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """When a vendor delivers its callbacks.
+class CallbackSchedule:
+    """When a vendor sends and retries callbacks.
 
-    :param retries: virtual seconds between the attempts.
-    :param timeout: patience for each attempt, in seconds.
-    :param then_every: after the retries, virtual seconds between further attempts; None for none.
-    :param until: no attempt later than this after the first, in virtual seconds.
-    :param only_200: a 2xx other than 200 is not good enough.
+    :param retries: virtual seconds before each retry.
+    :param timeout: timeout of each attempt, in real seconds.
+    :param then_every: virtual seconds between further retries; None for no further ones.
+    :param until: virtual seconds after the first attempt, when the further retries end.
+    :param requires_200: a 2xx status other than 200 is retried too.
     """
 
     retries: tuple[float, ...]
     timeout: float
     then_every: float | None = None
-    until: float = field(default=float("inf"))
-    only_200: bool = False
+    until: float = float("inf")
+    requires_200: bool = False
 
 
-def scripted_progress(natural: int | str, style: str) -> Json:
-    """Give the field that shows the progress of a job, as its script wants it shown.
+def progress_field(progress: int | str, style: str) -> Json:
+    """Return the progress field of a status response, as the job's script requires it.
 
-    :param natural: what the vendor usually shows.
-    :param style: one of :data:`~airflow_provider_vidgen.simulator.scripts.PROGRESS`.
+    :param progress: the vendor's usual value.
+    :param style: :attr:`~airflow_provider_vidgen.simulator.job_script.JobScript.progress`.
     """
-    shown: dict[str, Json] = {"null": {"progress": None}, "empty": {"progress": ""}, "absent": {}}
-    return shown.get(style, {"progress": natural})
+    styles: dict[str, Json] = {"null": {"progress": None}, "empty": {"progress": ""}, "absent": {}}
+    return styles.get(style, {"progress": progress})
 
 
-class Vendor(ABC):
-    """One vendor: its routes, its rules, its words."""
+class SimulatedVendor(ABC):
+    """A vendor: its endpoints, validation rules and response formats."""
 
     name: ClassVar[str]
     currency: ClassVar[str] = "USD"
     endpoints: ClassVar[tuple[Endpoint, ...]]
-    schedule: ClassVar[Schedule | None] = None
-    replays_keys: ClassVar[bool] = False
-    #: A reference image decides the ratio of the video, whatever was asked for.
-    follows_image: ClassVar[bool] = False
+    callback_schedule: ClassVar[CallbackSchedule | None] = None
+    supports_idempotency_keys: ClassVar[bool] = False
+    #: A reference image determines the aspect ratio of the video; the requested one is ignored.
+    uses_image_aspect_ratio: ClassVar[bool] = False
 
     @abstractmethod
-    def new_id(self, random: Random) -> str:
-        """Make a job id as this vendor's look.
+    def new_task_id(self, random: Random) -> str:
+        """Return a random job id in this vendor's format.
 
-        :param random: where chance comes from.
+        :param random: the random generator.
         """
 
     @abstractmethod
-    def read(self, body: Json, model: str | None) -> Order:
-        """Check a request to create a video, or raise :class:`Refusal`.
+    def parse_request(self, body: Json, model: str | None) -> GenerationRequest:
+        """Validate a request for a video.
 
         :param body: the JSON object received.
-        :param model: the model in the path, where it stands there.
+        :param model: the model in the path, for paths that contain it.
+        :raises RequestRejected: the request is not valid.
         """
 
     @abstractmethod
-    def price(self, order: Order) -> float:
-        """Say what a job costs.
+    def price(self, request: GenerationRequest) -> float:
+        """Return the price of a job, in this vendor's currency.
 
-        :param order: the job.
+        :param request: the request.
         """
 
     @abstractmethod
-    def created(self, job: Job, options: Options) -> Json:
-        """Say that a job was accepted.
+    def create_body(self, job: Job, options: Options) -> Json:
+        """Return the response body for an accepted job.
 
         :param job: the new job.
         :param options: the settings.
         """
 
     @abstractmethod
-    def status(self, job: Job, report: Report, options: Options) -> Json:
-        """Say how a job is doing.
+    def status_body(self, job: Job, snapshot: JobSnapshot, options: Options) -> Json:
+        """Return the response body of a status check.
 
         :param job: the job.
-        :param report: what there is to see.
+        :param snapshot: its present state.
         :param options: the settings.
         """
 
     @abstractmethod
-    def no_data(self) -> Json:
-        """Give a status reply with nothing in it."""
+    def null_data_body(self) -> Json:
+        """Return the response body of a status check with ``"data": null``."""
 
     @abstractmethod
-    def refused(self, refusal: Refusal, options: Options, random: Random) -> Answer:
-        """Put a refusal into this vendor's envelope.
+    def error_response(self, error: RequestRejected, options: Options, random: Random) -> SimulatedResponse:
+        """Return an error in this vendor's format.
 
-        :param refusal: what is refused, and why.
+        :param error: the rejected request.
         :param options: the settings.
-        :param random: where request ids come from.
+        :param random: the random generator, for request ids.
         """
 
     @abstractmethod
-    def bad_key(self) -> Refusal:
-        """Refuse a missing or wrong API key."""
+    def invalid_key_error(self) -> RequestRejected:
+        """Return the error for a missing or invalid API key."""
 
     @abstractmethod
-    def no_funds(self) -> Refusal:
-        """Refuse for want of credit."""
+    def no_funds_error(self) -> RequestRejected:
+        """Return the error for an account without credit."""
 
     @abstractmethod
-    def no_job(self) -> Refusal:
-        """Refuse a question about a job that does not exist."""
+    def unknown_job_error(self) -> RequestRejected:
+        """Return the error for a job that does not exist."""
 
     @abstractmethod
-    def models(self) -> tuple[str, ...]:
-        """Name the models on offer."""
+    def model_names(self) -> tuple[str, ...]:
+        """Return the names of all models."""
 
-    def balance(self, *, funds: bool) -> Json:
-        """Give the account's balance; only vendors with such an endpoint have one.
+    def balance_body(self, *, has_funds: bool) -> Json:
+        """Return the response body of the balance endpoint, for vendors with one.
 
-        :param funds: whether there is any.
+        :param has_funds: whether the account has credit.
         """
         raise NotImplementedError
 
-    def callback(self, job: Job, report: Report, options: Options) -> Json:
-        """Give the body of the callback; only vendors with callbacks have one.
+    def callback_body(self, job: Job, snapshot: JobSnapshot, options: Options) -> Json:
+        """Return the body of a callback, for vendors with callbacks.
 
-        :param job: the job, which has ended.
-        :param report: what there is to see.
+        :param job: the ended job.
+        :param snapshot: its present state.
         :param options: the settings.
         """
         raise NotImplementedError
 
-    def reads_job(self, job: Job, match: Mapping[str, Any]) -> bool:
-        """Say whether a status request may name this job.
+    def has_job(self, job: Job, match: Mapping[str, Any]) -> bool:
+        """Return whether a job exists at the path of a status check.
 
-        :param job: the job named.
+        :param job: the job with the requested id.
         :param match: the variable parts of the path.
         """
         return job.vendor == self.name

@@ -1,11 +1,12 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
-"""The examples of the five documents, byte for byte: requests with name, vendor and body, and results."""
+"""The examples of the five vendor documents, byte for byte: requests, and responses for finished jobs."""
 
 from __future__ import annotations
 
 from typing import Any
 
+#: Requests: vendor and body.
 EXAMPLES: dict[str, tuple[str, str]] = {
     "APIModels documents, create": (
         "apimodels",
@@ -130,7 +131,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
 }
 
-#: The replies that the documents show of a finished job: vendor, words in the prompt, options, the example.
+#: Responses for finished jobs: vendor, prompt directive, options, and the example.
 RESULTS: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "APIModels documents, success": (
         "apimodels",
@@ -228,7 +229,7 @@ RESULTS: dict[str, tuple[str, str, dict[str, Any], str]] = {
     ),
 }
 
-#: The result object of APIModels' callback, with all that may be in it.
+#: The result object of APIModels' callback, with every field.
 APIMODELS_RESULT = """{
 "resultUrls": ["https://r2.apimodels.app/videos/xxx.mp4"],
 "thumbnailUrl": "https://...jpg",

@@ -27,8 +27,8 @@ from airflow_provider_vidgen.simulator import Simulator
 Fetch = Callable[..., list[dict[str, Any]]]
 BROKEN: dict[str, tuple[dict[str, Any], type[VidgenError]]] = {
     "cut": ({"kind": "truncated"}, DownloadFailed),
-    "announced too long": ({"kind": "long_length"}, DownloadFailed),
-    "chunk cut": ({"kind": "chunked_cut"}, DownloadFailed),
+    "announced too long": ({"kind": "content_length_too_long"}, DownloadFailed),
+    "chunk cut": ({"kind": "chunked_truncated"}, DownloadFailed),
     "reset": ({"kind": "reset"}, DownloadFailed),
     "closed": ({"kind": "close"}, DownloadFailed),
     "no answer": ({"kind": "hang"}, DownloadFailed),
@@ -36,7 +36,7 @@ BROKEN: dict[str, tuple[dict[str, Any], type[VidgenError]]] = {
     "503": ({"kind": "status", "status": 503}, DownloadFailed),
     "429": ({"kind": "status", "status": 429}, DownloadFailed),
     "204": ({"kind": "status", "status": 204}, DownloadFailed),
-    "empty": ({"kind": "empty"}, NotAVideo),
+    "empty": ({"kind": "empty_body"}, NotAVideo),
     "HTML as a video": ({"kind": "html_as_video"}, NotAVideo),
     "HTML": ({"kind": "html"}, NotAVideo),
 }
@@ -94,21 +94,23 @@ def test_a_download_that_keeps_going_wrong_leaves_nothing(case: str, fetch: Fetc
 
 def test_a_length_announced_too_short_never_lands_a_part(fetch: Fetch, tmp_path: Path) -> None:
     # The client reads what was announced; that a box of the file ends later tells that there was more.
-    assert whole(tmp_path, fetch({"kind": "short_length", "times": 1}))
+    assert whole(tmp_path, fetch({"kind": "content_length_too_short", "times": 1}))
 
 
 def test_a_length_always_announced_too_short_leaves_nothing(fetch: Fetch, tmp_path: Path) -> None:
     with pytest.raises(DownloadFailed, match="ends inside its"):
-        fetch({"kind": "short_length", "times": None})
+        fetch({"kind": "content_length_too_short", "times": None})
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["truncated", "long_length", "range_ignored", "range_416"])
+@pytest.mark.parametrize("kind", ["truncated", "content_length_too_long", "range_ignored", "range_416"])
 def test_a_broken_download_goes_on_or_begins_again(
     kind: str, fetch: Fetch, tmp_path: Path, vendors: Simulator
 ) -> None:
-    answer = [] if kind.startswith("trunc") or kind == "long_length" else [{"kind": kind, "nth": 2}]
-    first = {"kind": kind if not answer else "truncated", "share": 0.5, "times": 1}
+    answer = (
+        [] if kind.startswith("trunc") or kind == "content_length_too_long" else [{"kind": kind, "nth": 2}]
+    )
+    first = {"kind": kind if not answer else "truncated", "body_fraction": 0.5, "times": 1}
     assert whole(tmp_path, fetch(first, *answer))
 
 
@@ -149,7 +151,7 @@ def test_a_redirect_to_what_is_no_good_link_is_refused(location: str, fetch: Fet
 def test_an_expired_link_is_asked_for_anew(
     dead: int | str, vendor: str, vendors: Simulator, fetch: Fetch, tmp_path: Path
 ) -> None:
-    vendors.options(dead_link=dead, link_seconds=dict.fromkeys(VENDORS, 100.0))
+    vendors.options(expired_link_response=dead, link_seconds=dict.fromkeys(VENDORS, 100.0))
     assert whole(tmp_path, fetch(vendor=vendor, wait_before=200))
 
 
@@ -178,7 +180,7 @@ def test_a_link_that_dies_in_the_middle_and_comes_back_goes_on_where_it_stopped(
     fetch: Fetch, tmp_path: Path, vendors: Simulator
 ) -> None:
     dead = {"kind": "status", "status": 403, "nth": 2, "times": 4}
-    assert whole(tmp_path, fetch(dead, {"kind": "truncated", "share": 0.5, "times": 1}))
+    assert whole(tmp_path, fetch(dead, {"kind": "truncated", "body_fraction": 0.5, "times": 1}))
     assert sum(visit.host == "cdn" for visit in vendors.requests()) == 6
 
 
@@ -198,7 +200,9 @@ def test_an_expired_link_that_stays_dead_is_an_error_and_no_file(
     fetch: Fetch,
     tmp_path: Path,
 ) -> None:
-    vendors.options(dead_link=dead, link_seconds=dict.fromkeys(VENDORS, 100.0), fresh_links=False)
+    vendors.options(
+        expired_link_response=dead, link_seconds=dict.fromkeys(VENDORS, 100.0), renew_expired_links=False
+    )
     with pytest.raises(ResultExpired if expires_in == 100 else not_live):
         fetch(wait_before=200, fresh=fresh, expires_in=expires_in)
     assert list(tmp_path.iterdir()) == []

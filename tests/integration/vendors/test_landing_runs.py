@@ -24,7 +24,7 @@ LATE = (0.0, 2.0, 4.0, 60.0, 7200.0)
 def test_a_marketing_run_whose_links_live_three_seconds_lands_all_its_files(
     dead: int | str, vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path
 ) -> None:
-    vendors.options(dead_link=dead, link_seconds=dict.fromkeys(VENDORS, 3.0))
+    vendors.options(expired_link_response=dead, link_seconds=dict.fromkeys(VENDORS, 3.0))
     landed: list[dict[str, Any]] = []
     for vendor in VENDORS:
         hook = account(vendor)
@@ -58,7 +58,7 @@ def test_a_broken_download_asks_the_store_for_the_rest(
     hook = account("apixo")
     submission = submit(hook)
     links = wait(hook, clock, submission).result_urls
-    vendors.fault("truncated", route="download", share=0.5)
+    vendors.fault("truncated", route="download", body_fraction=0.5)
     files = Landing(hook.settings, sleep=clock.sleep).land(
         links, f"file://{tmp_path}/v.mp4", job=submission.job
     )

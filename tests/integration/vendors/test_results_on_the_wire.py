@@ -24,7 +24,7 @@ ONE_LINK = ("apixgo",)
 def test_all_videos_of_a_job_are_read_and_land_and_its_thumbnail_is_handed_on(
     vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path, vendor: str, shape: str
 ) -> None:
-    vendors.options(results=3, thumbnails=True, apimodels_result=shape)
+    vendors.options(videos_per_job=3, thumbnails=True, apimodels_result_field=shape)
     hook = account(vendor)
     submission = submit(hook)
     status = wait(hook, clock, submission)

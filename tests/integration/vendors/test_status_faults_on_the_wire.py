@@ -18,9 +18,9 @@ BAD: dict[str, dict[str, Any]] = {
     "closed": {"kind": "close"},
     "no answer": {"kind": "hang"},
     "cut JSON": {"kind": "truncated"},
-    "cut chunk": {"kind": "chunked_cut"},
-    "too short": {"kind": "long_length"},
-    "empty": {"kind": "empty"},
+    "cut chunk": {"kind": "chunked_truncated"},
+    "too short": {"kind": "content_length_too_long"},
+    "empty": {"kind": "empty_body"},
     "HTML": {"kind": "html"},
     "redirect": {"kind": "redirect", "location": "http://127.0.0.1:9/"},
     **{str(code): {"kind": "status", "status": code} for code in (400, 408, 425, 429, 500, 502, 503, 504)},
@@ -78,7 +78,7 @@ def test_a_job_that_is_stuck_is_left_at_its_deadline_and_stays_one_job(
     submission = submit(hook, "a cat [sim:stuck]")
     with pytest.raises(DeadlineExceeded, match=submission.job.task_id):
         wait(hook, clock, submission, timeout=120)
-    vendors.end(submission.job.task_id)
+    vendors.end_job(submission.job.task_id)
     assert wait(hook, clock, submission, timeout=120).has_video
     assert posts(vendors) == billed(vendors) == 1
 

@@ -30,11 +30,11 @@ OPEN: dict[str, dict[str, Any]] = {
     "reset": {"kind": "reset"},
     "closed": {"kind": "close"},
     "no answer": {"kind": "hang"},
-    "slow header": {"kind": "slow_header", "seconds": 1.0},
+    "slow header": {"kind": "slow_headers", "seconds": 1.0},
     "cut JSON": {"kind": "truncated"},
-    "cut chunk": {"kind": "chunked_cut"},
-    "too short": {"kind": "long_length"},
-    "empty": {"kind": "empty"},
+    "cut chunk": {"kind": "chunked_truncated"},
+    "too short": {"kind": "content_length_too_long"},
+    "empty": {"kind": "empty_body"},
     "HTML": {"kind": "html"},
     "408": {"kind": "status", "status": 408},
     "500": {"kind": "status", "status": 500, "body": {"code": 500, "message": "internal"}},
@@ -102,7 +102,7 @@ def test_apimart_still_at_work_on_the_key_ends_in_its_job(
 
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize(
-    "kind", [{"kind": "slow_body", "seconds": 1.2}, {"kind": "gzip"}, {"kind": "content_type"}]
+    "kind", [{"kind": "slow_body", "seconds": 1.2}, {"kind": "gzip"}, {"kind": "wrong_content_type"}]
 )
 def test_a_whole_reply_counts_however_it_came(
     kind: dict[str, Any], vendor: str, vendors: Simulator, account: MakeAccount
@@ -238,7 +238,7 @@ def test_the_vendors_own_refusals_are_understood(
 
 
 def test_apixos_refusals_at_http_200_are_refusals(vendors: Simulator, account: MakeAccount) -> None:
-    vendors.options(apixo_errors_at_200=True)
+    vendors.options(apixo_errors_with_http_200=True)
     with pytest.raises(InsufficientFunds):
         submit(account("apixo", password="sim-nofunds"))
     assert posts(vendors) == 1

@@ -149,10 +149,10 @@ def test_a_video_is_paid_once_waited_for_and_landed_whole(
 @pytest.mark.parametrize(
     ("vendor", "options"),
     [
-        ("apimart", {"apimart_create": "list"}),
-        ("apimart", {"apimart_create": "task", "apimart_cost": True}),
-        ("apixgo", {"apixgo_create": "enveloped"}),
-        ("apimodels", {"apimodels_result": "resultJson"}),
+        ("apimart", {"apimart_create_format": "list"}),
+        ("apimart", {"apimart_create_format": "task", "apimart_cost": True}),
+        ("apixgo", {"apixgo_create_format": "enveloped"}),
+        ("apimodels", {"apimodels_result_field": "resultJson"}),
     ],
 )
 def test_the_other_shapes_that_vendors_send_are_read_too(
@@ -166,7 +166,13 @@ def test_the_other_shapes_that_vendors_send_are_read_too(
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize(
     "words",
-    ["[sim:word=daydreaming]", "[sim:backwards]", "[sim:progress=null]", "[sim:nourl=3]", "[sim:null=2]"],
+    [
+        "[sim:state=daydreaming]",
+        "[sim:progress=decreasing]",
+        "[sim:progress=null]",
+        "[sim:no_url=3]",
+        "[sim:null_data=2]",
+    ],
 )
 def test_odd_courses_end_in_a_video_all_the_same(
     vendor: str, words: str, vendors: Simulator, account: MakeAccount, clock: SimClock

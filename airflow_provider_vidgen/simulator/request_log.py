@@ -1,26 +1,27 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
-"""The request log: what reached the vendors, exactly, but never a key."""
+"""The request log: every request to a vendor or the CDN, byte for byte, without API keys."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import asdict, dataclass
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from aiohttp import web
 
-_KEPT: Final = 20_000
+_MAX_REQUESTS: Final = 20_000
 
 
 @dataclass
-class Visit:
-    """One request to a vendor or to the store of results.
+class LoggedRequest:
+    """One request to a vendor's API or to the CDN.
 
+    :param seq: number of the request, from 1.
     :param host: ``api`` or ``cdn``.
-    :param authorization: ``none``, ``good`` or ``bad``; the value itself is not kept.
-    :param status: what was answered; None for nothing.
+    :param authorization: ``none``, ``good`` or ``bad``; the value itself is not stored.
+    :param status: HTTP status of the response; None when the connection was closed without one.
     """
 
     seq: int
@@ -37,25 +38,25 @@ class Visit:
     real_time: float
 
 
-class Journal:
+class RequestLog:
     """The latest requests, oldest first."""
 
     def __init__(self) -> None:
-        self._visits: deque[Visit] = deque(maxlen=_KEPT)
+        self.entries: deque[LoggedRequest] = deque(maxlen=_MAX_REQUESTS)
         self._count = 0
 
-    async def open(self, request: web.Request, *, good_key: bool, now: float) -> Visit:
-        """Write down a request as it comes in.
+    async def add(self, request: web.Request, *, valid_key: bool, now: float) -> LoggedRequest:
+        """Log a request as it is received, still without a status.
 
         :param request: the request.
-        :param good_key: whether its key is good.
+        :param valid_key: whether its API key is valid.
         :param now: virtual time.
         """
         self._count += 1
         parts = request.path.split("/")
         host = "cdn" if parts[1] == "cdn" else "api"
-        given = "Authorization" in request.headers
-        visit = Visit(
+        has_authorization = "Authorization" in request.headers
+        entry = LoggedRequest(
             seq=self._count,
             host=host,
             vendor=parts[2] if host == "cdn" and len(parts) > 2 else parts[1],
@@ -65,15 +66,11 @@ class Journal:
             headers={
                 name: value for name, value in request.headers.items() if name.lower() != "authorization"
             },
-            authorization="none" if not given else "good" if good_key else "bad",
+            authorization="none" if not has_authorization else "good" if valid_key else "bad",
             body=(await request.read()).decode("utf-8", "replace"),
             status=None,
             virtual_time=now,
             real_time=time.time(),
         )
-        self._visits.append(visit)
-        return visit
-
-    def as_json(self) -> list[dict[str, Any]]:
-        """Give the log as the control API shows it."""
-        return [asdict(visit) for visit in self._visits]
+        self.entries.append(entry)
+        return entry
