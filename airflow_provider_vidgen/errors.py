@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from airflow_provider_vidgen.models import Failure, FailureCategory, VideoJob
 
@@ -152,10 +152,19 @@ class StorageUnreachable(VidgenError):
 
 
 class SubmitError(VidgenError):
-    """A submission that brought no job handle."""
+    """
+    A submission that brought no job handle.
 
-    #: The vendor had no capacity just now, and the same request may go out again once it has.
-    at_capacity = False
+    :param at_capacity: the vendor had no capacity, and the same request may be sent again once it has;
+        ``None`` keeps the class's own value.
+    """
+
+    at_capacity: bool = False
+
+    def __init__(self, summary: str, *, at_capacity: bool | None = None, **kw: Any) -> None:
+        super().__init__(summary, **kw)
+        if at_capacity is not None:
+            self.at_capacity = at_capacity
 
 
 class ConnectionFailed(SubmitError):

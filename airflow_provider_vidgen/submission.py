@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from airflow_provider_vidgen.client import check_job
+from airflow_provider_vidgen.client import validate_job
 from airflow_provider_vidgen.clock import from_iso
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import (
@@ -150,7 +150,7 @@ class Attempt:
         )
         record, action = decision.record, decision.action
         if record is not None and record.fingerprint == wanted and record.phase in _KEPT_BY_THE_VENDOR:
-            check_job(self._client.settings, record.job)
+            validate_job(self._client.settings, record.job)
         if decision.why:
             self._warn(decision.why)
         if record is None or action is Action.SUBMIT:

@@ -269,7 +269,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         from airflow_provider_vidgen.errors import InvalidRequest, StorageUnreachable
 
         try:
-            for doubt in hook.check(request):
+            for doubt in hook.validate(request):
                 self.log.warning("%s", doubt)
         except InvalidRequest as error:
             problems = list(error.problems)

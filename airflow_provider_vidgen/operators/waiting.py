@@ -135,11 +135,10 @@ class WaitsForJob:
     ) -> Any:
         """Stay on the worker until the job has ended."""
         from airflow_provider_vidgen.errors import JobLost, ResultMissing
+        from airflow_provider_vidgen.xcom import build_progress
 
         def show(status: JobStatus) -> None:
-            context["ti"].xcom_push(
-                key="progress", value={"state": str(status.state), "progress": status.progress}
-            )
+            context["ti"].xcom_push(key="progress", value=build_progress(status))
 
         try:
             status = hook.wait(
@@ -218,7 +217,7 @@ class WaitsForJob:
         try:
             status = hook.get_status(job)
         except JobNotFound as error:
-            if reason is Reason.LOST:
+            if reason is Reason.JOB_LOST:
                 self.lost(context, job, error)
                 raise JobLost(
                     "The vendor does not know the job",
@@ -230,7 +229,7 @@ class WaitsForJob:
                 raise _too_late(job, error) from None
             status = None
         except (StatusRefused, StatusUnavailable) as error:
-            given_up = Reason.REFUSED if isinstance(error, StatusRefused) else Reason.UNAVAILABLE
+            given_up = Reason.ACCESS_DENIED if isinstance(error, StatusRefused) else Reason.VENDOR_UNAVAILABLE
             if expired:
                 raise _too_late(job, error) from None
             if reason is given_up:
@@ -267,6 +266,6 @@ def _stop(job: VideoJob, status: JobStatus, reason: Reason | None, *, expired: b
         return DeadlineExceeded(
             f"The job was still {status.state} ({status.raw_state}) at its deadline", job=job
         )
-    if reason is Reason.TROUBLE:
+    if reason is Reason.TRIGGER_ERROR:
         return TriggerError("The triggerer could not watch the job; its log has the kind of error", job=job)
     return None

@@ -33,7 +33,7 @@ from airflow_provider_vidgen.errors import (
     VidgenError,
 )
 from airflow_provider_vidgen.operators.waiting import WaitsForJob
-from airflow_provider_vidgen.polling import NOT_FOUND_CHECKS, NOT_FOUND_FOR
+from airflow_provider_vidgen.polling import NOT_FOUND_CHECKS, NOT_FOUND_GRACE
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -244,7 +244,7 @@ class _UnknownAnswers:
                 counted = {"try": this_try, "since": now.isoformat(), "answers": 0}
             counted["answers"] += 1
             store.set(_UNKNOWN, counted)
-            long_enough = now >= from_iso(counted["since"]) + NOT_FOUND_FOR
+            long_enough = now >= from_iso(counted["since"]) + NOT_FOUND_GRACE
             return bool(counted["answers"] >= NOT_FOUND_CHECKS and long_enough)
         except Exception as error:
             self._log.warning("That the job is not known could not be counted (%s)", type(error).__name__)

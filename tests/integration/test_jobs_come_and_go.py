@@ -61,6 +61,7 @@ def trigger(url: str, number: int) -> VideoTaskTrigger:
         submitted_at=now.isoformat(),
         deadline=(now + timedelta(minutes=5)).isoformat(),
         not_before=now.isoformat(),
+        cancel_on_kill=True,
         poll_interval=0.01,
     )
 

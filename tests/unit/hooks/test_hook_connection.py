@@ -120,7 +120,7 @@ def test_a_connection_of_another_type_is_called_that_by_worker_and_triggerer(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_HTTP_DEFAULT", stored)
     hook = VideoGenHook("http_default")
-    for look_up in (lambda: hook.settings, lambda: asyncio.run(hook._look_up())):
+    for look_up in (lambda: hook.settings, lambda: asyncio.run(hook._fetch_settings())):
         with pytest.raises(InvalidConnection) as caught:
             look_up()
         assert [problem.field for problem in caught.value.problems] == ["conn_type"]
@@ -137,4 +137,4 @@ def test_a_connection_that_names_no_type_or_is_a_uri_is_read(monkeypatch: pytest
     ):
         monkeypatch.setenv("AIRFLOW_CONN_VIDGEN_DEFAULT", stored)
         assert VideoGenHook().settings.vendor.name == "apixo"
-        assert asyncio.run(VideoGenHook()._look_up()).vendor.name == "apixo"
+        assert asyncio.run(VideoGenHook()._fetch_settings()).vendor.name == "apixo"

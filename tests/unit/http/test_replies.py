@@ -14,7 +14,7 @@ from fakes import CREATE, KEY, STATUS, job, settings
 
 from airflow_provider_vidgen.client import WorkerClient
 from airflow_provider_vidgen.errors import StatusUnavailable, SubmitOutcomeUnknown
-from airflow_provider_vidgen.http.wire import MAX_REPLY, encode, without_key
+from airflow_provider_vidgen.http.wire import MAX_REPLY, encode_body, mask_api_key
 from airflow_provider_vidgen.http.worker import WorkerTransport
 from airflow_provider_vidgen.models import VideoRequest
 from airflow_provider_vidgen.vendors.exchange import HttpCall
@@ -66,12 +66,12 @@ def test_header_names_are_lower_case_and_the_key_is_masked() -> None:
 
 
 def test_a_key_too_short_to_be_one_does_not_blank_out_words() -> None:
-    assert without_key(b"a cat", settings("apixgo", password="a")) == b"a cat"
+    assert mask_api_key(b"a cat", settings("apixgo", password="a")) == b"a cat"
 
 
 def test_a_body_is_compact_json_in_utf_8() -> None:
-    assert encode(SUBMIT) == '{"model":"grok-image-video","prompt":"灯塔"}'.encode()
-    assert encode(HttpCall(method="GET", path="/")) is None
+    assert encode_body(SUBMIT) == '{"model":"grok-image-video","prompt":"灯塔"}'.encode()
+    assert encode_body(HttpCall(method="GET", path="/")) is None
 
 
 def test_an_answer_that_a_vendors_file_stumbles_over_leaves_the_outcome_open(

@@ -27,7 +27,7 @@ def _run(main: Coroutine[Any, Any, Any]) -> Any:
 
 def _account(vendor: str = "apixo", **extra: Any) -> AccountLimits:
     account = AccountLimits()
-    account.limit(settings(vendor, extra=extra))
+    account.set_rate_limit(settings(vendor, extra=extra).rate_limit)
     return account
 
 
@@ -132,7 +132,7 @@ def test_what_the_workers_send_counts_for_the_pace() -> None:
         account = _account()
         await asyncio.sleep(60)
         for _ in range(5):
-            with account.track_job(just_submitted=True):
+            with account.count_worker_requests(just_submitted=True):
                 """Five submissions, and five last looks by the workers."""
         begin = _now()
         await account.acquire(0, max_wait=FOREVER)
@@ -146,7 +146,7 @@ def test_a_trigger_that_only_moves_wakes_no_worker() -> None:
         account = _account()
         await asyncio.sleep(60)
         for _ in range(5):
-            with pytest.raises(asyncio.CancelledError), account.track_job(just_submitted=False):
+            with pytest.raises(asyncio.CancelledError), account.count_worker_requests(just_submitted=False):
                 raise asyncio.CancelledError
         begin = _now()
         await account.acquire(0, max_wait=FOREVER)
@@ -162,10 +162,10 @@ def test_one_account_for_each_key_and_base_url() -> None:
     async def main() -> int:
         async with loop_resources() as resources:
             accounts = [
-                resources.account(settings("apixo")),
-                resources.account(settings("apixo", extra={"max_concurrent": 3})),
-                resources.account(settings("apixo", password=f"{KEY}2")),
-                resources.account(settings("apixo", host="https://gateway.example.com")),
+                resources.limits_for(settings("apixo")),
+                resources.limits_for(settings("apixo", extra={"max_concurrent": 3})),
+                resources.limits_for(settings("apixo", password=f"{KEY}2")),
+                resources.limits_for(settings("apixo", host="https://gateway.example.com")),
             ]
             assert accounts[0] is accounts[1]
             return len(set(map(id, accounts)))
@@ -188,7 +188,7 @@ def test_a_thousand_triggers_look_a_connection_up_once_a_minute() -> None:
             await resources.settings("conn", look_up)
             await asyncio.sleep(2)
             await resources.settings("conn", look_up)
-            resources.forget("conn")
+            resources.invalidate_settings("conn")
             await resources.settings("conn", look_up)
 
     _run(main())
@@ -222,7 +222,7 @@ def test_a_lookup_that_failed_is_made_again_and_a_cancelled_trigger_takes_it_fro
 def test_everything_shared_goes_with_its_last_user() -> None:
     async def main() -> None:
         async with loop_resources() as resources:
-            resources.account(settings())
+            resources.limits_for(settings())
             async with loop_resources() as same:
                 assert same is resources
             assert not resources.session.closed

@@ -17,14 +17,14 @@ from airflow_provider_vidgen.limits.rate_limiter import RateLimiter
 
 def _delay(limiter: RateLimiter, now: float) -> float:
     """Look without taking."""
-    return copy(limiter).try_take(now)
+    return copy(limiter).try_acquire(now)
 
 
 def _send_for(limiter: RateLimiter, seconds: float, *, since: float = 0.0) -> list[float]:
     """Send whenever it is allowed; the times of it."""
     now, sent = since, []
     while (now := now + max(0.0, _delay(limiter, now))) < since + seconds:
-        limiter.take(now)
+        limiter.record(now)
         sent.append(now)
     return sent
 
@@ -54,7 +54,7 @@ def test_no_minute_has_more_however_unevenly_it_is_asked(
         # With pauses the bucket fills up, and a burst follows.
         now += pauses[number % len(pauses)] if counted[number % len(counted)] else 0.0
         now += max(0.0, _delay(limiter, now))
-        limiter.take(now)
+        limiter.record(now)
         sent.append(now)
     assert _most_within_a_minute(sent) <= per_minute
 
@@ -63,7 +63,7 @@ def test_without_a_limit_nobody_waits() -> None:
     limiter = RateLimiter(None, 0.0)
     for _ in range(1000):
         assert _delay(limiter, 0.0) <= 0
-        limiter.take(0.0)
+        limiter.record(0.0)
 
 
 def test_a_new_process_begins_without_a_burst() -> None:
@@ -73,26 +73,26 @@ def test_a_new_process_begins_without_a_burst() -> None:
 def test_what_a_worker_sends_is_waited_for_by_the_checks() -> None:
     limiter = RateLimiter(60, 0.0)
     for _ in range(10):
-        limiter.take(60.0)
+        limiter.record(60.0)
     assert _delay(limiter, 60.0) == pytest.approx(6 * 60 / 55)
 
 
 def test_a_changed_limit_holds_from_now_on() -> None:
     limiter = RateLimiter(60, 0.0)
-    limiter.limit(6000)
+    limiter.set_limit(6000)
     assert len(_send_for(limiter, 60)) > 1000
-    limiter.limit(12)
+    limiter.set_limit(12)
     assert len(_send_for(limiter, 60, since=60.0)) <= 12
 
 
 @pytest.mark.parametrize("per_minute", [None, 600])
 def test_a_refusal_closes_the_key_for_as_long_as_the_vendor_asks(per_minute: int | None) -> None:
     limiter = RateLimiter(per_minute, 0.0)
-    limiter.take(10.0)
+    limiter.record(10.0)
     limiter.on_rate_limited(10.0, sent_at=10.0, retry_after=17.0)
     assert _delay(limiter, 10.0) >= 17
     assert _delay(limiter, 27.5) == 0
-    limiter.take(27.5)
+    limiter.record(27.5)
     assert _delay(limiter, 27.5) > 0
 
 
@@ -102,7 +102,7 @@ def test_after_a_refusal_the_pace_is_halved_and_grows_back_within_a_minute_or_so
 ) -> None:
     limiter = RateLimiter(per_minute, 0.0)
     for tick in range(160):
-        limiter.take(tick / 8)  # eight a second for twenty seconds
+        limiter.record(tick / 8)  # eight a second for twenty seconds
     limiter.on_rate_limited(20.0, sent_at=20.0, retry_after=0.0)
     sent = _send_for(limiter, 70, since=20.0)
     by_ten_seconds = [sum(1 for at in sent if begin <= at < begin + 10) for begin in range(20, 90, 10)]
@@ -113,11 +113,11 @@ def test_after_a_refusal_the_pace_is_halved_and_grows_back_within_a_minute_or_so
 
 def test_without_a_limit_the_pace_is_free_again_after_some_minutes() -> None:
     limiter = RateLimiter(None, 0.0)
-    limiter.take(0.0)
+    limiter.record(0.0)
     limiter.on_rate_limited(0.0, sent_at=0.0, retry_after=1.0)
-    limiter.take(2.0)
+    limiter.record(2.0)
     assert _delay(limiter, 2.0) > 0
-    limiter.take(600.0)
+    limiter.record(600.0)
     assert _delay(limiter, 600.0) <= 0
 
 
@@ -125,10 +125,10 @@ def test_requests_that_were_on_their_way_do_not_slow_down_again() -> None:
     def pace(refusals: int) -> float:
         limiter = RateLimiter(600, 0.0)
         for tick in range(100):
-            limiter.take(tick / 10)
+            limiter.record(tick / 10)
         for number in range(refusals):
             limiter.on_rate_limited(10.0 + number / 100, sent_at=9.9, retry_after=0.0)
-        limiter.take(11.0)
+        limiter.record(11.0)
         return _delay(limiter, 11.0)
 
     assert pace(8) == pytest.approx(pace(1), rel=0.2)
@@ -137,7 +137,7 @@ def test_requests_that_were_on_their_way_do_not_slow_down_again() -> None:
 def test_refusals_that_follow_each_other_close_the_key_ever_longer() -> None:
     limiter, now, before, waits = RateLimiter(None, 0.0), 0.0, 0.0, []
     for _ in range(8):
-        limiter.take(now)
+        limiter.record(now)
         limiter.on_rate_limited(now, sent_at=now, retry_after=None)
         now += _delay(limiter, now) + 1e-3
         waits.append(round(now - before))
@@ -159,7 +159,7 @@ def test_whatever_happens_the_wait_has_an_end(
     for seconds, event, retry_after in events:
         now += seconds
         now += max(0.0, _delay(limiter, now))
-        limiter.take(now)
+        limiter.record(now)
         if event == "refuse":
             limiter.on_rate_limited(now, sent_at=now, retry_after=retry_after)
         assert _delay(limiter, now) < 3600

@@ -15,7 +15,7 @@ from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.hooks import video_gen
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.models import JobState, JobStatus
-from airflow_provider_vidgen.triggers import progress
+from airflow_provider_vidgen.triggers import progress_xcom
 
 MANY = 40
 STATUS = JobStatus(state=JobState.RUNNING, raw_state="running")
@@ -23,43 +23,43 @@ STATUS = JobStatus(state=JobState.RUNNING, raw_state="running")
 
 def test_what_triggers_need_is_imported_once_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     imports = []
-    monkeypatch.setattr(video_gen, "_loaded", False)
-    monkeypatch.setattr(video_gen, "_import_for_triggerer", lambda: imports.append(1))
+    monkeypatch.setattr(video_gen, "_imported", False)
+    monkeypatch.setattr(video_gen, "_import_modules", lambda: imports.append(1))
 
     async def begin() -> None:
-        await asyncio.gather(*(video_gen._load_for_triggerer() for _ in range(MANY)))
+        await asyncio.gather(*(video_gen._import_in_thread() for _ in range(MANY)))
 
     asyncio.run(begin())
-    assert (len(imports), video_gen._loaded, video_gen._loading) == (1, True, {})
+    assert (len(imports), video_gen._imported, video_gen._importing) == (1, True, {})
 
 
 def test_who_is_cancelled_does_not_take_the_import_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video_gen, "_loaded", False)
-    monkeypatch.setattr(video_gen, "_import_for_triggerer", lambda: None)
+    monkeypatch.setattr(video_gen, "_imported", False)
+    monkeypatch.setattr(video_gen, "_import_modules", lambda: None)
 
     async def begin() -> None:
-        first = asyncio.create_task(video_gen._load_for_triggerer())
-        second = asyncio.create_task(video_gen._load_for_triggerer())
+        first = asyncio.create_task(video_gen._import_in_thread())
+        second = asyncio.create_task(video_gen._import_in_thread())
         await asyncio.sleep(0)
         first.cancel()
         await second
         assert first.cancelled()
 
     asyncio.run(begin())
-    assert video_gen._loaded
+    assert video_gen._imported
 
 
 def test_those_that_waited_for_one_lookup_begin_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_VIDGEN_DEFAULT", connection("apixo"))
     lookups, begun = [], 0
-    looked_up = VideoGenHook._look_up
+    looked_up = VideoGenHook._fetch_settings
 
     async def slow(self: VideoGenHook) -> Any:
         lookups.append(1)
         await asyncio.sleep(0.05)
         return await looked_up(self)
 
-    monkeypatch.setattr(VideoGenHook, "_look_up", slow)
+    monkeypatch.setattr(VideoGenHook, "_fetch_settings", slow)
 
     async def watch() -> None:
         nonlocal begun
@@ -93,7 +93,9 @@ def test_xcoms_are_sent_one_at_a_time(monkeypatch: pytest.MonkeyPatch, clock: Cl
     monkeypatch.setattr(airflow_internals, "push_xcom_from_trigger", push)
 
     async def begin() -> None:
-        await asyncio.gather(*(progress.show(task_instance(), STATUS, has_ended=False) for _ in range(MANY)))
+        await asyncio.gather(
+            *(progress_xcom.push_progress(task_instance(), STATUS, has_ended=False) for _ in range(MANY))
+        )
 
     run_virtually(begin(), clock)
     assert (most, sent) == (1, MANY)
@@ -114,7 +116,8 @@ def test_an_xcom_that_is_never_answered_does_not_hold_up_the_others(
     async def begin() -> list[Any]:
         tasks = [task_instance(task_id=name) for name in ("unheard", "heard")]
         return await asyncio.gather(
-            *(progress.show(ti, STATUS, has_ended=False) for ti in tasks), return_exceptions=True
+            *(progress_xcom.push_progress(ti, STATUS, has_ended=False) for ti in tasks),
+            return_exceptions=True,
         )
 
     unheard, heard = run_virtually(begin(), clock)
@@ -133,12 +136,13 @@ def test_a_task_whose_job_has_ended_does_not_stand_in_line_for_long(
 
     async def begin() -> float:
         others = [
-            asyncio.create_task(progress.show(task_instance(), STATUS, has_ended=False)) for _ in range(20)
+            asyncio.create_task(progress_xcom.push_progress(task_instance(), STATUS, has_ended=False))
+            for _ in range(20)
         ]
         await asyncio.sleep(0)
         begun = asyncio.get_running_loop().time()
         with pytest.raises(TimeoutError):
-            await progress.show(task_instance(), STATUS, has_ended=True)
+            await progress_xcom.push_progress(task_instance(), STATUS, has_ended=True)
         waited = asyncio.get_running_loop().time() - begun
         await asyncio.gather(*others)
         return waited

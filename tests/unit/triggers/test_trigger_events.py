@@ -26,6 +26,7 @@ WRITTEN_BY_0_1_0: dict[str, Any] = {
     "submitted_at": "2026-11-20T12:00:00+00:00",
     "deadline": "2026-11-20T12:30:00+00:00",
     "not_before": "2026-11-20T12:00:10+00:00",
+    "cancel_on_kill": True,
     "poll_interval": None,
 }
 EVENT_OF_0_1_0 = {"v": 1, "reason": "ended", "task_id": "task_1", "message": "The job has ended"}

@@ -118,11 +118,11 @@ def test_a_cancellation_goes_on_when_airflow_cuts_on_kill_short(monkeypatch: pyt
         with pytest.raises(asyncio.CancelledError):
             await killing
         # The loop keeps only a weak reference to the task that is still at it.
-        assert len(video_task._ending) == 1
+        assert len(video_task._cancellations) == 1
         client.go_on.set()
-        await asyncio.gather(*video_task._ending)
+        await asyncio.gather(*video_task._cancellations)
         await asyncio.sleep(0)
-        assert not video_task._ending
+        assert not video_task._cancellations
         return client.cancelled
 
     assert asyncio.run(cut_short()) == [JOB]

@@ -36,8 +36,9 @@ from airflow_provider_vidgen.client import TriggererClient
 from airflow_provider_vidgen.errors import StatusUnavailable
 from airflow_provider_vidgen.http import loop_resources as loop_resources_module
 from airflow_provider_vidgen.http import triggerer
-from airflow_provider_vidgen.http.loop_resources import loop_resources
-from airflow_provider_vidgen.triggers import progress, video_task
+from airflow_provider_vidgen.http.loop_resources import LoopResources, loop_resources
+from airflow_provider_vidgen.models import VideoJob
+from airflow_provider_vidgen.triggers import progress_xcom, video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 from airflow_provider_vidgen.vendors.apixo import Apixo
 from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
@@ -55,13 +56,13 @@ class Vendor:
         self.calls: list[HttpCall] = []
         self.sessions: set[int] = set()
 
-    def prepare(self, settings: Any, call: HttpCall) -> Any:
-        return SimpleNamespace(send=partial(self.send, call), over_tls=False)
+    def prepare(self, settings: Any, call: HttpCall, job: VideoJob) -> Any:
+        return SimpleNamespace(send=partial(self.send, call))
 
-    async def send(self, call: HttpCall, session: Any, tls: None) -> HttpReply:
+    async def send(self, call: HttpCall, resources: LoopResources) -> HttpReply:
         self.calls.append(call)
         self.times.append(self.clock.now())
-        self.sessions.add(id(session))
+        self.sessions.add(id(resources.session))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, BaseException):
             raise answer
@@ -88,6 +89,7 @@ def trigger(**changes: Any) -> VideoTaskTrigger:
             "submitted_at": NOW.isoformat(),
             "deadline": (NOW + timedelta(minutes=30)).isoformat(),
             "not_before": (NOW + timedelta(seconds=10)).isoformat(),
+            "cancel_on_kill": True,
             **changes,
         }
     )
@@ -120,14 +122,14 @@ def test_a_job_that_ended_is_reported_as_ended_and_no_more_is_said(
 
 def test_a_job_that_does_not_end_is_reported_at_its_deadline(vendor: Vendor, clock: Clock) -> None:
     vendor.answers = [running("apixo")]
-    assert reason(trigger()) == "deadline"
+    assert reason(trigger()) == "deadline_exceeded"
     assert timedelta(0) <= clock.now() - (NOW + timedelta(minutes=30)) < timedelta(milliseconds=1)
 
 
 def test_a_restart_does_not_move_the_deadline(vendor: Vendor, clock: Clock) -> None:
     clock.sleep(1700)
     vendor.answers = [running("apixo")]
-    assert reason(trigger()) == "deadline"
+    assert reason(trigger()) == "deadline_exceeded"
     assert timedelta(0) <= clock.now() - (NOW + timedelta(minutes=30)) < timedelta(milliseconds=1)
 
 
@@ -145,24 +147,24 @@ def test_a_finished_job_without_a_link_is_reported(vendor: Vendor) -> None:
 
 def test_a_job_that_is_not_known_is_reported_as_lost(vendor: Vendor) -> None:
     vendor.answers = [HttpReply(status=404, content=json.dumps(unknown("apixo")["json"]).encode())]
-    assert reason(trigger()) == "lost"
+    assert reason(trigger()) == "job_lost"
 
 
 def test_a_host_that_knows_no_such_page_loses_no_job(vendor: Vendor) -> None:
     vendor.answers = [HttpReply(status=404, content=b"<html>")]
-    assert reason(trigger()) == "unavailable"
+    assert reason(trigger()) == "vendor_unavailable"
 
 
 @pytest.mark.parametrize("code", [401, 403])
 def test_a_refused_key_is_reported(code: int, vendor: Vendor) -> None:
     vendor.answers = [HttpReply(status=code, content=b"{}")]
-    assert reason(trigger()) == "refused"
+    assert reason(trigger()) == "access_denied"
     assert len(vendor.calls) == 2
 
 
 def test_a_vendor_out_of_reach_is_reported(vendor: Vendor) -> None:
     vendor.answers = [StatusUnavailable("Apixo did not answer (TimeoutError)")]
-    assert reason(trigger(deadline=(NOW + timedelta(days=1)).isoformat())) == "unavailable"
+    assert reason(trigger(deadline=(NOW + timedelta(days=1)).isoformat())) == "vendor_unavailable"
 
 
 def test_single_failed_checks_are_overcome(vendor: Vendor) -> None:
@@ -182,9 +184,9 @@ def test_an_unexpected_error_becomes_an_event_and_its_text_is_not_logged(
     error: Exception, vendor: Vendor, logged: Callable[[], str]
 ) -> None:
     vendor.answers = [error]
-    assert reason(trigger()) == "trouble"
+    assert reason(trigger()) == "trigger_error"
     told = logged()
-    assert f"apixo job task_1 cannot be watched: {type(error).__name__}" in told
+    assert f"Polling of apixo job task_1 failed: {type(error).__name__}" in told
     assert LINK not in told
     assert KEY not in told
 
@@ -197,7 +199,7 @@ def test_a_connection_that_cannot_be_used_becomes_an_event(
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_VIDGEN_DEFAULT", conn)
     vendor.answers = [finished("apixo")]
-    assert reason(trigger()) == "trouble"
+    assert reason(trigger()) == "trigger_error"
     assert vendor.calls == []
 
 
@@ -206,9 +208,9 @@ def test_what_a_vendor_says_is_not_logged_for_it_may_repeat_the_prompt(
 ) -> None:
     words = {"code": 401, "message": "no rights for: a lighthouse in a storm"}
     vendor.answers = [HttpReply(status=401, content=json.dumps(words).encode())]
-    assert reason(trigger()) == "refused"
+    assert reason(trigger()) == "access_denied"
     told = logged()
-    assert "apixo job task_1 cannot be watched on: Apixo answered the status check with HTTP 401" in told
+    assert "Polling of apixo job task_1 ended: Apixo answered the status check with HTTP 401" in told
     assert "lighthouse" not in told
 
 
@@ -230,7 +232,7 @@ def test_no_event_comes_before_its_time(vendor: Vendor, clock: Clock) -> None:
 def test_an_error_event_does_not_come_early_either(vendor: Vendor, clock: Clock) -> None:
     vendor.answers = [RuntimeError("x")]
     soon = (NOW + timedelta(seconds=45)).isoformat()
-    assert reason(trigger(not_before=soon)) == "trouble"
+    assert reason(trigger(not_before=soon)) == "trigger_error"
     assert timedelta(0) <= clock.now() - (NOW + timedelta(seconds=45)) < timedelta(milliseconds=1)
 
 
@@ -274,9 +276,9 @@ def test_progress_is_pushed_when_it_changes_and_only_then(
     watching.task_instance = task_instance()
     assert reason(watching) == "ended"
     assert pushed == [
-        ("progress", {"state": "running", "progress": 10.0}),
-        ("progress", {"state": "running", "progress": 60.0}),
-        ("progress", {"state": "succeeded", "progress": 100.0}),
+        ("progress", {"state": "running", "percent": 10.0}),
+        ("progress", {"state": "running", "percent": 60.0}),
+        ("progress", {"state": "succeeded", "percent": 100.0}),
     ]
 
 
@@ -285,10 +287,10 @@ def test_a_task_whose_job_has_ended_is_woken_rather_than_shown(
 ) -> None:
     ended: list[bool] = []
 
-    async def show(ti: Any, status: Any, *, has_ended: bool) -> None:
+    async def push_progress(ti: Any, status: Any, *, has_ended: bool) -> None:
         ended.append(has_ended)
 
-    monkeypatch.setattr(progress, "show", show)
+    monkeypatch.setattr(progress_xcom, "push_progress", push_progress)
     vendor.answers = [running("apixo"), finished("apixo")]
     watching = trigger()
     watching.task_instance = task_instance()
@@ -330,7 +332,7 @@ def test_progress_that_cannot_be_shown_does_not_end_the_watch(
     watching.task_instance = task_instance()
     assert reason(watching) == "ended"
     told = logged()
-    assert "Progress cannot be shown: RuntimeError" in told
+    assert "Progress cannot be pushed to XCom: RuntimeError" in told
     assert LINK not in told
 
 

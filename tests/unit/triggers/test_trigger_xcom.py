@@ -18,7 +18,7 @@ from fakes import task_instance
 
 from airflow_provider_vidgen import airflow_internals
 
-PROGRESS = {"state": "running", "progress": 40.0}
+PROGRESS = {"state": "running", "percent": 40.0}
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ class Slow(BaseXCom):
     def serialize_value(value: Any, **where: Any) -> Any:
         assert Slow.loop_came_round.wait(timeout=5), "the loop stands still while the backend stores"
         Slow.given.append(where)
-        return f"stored elsewhere: {value['progress']:g}"
+        return f"stored elsewhere: {value['percent']:g}"
 
 
 def push(**ti: Any) -> None:
