@@ -83,7 +83,7 @@ class VideoGenHook(BaseHook):
 
     def egress_problems(self) -> list[Problem]:
         """Return the problems of this machine's proxy and CA certificates that block access to the vendor."""
-        # Imports requests.
+        # Imported here, because it imports requests, which parsing a Dag must not.
         from airflow_provider_vidgen.http.egress import egress_problems
 
         return egress_problems(self.settings.base_url)
@@ -171,6 +171,7 @@ class VideoGenHook(BaseHook):
     async def async_client(self) -> AsyncIterator[TriggererClient]:
         """Provide the account's client for one trigger; nothing in it blocks the event loop."""
         await _import_in_thread()
+        # Already imported by now; at the top of the file it would import aiohttp when a Dag is parsed.
         from airflow_provider_vidgen.http.loop_resources import loop_resources
 
         async with loop_resources() as resources:
