@@ -45,7 +45,7 @@ class ConnectionSettings:
     timeout: float = _DEFAULT_TIMEOUT
     requests_per_minute: int | None = None
     max_concurrent: int | None = None
-    callback_base_url: str | None = None
+    callback_base_url: str | None = field(default=None, repr=False)
     allow_private_urls: bool = False
     allow_proxied_downloads: bool = False
     model: str | None = None

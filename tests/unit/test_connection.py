@@ -202,6 +202,11 @@ def test_the_api_key_is_in_no_repr_or_str() -> None:
     assert KEY not in f"{parsed.vendor!r}"
 
 
+def test_a_token_in_the_callback_url_is_in_no_repr() -> None:
+    parsed = read(extra={"callback_base_url": "https://airflow.example.com/hook?token=t0ken"})
+    assert "t0ken" not in repr(parsed)
+
+
 def test_optional_fields_have_defaults() -> None:
     parsed = read()
     assert (parsed.timeout, parsed.requests_per_minute, parsed.max_concurrent) == (30.0, None, None)
