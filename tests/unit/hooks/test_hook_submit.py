@@ -112,6 +112,19 @@ def test_the_outcome_stays_unknown_if_a_retry_after_a_read_timeout_is_refused(ma
             submit(make_hook, "apimart")
 
 
+def test_an_unknown_outcome_keeps_the_capacity_flag_and_retry_after_of_the_last_attempt(
+    make_hook: MakeHook,
+) -> None:
+    rate_limited = {"status_code": 429, "json": {}, "headers": {"Retry-After": "23"}}
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apimart"], [{"exc": requests.ReadTimeout}, rate_limited])
+        with pytest.raises(SubmitOutcomeUnknown) as caught:
+            submit(make_hook, "apimart")
+    assert caught.value.at_capacity
+    assert caught.value.retry_after == 23
+    assert not SubmitOutcomeUnknown.at_capacity
+
+
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_failed_connection_is_retried(vendor: str, make_hook: MakeHook, clock: Clock) -> None:
     with requests_mock.Mocker() as web:
