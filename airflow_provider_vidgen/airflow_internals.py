@@ -2,9 +2,10 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-Where this package leans on Airflow beyond its public interface, and the versions it was seen to hold on.
+Everything that depends on Airflow beyond its public interface.
 
-Seen on: apache-airflow 3.3.2 with task SDK 1.3.2.
+Tested with apache-airflow 3.3.2 and task SDK 1.3.2. Internal modules are imported where they are used:
+parsing a Dag needs none of them, a worker and a triggerer a few each, and the command line others again.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
+from airflow.sdk import conf
+
 
 def minimum_deferral_seconds() -> float:
     """
-    Return how long a task has to stay deferred, or rescheduled.
+    Return how long a task must stay deferred, or rescheduled, at least.
 
-    One that wakes sooner is marked failed by the scheduler although it is healthy: the executor's report of
-    its first leg is read after its second one was queued. A supervisor that misses the end of its task's
-    process tells it at its next heartbeat only. It was seen with a wait of 5 s, under load, and of 10 s where
-    the heartbeat's interval was 20 s; with 10 s and the usual 5 s it was not.
+    If it resumes sooner, the scheduler may mark it failed although it is healthy: the executor's report of
+    the task's first run is then processed after the second one was queued. A supervisor that misses the exit
+    of the task's process reports it only at its next heartbeat. This happened after 5 s under load, and after
+    10 s with a heartbeat interval of 20 s; it did not after 10 s with the default interval of 5 s.
     """
-    from airflow.sdk import conf
-
     return max(10.0, conf.getfloat("workers", "min_heartbeat_interval", fallback=5.0) + 5.0)
 
 
-#: What Airflow imports when a trigger first asks for a connection or sets an XCom, in the event loop.
+#: Modules that Airflow imports, in the event loop, when a trigger first gets a connection or sets an XCom.
 IMPORTED_BY_TRIGGERS = (
     "airflow.sdk.definitions.connection",
     "airflow.sdk.execution_time.cache",
@@ -45,32 +46,32 @@ def max_tries(context: Any) -> int:
     """
     Return Airflow's limit of tries for this task instance.
 
-    A person's clear of a task that is not running raises it, of a deferred one, too; an automatic retry and a
-    lost worker leave it as it was. Clearing a running task mostly leaves it as well.
+    Clearing a task that is not running increases the limit, also for a deferred one. An automatic retry and a
+    lost worker do not change it, and clearing a running task mostly does not either.
     """
     return int(context["ti"].max_tries)
 
 
 def unmapped_argument(context: Any, argument: str) -> Any:
     """
-    Return what all instances of a mapped task were given for an argument, before rendering.
+    Return an argument that all instances of a mapped task share, before rendering.
 
-    ``None`` if the task is not mapped, or if this is what it is mapped over. In a mapped task group it may be
-    an object that stands for a value still to come.
+    ``None`` if the task is not mapped, or is mapped over this argument. In a mapped task group it may be a
+    placeholder for a value that is not known yet.
     """
     instance = context["ti"]
     if instance.map_index in (None, -1):
         return None
-    written = context["dag"].get_task(instance.task_id)
-    return getattr(written, "partial_kwargs", vars(written)).get(argument)
+    operator = context["dag"].get_task(instance.task_id)
+    return getattr(operator, "partial_kwargs", vars(operator)).get(argument)
 
 
 async def connection_extra(connection: Any) -> dict[str, Any]:
     """
-    Return a connection's extra in a trigger, its secrets masked as ``Connection.extra_dejson`` masks them.
+    Return a connection's extra in a trigger, with its secrets masked as by ``Connection.extra_dejson``.
 
-    That one waits for the supervisor, which a trigger must not do in the event loop; its asynchronous
-    counterpart came with Airflow 3.3.2.
+    That property waits for the supervisor, which would block the event loop; its asynchronous counterpart
+    exists only since Airflow 3.3.2.
     """
     from airflow.sdk.log import amask_secret
 
@@ -84,17 +85,19 @@ async def connection_extra(connection: Any) -> dict[str, Any]:
     return extra
 
 
-#: A backend may store what it is given elsewhere, and hang: its thread is none of the loop's own.
-_serialising = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vidgen-xcom")
+#: An XCom backend may store values elsewhere, and hang: it must not block a thread of the loop's own
+#: executor.
+_serialization_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vidgen-xcom")
 
 
 async def push_xcom_from_trigger(task_instance: Any, key: str, value: Any) -> None:
     """
     Set an XCom of a deferred task from its trigger; it goes through the triggerer's supervisor.
 
-    ``XCom.aset`` has the backend serialise in the event loop. Here that is done in a thread, one at a time.
+    ``XCom.aset`` lets the backend serialize in the event loop. Here that is done in a thread, one value at a
+    time.
     """
-    where = {
+    xcom_id = {
         "key": key,
         "dag_id": task_instance.dag_id,
         "task_id": task_instance.task_id,
@@ -102,64 +105,61 @@ async def push_xcom_from_trigger(task_instance: Any, key: str, value: Any) -> No
         "map_index": task_instance.map_index,
     }
 
-    def serialise() -> Any:
+    def serialize() -> Any:
         from airflow.sdk.execution_time.xcom import XCom
 
-        stored = XCom.serialize_value(value, **where)
+        serialized = XCom.serialize_value(value, **xcom_id)
 
-        class Serialised(XCom):  # type: ignore[misc]
+        class AlreadySerialized(XCom):  # type: ignore[misc]
             @staticmethod
             def serialize_value(value: Any, **_: Any) -> Any:
-                return stored
+                return serialized
 
-        return Serialised
+        return AlreadySerialized
 
-    backend = await asyncio.get_running_loop().run_in_executor(_serialising, copy_context().run, serialise)
-    await backend.aset(value=None, **where)
+    run = copy_context().run
+    backend = await asyncio.get_running_loop().run_in_executor(_serialization_thread, run, serialize)
+    await backend.aset(value=None, **xcom_id)
 
 
-#: A task in one of these states holds no job any more, as far as Airflow can tell.
+#: As far as Airflow knows, a task in one of these states has no running job.
 _ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
 def unfinished_instances_before(task_instance: Any, limit: int) -> int:
     """
-    Return how many instances of a mapped task come before this one, by map index, and have not ended.
+    Count the instances of a mapped task that have a smaller map index than this one and have not ended.
 
-    One that waits for its retry has not ended: its job may go on at the vendor.
+    An instance that waits for its retry has not ended: its job may go on at the vendor.
 
-    :param limit: below it the number is exact. Above, it may be too small: the states of a thousand
-        instances cost the API server some 150 ms, and their number 4 ms.
+    :param limit: up to it the count is exact. Above, it may be too small: fetching the states of a thousand
+        instances costs the API server some 150 ms, counting them 4 ms.
     """
-    name, run_id = task_instance.task_id, task_instance.run_id
-    among: dict[str, Any] = {"dag_id": task_instance.dag_id, "task_ids": [name], "run_ids": [run_id]}
-    least = task_instance.map_index - task_instance.get_ti_count(**among, states=list(_ENDED))
-    if least >= limit:
-        return int(least)
-    states = task_instance.get_task_states(**among).get(run_id, {})
-    before = (f"{name}_{index}" for index in range(task_instance.map_index))
-    return sum(instance in states and states[instance] not in _ENDED for instance in before)
+    task_id, run_id = task_instance.task_id, task_instance.run_id
+    query: dict[str, Any] = {"dag_id": task_instance.dag_id, "task_ids": [task_id], "run_ids": [run_id]}
+    lower_bound = task_instance.map_index - task_instance.get_ti_count(**query, states=list(_ENDED))
+    if lower_bound >= limit:
+        return int(lower_bound)
+    states = task_instance.get_task_states(**query).get(run_id, {})
+    earlier = (f"{task_id}_{index}" for index in range(task_instance.map_index))
+    return sum(instance in states and states[instance] not in _ENDED for instance in earlier)
 
 
 def has_state_store_backend() -> bool:
-    """Return whether workers keep the values of the task state store outside of Airflow's database."""
-    from airflow.sdk import conf
-
+    """Whether workers keep the values of the task state store outside of Airflow's database."""
     return bool(conf.get("workers", "state_store_backend", fallback=""))
 
 
 def clears_state_on_success() -> bool:
-    """Return whether Airflow deletes what is in the task state store once the task has succeeded."""
-    from airflow.sdk import conf
-
+    """Whether Airflow deletes a task's values from the state store when the task succeeds."""
     return bool(conf.getboolean("state_store", "clear_on_success", fallback=False))
 
 
 def get_state_row(ti_id: Any, key: str) -> Any:
     """
-    Read a value of the task state store from Airflow's own row, past any backend of the workers.
+    Read a value of the task state store from Airflow's database, bypassing any backend of the workers.
 
-    :raises AirflowRuntimeError: it cannot be read.
+    :raises AirflowRuntimeError: the value cannot be read.
     """
     from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
     from airflow.sdk.execution_time import task_runner
@@ -175,9 +175,10 @@ def get_state_row(ti_id: Any, key: str) -> Any:
 
 def set_state_row(ti_id: Any, key: str, value: Any) -> None:
     """
-    Write a value that does not expire into Airflow's own row, past any backend of the workers.
+    Write a value that does not expire to Airflow's database, bypassing any backend of the workers.
 
-    :raises AirflowRuntimeError: it was not written, as for a try that another one has replaced.
+    :raises AirflowRuntimeError: the value was not written, for example because a newer try has replaced this
+        one.
     """
     from airflow.sdk.execution_time import task_runner
     from airflow.sdk.execution_time.comms import SetTaskStateStore
@@ -187,7 +188,7 @@ def set_state_row(ti_id: Any, key: str, value: Any) -> None:
 
 @dataclass(frozen=True)
 class CoreTask:
-    """A task instance as seen from core code (a command line, say), and its state store."""
+    """A task instance and its state store, in core code such as a command line."""
 
     task_id: str
     map_index: int
@@ -198,15 +199,14 @@ class CoreTask:
 
 class CoreStateStore:
     """
-    The task state store as seen from core code, where there is no task context.
+    The task state store in core code, where there is no task context.
 
+    :param backend: from ``airflow.state.get_state_backend``.
     :param scope: an ``airflow.state.TaskScope``.
     """
 
-    def __init__(self, scope: Any) -> None:
-        from airflow.state import get_state_backend
-
-        self._backend = get_state_backend()
+    def __init__(self, backend: Any, scope: Any) -> None:
+        self._backend = backend
         self._scope = scope
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -220,9 +220,9 @@ class CoreStateStore:
 
 
 def tasks_of_run(dag_id: str, run_id: str) -> list[CoreTask]:
-    """Return the task instances of a run, mapped ones each, in order."""
+    """Return the task instances of a run, by task id and map index."""
     from airflow.models.taskinstance import TaskInstance
-    from airflow.state import TaskScope
+    from airflow.state import TaskScope, get_state_backend
     from airflow.utils.session import create_session
     from sqlalchemy import select
 
@@ -231,6 +231,7 @@ def tasks_of_run(dag_id: str, run_id: str) -> list[CoreTask]:
         .where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
         .order_by(TaskInstance.task_id, TaskInstance.map_index)
     )
+    backend = get_state_backend()
     with create_session() as session:
         return [
             CoreTask(
@@ -238,7 +239,7 @@ def tasks_of_run(dag_id: str, run_id: str) -> list[CoreTask]:
                 map_index=ti.map_index,
                 state=str(ti.state),
                 max_tries=ti.max_tries,
-                store=CoreStateStore(TaskScope(dag_id, run_id, ti.task_id, ti.map_index)),
+                store=CoreStateStore(backend, TaskScope(dag_id, run_id, ti.task_id, ti.map_index)),
             )
             for ti in session.scalars(query)
         ]
@@ -246,10 +247,10 @@ def tasks_of_run(dag_id: str, run_id: str) -> list[CoreTask]:
 
 async def task_state(task_instance: Any) -> str | None:
     """
-    Return a task's state from its trigger.
+    Return the state of a trigger's task.
 
     ``BaseTrigger.on_kill`` also runs when a trigger moves to another triggerer and after a normal event, so
-    it has to look before it acts.
+    it must check the state first.
     """
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
     from asgiref.sync import sync_to_async
@@ -260,8 +261,8 @@ async def task_state(task_instance: Any) -> str | None:
         run_ids=[task_instance.run_id],
         map_index=task_instance.map_index,
     )
-    name = task_instance.task_id
+    instance = task_instance.task_id
     if task_instance.map_index is not None and task_instance.map_index >= 0:
-        name = f"{name}_{task_instance.map_index}"
-    found = states.get(task_instance.run_id, {}).get(name)
-    return None if found is None else str(found)
+        instance = f"{instance}_{task_instance.map_index}"
+    state = states.get(task_instance.run_id, {}).get(instance)
+    return None if state is None else str(state)

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The time, always in UTC, and back from the ISO 8601 text in which records and triggers keep it."""
+"""The current time in UTC, and times read back from the ISO 8601 text of records and triggers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ def utcnow() -> pendulum.DateTime:
 
 def from_iso(text: str) -> pendulum.DateTime:
     """
-    Return a time that was written with ``isoformat()``, in UTC.
+    Parse a time that was written with ``isoformat()``.
 
-    :raises ValueError: it is not a time, or one without a time zone.
+    :return: the time in UTC.
+    :raises ValueError: the text is not a time, or has no time zone.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:

@@ -1,10 +1,11 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What an Airflow connection of type ``vidgen`` says, checked. No I/O."""
+"""The settings in an Airflow connection of type ``vidgen``, validated. No I/O."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from airflow_provider_vidgen.vendors.base import Vendor
 from airflow_provider_vidgen.vendors.reading import is_link, number
 
 CONN_TYPE = "vidgen"
-_TIMEOUT = 30.0
+_DEFAULT_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +27,14 @@ class ConnectionSettings:
     One account at one vendor.
 
     :param conn_id: the Airflow connection's id.
-    :param base_url: without a slash at the end; may carry a port and a path prefix.
-    :param timeout: seconds to connect, and seconds without a byte before a reply counts as lost.
-    :param requests_per_minute: the account's own limit, where it differs from the vendor's document.
-    :param max_concurrent: the account's own limit of jobs at a time.
-    :param callback_base_url: where vendors reach this Airflow's callback route.
-    :param allow_private_urls: http and private addresses are allowed, for the simulator or a private network.
-    :param allow_proxied_downloads: result links may be fetched through the proxy of the environment. It
-        resolves their names, so private addresses behind them are for the proxy to refuse.
+    :param base_url: without a trailing slash; may include a port and a path prefix.
+    :param timeout: connect timeout and read timeout in seconds.
+    :param requests_per_minute: the account's rate limit, where it differs from the vendor's document.
+    :param max_concurrent: the account's limit of concurrent jobs.
+    :param callback_base_url: the public URL of this Airflow's callback route.
+    :param allow_private_urls: allow http and private addresses, for the simulator or a private network.
+    :param allow_proxied_downloads: allow result links to be fetched through the proxy of the environment. The
+        proxy resolves their host names, so it must refuse private addresses itself.
     :param model: the default model.
     """
 
@@ -41,22 +42,22 @@ class ConnectionSettings:
     vendor: Vendor
     base_url: str
     api_key: str = field(repr=False)
-    timeout: float = _TIMEOUT
+    timeout: float = _DEFAULT_TIMEOUT
     requests_per_minute: int | None = None
     max_concurrent: int | None = None
-    callback_base_url: str | None = None
+    callback_base_url: str | None = field(default=None, repr=False)
     allow_private_urls: bool = False
     allow_proxied_downloads: bool = False
     model: str | None = None
 
     @property
     def rate_limit(self) -> int | None:
-        """Requests a minute on this account, as far as it is known."""
+        """Requests per minute for this account, or ``None`` if not known."""
         return self.requests_per_minute or self.vendor.requests_per_minute
 
     @property
     def concurrency_limit(self) -> int | None:
-        """How many jobs the account may have under way, as far as it is known."""
+        """Concurrent jobs for this account, or ``None`` if not known."""
         return self.max_concurrent or self.vendor.max_concurrent
 
     @classmethod
@@ -72,87 +73,99 @@ class ConnectionSettings:
         conn_type: str | None = None,
     ) -> ConnectionSettings:
         """
-        Read the fields of an Airflow connection.
+        Parse the fields of an Airflow connection.
 
-        :param conn_type: the connection's type, as far as it says one.
-        :param port: and ``schema`` are where Airflow puts the rest of a host given in a connection URI.
-        :raises InvalidConnection: with every problem of the connection at once.
+        :param conn_type: the connection's type, if it has one.
+        :param port: and ``schema``: where Airflow puts the rest of a host given in a connection URI.
+        :raises InvalidConnection: with all problems of the connection at once.
         """
-        reader = _Reader(extra)
+        parser = _ExtraParser(extra)
         if conn_type and conn_type != CONN_TYPE:
-            # What else such a connection lacks is no news.
-            reader.problem(
+            # The other fields are not validated: probably another connection is meant.
+            parser.add_problem(
                 "conn_type", repr(conn_type), f"must be {CONN_TYPE!r}; is another connection meant?"
             )
-            raise InvalidConnection(f"The connection {conn_id!r} cannot be used", reader.problems)
-        name = str(extra.get("vendor") or "").strip().lower()
-        known = vendor_names()
-        if name not in known:
-            reader.problem("vendor", repr(extra.get("vendor")), f"one of {', '.join(known)}")
-        if not (password or "").strip():
-            reader.problem("password", "empty", "the API key")
-        elif not (password or "").strip().isascii() or any(c.isspace() for c in (password or "").strip()):
-            reader.problem("password", "***", "an API key holds no spaces and only ASCII characters")
-        allow_private = reader.flag("allow_private_urls")
-        allow_proxied = reader.flag("allow_proxied_downloads")
+            raise InvalidConnection(f"The connection {conn_id!r} cannot be used", parser.problems)
+        vendor_name = str(extra.get("vendor") or "").strip().lower()
+        if vendor_name not in vendor_names():
+            value = _safe_repr(extra.get("vendor"))
+            parser.add_problem("vendor", value, f"must be one of {', '.join(vendor_names())}")
+        api_key = (password or "").strip()
+        if not api_key:
+            parser.add_problem("password", "empty", "must be the API key")
+        elif not api_key.isascii() or any(character.isspace() for character in api_key):
+            parser.add_problem("password", "***", "must be the API key, in ASCII and without spaces")
+        allow_private_urls = parser.boolean("allow_private_urls")
         base_url = _base_url(host, port, schema)
         if base_url is not None:
-            _check_base_url(reader, base_url, allow_private)
-        timeout = reader.positive("timeout")
-        per_minute, concurrent = reader.whole("requests_per_minute"), reader.whole("max_concurrent")
-        callback = reader.words("callback_base_url")
-        if callback is not None and not is_link(callback):
-            reader.problem("callback_base_url", "set", "must be an http(s) link")
-        model = reader.words("model")
-        if reader.problems:
-            raise InvalidConnection(f"The connection {conn_id!r} cannot be used", reader.problems)
-        vendor = get_vendor(name)
+            _validate_base_url(parser, base_url, allow_private_urls)
+        timeout = parser.positive_number("timeout")
+        requests_per_minute = parser.positive_integer("requests_per_minute")
+        max_concurrent = parser.positive_integer("max_concurrent")
+        callback_base_url = parser.text("callback_base_url")
+        if callback_base_url is not None and not is_link(callback_base_url):
+            parser.add_problem("callback_base_url", "set", "must be an http(s) URL")
+        allow_proxied_downloads = parser.boolean("allow_proxied_downloads")
+        if parser.problems:
+            raise InvalidConnection(f"The connection {conn_id!r} cannot be used", parser.problems)
+        vendor = get_vendor(vendor_name)
         return cls(
             conn_id=conn_id,
             vendor=vendor,
             base_url=base_url or vendor.default_base_url,
-            api_key=(password or "").strip(),
-            timeout=timeout or _TIMEOUT,
-            requests_per_minute=per_minute,
-            max_concurrent=concurrent,
-            callback_base_url=callback,
-            allow_private_urls=allow_private,
-            allow_proxied_downloads=allow_proxied,
-            model=model,
+            api_key=api_key,
+            timeout=timeout or _DEFAULT_TIMEOUT,
+            requests_per_minute=requests_per_minute,
+            max_concurrent=max_concurrent,
+            callback_base_url=callback_base_url,
+            allow_private_urls=allow_private_urls,
+            allow_proxied_downloads=allow_proxied_downloads,
+            model=parser.text("model"),
         )
 
 
-class _Reader:
+#: Invalid values that may be shown: short words and short numbers, which no API key looks like.
+_SHOWABLE = re.compile(r"[A-Za-z]{0,20}|[-+.\dEe]{1,12}", re.ASCII)
+
+
+def _safe_repr(value: Any) -> str:
+    """Return a value for an error message; ``***`` if it may be an API key in the wrong field."""
+    return repr(value) if _SHOWABLE.fullmatch(str(value).strip()) else "***"
+
+
+class _ExtraParser:
+    """Parses fields of the connection's extra and collects the problems."""
+
     def __init__(self, extra: Mapping[str, Any]) -> None:
         self.extra = extra
         self.problems: list[Problem] = []
 
-    def problem(self, field: str, value: str, constraint: str) -> None:
+    def add_problem(self, field: str, value: str, constraint: str) -> None:
         self.problems.append(Problem(field=field, value=value, constraint=constraint))
 
-    def positive(self, field: str) -> float | None:
+    def positive_number(self, field: str) -> float | None:
         value = self.extra.get(field)
         if value is None or value == "":
             return None
-        found = number(value)
-        if found is None or found <= 0:
-            self.problem(field, repr(value), "must be a number above 0")
-        return found
+        parsed = number(value)
+        if parsed is None or parsed <= 0:
+            self.add_problem(field, _safe_repr(value), "must be a number above 0")
+        return parsed
 
-    def whole(self, field: str) -> int | None:
-        found = self.positive(field)
-        if found is not None and found > 0 and not found.is_integer():
-            self.problem(field, repr(self.extra.get(field)), "must be a whole number above 0")
-        return None if found is None else int(found)
+    def positive_integer(self, field: str) -> int | None:
+        parsed = self.positive_number(field)
+        if parsed is not None and parsed > 0 and not parsed.is_integer():
+            self.add_problem(field, _safe_repr(self.extra.get(field)), "must be a whole number above 0")
+        return None if parsed is None else int(parsed)
 
-    def flag(self, field: str) -> bool:
+    def boolean(self, field: str) -> bool:
         value = self.extra.get(field)
-        spelled = str(value).strip().lower()
-        if spelled not in ("true", "false", "1", "0", "none", ""):
-            self.problem(field, repr(value), "must be true or false")
-        return spelled in ("true", "1")
+        text = str(value).strip().lower()
+        if text not in ("true", "false", "1", "0", "none", ""):
+            self.add_problem(field, _safe_repr(value), "must be true or false")
+        return text in ("true", "1")
 
-    def words(self, field: str) -> str | None:
+    def text(self, field: str) -> str | None:
         return str(self.extra.get(field) or "").strip() or None
 
 
@@ -162,7 +175,7 @@ def _base_url(host: str | None, port: int | None, schema: str | None) -> str | N
         return None
     scheme, separator, rest = host.partition("://")
     if not separator:
-        # In the form of Airflow's HTTP connections the schema is the URL's scheme.
+        # As in Airflow's HTTP connections, the schema may be the URL's scheme.
         scheme, rest = schema if schema in ("http", "https") else "https", host
     netloc, slash, path = rest.partition("/")
     if port and netloc.rpartition(":")[2] != str(port):
@@ -173,16 +186,16 @@ def _base_url(host: str | None, port: int | None, schema: str | None) -> str | N
     return url.rstrip("/")
 
 
-def _check_base_url(reader: _Reader, base_url: str, allow_private: bool) -> None:
+def _validate_base_url(parser: _ExtraParser, base_url: str, allow_private_urls: bool) -> None:
     if not is_link(base_url):
-        reader.problem("host", "set", "must be a base URL such as https://api.example.com, or empty")
+        parser.add_problem("host", "set", "must be a base URL such as https://api.example.com, or empty")
         return
     parts = urlsplit(base_url)
     if parts.username or parts.password or parts.query or parts.fragment:
-        reader.problem("host", "set", "must hold no user name, password, query or fragment")
-    if not allow_private and not (parts.scheme == "https" and may_be_public_host(parts.hostname or "")):
-        reader.problem(
+        parser.add_problem("host", "set", "must not contain a user name, password, query or fragment")
+    if not allow_private_urls and not (parts.scheme == "https" and may_be_public_host(parts.hostname or "")):
+        parser.add_problem(
             "host",
-            f"{parts.scheme}://{parts.hostname}",
-            "must be https and public; the API key goes there (or set allow_private_urls)",
+            "set",
+            "must be https and public, as the API key is sent there (or set allow_private_urls)",
         )

@@ -137,7 +137,7 @@ class Generation:
         """
         request = self._request()
         try:
-            for warning in self._hook.check(request):
+            for warning in self._hook.validate(request):
                 _log.warning("%s", warning)
         except InvalidRequest as error:
             problems = list(error.problems)

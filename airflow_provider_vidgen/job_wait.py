@@ -29,6 +29,7 @@ from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.models import JobState, JobStatus, VideoJob
 from airflow_provider_vidgen.triggers.events import Reason, read_event
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
+from airflow_provider_vidgen.xcom import build_progress
 
 _log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ class JobWait:
         """
 
         def push_progress(status: JobStatus) -> None:
-            ti.xcom_push(key="progress", value={"state": str(status.state), "progress": status.progress})
+            ti.xcom_push(key="progress", value=build_progress(status))
 
         try:
             return self._hook.wait(
@@ -172,7 +173,7 @@ class JobWait:
         try:
             status = self._hook.get_status(self.job)
         except JobNotFound as error:
-            if reason is Reason.LOST:
+            if reason is Reason.JOB_LOST:
                 raise JobLost(
                     "The vendor does not know the job",
                     job=self.job,
@@ -184,7 +185,9 @@ class JobWait:
         except (StatusRefused, StatusUnavailable) as error:
             if expired:
                 raise self._check_failed_at_deadline(error) from None
-            if reason is (Reason.REFUSED if isinstance(error, StatusRefused) else Reason.UNAVAILABLE):
+            if reason is (
+                Reason.ACCESS_DENIED if isinstance(error, StatusRefused) else Reason.VENDOR_UNAVAILABLE
+            ):
                 raise
         else:
             if status.has_video or status.failure is not None:
@@ -209,7 +212,7 @@ class JobWait:
                 f"{self._deadline.isoformat(timespec='seconds')}",
                 job=self.job,
             )
-        if reason is Reason.TROUBLE:
+        if reason is Reason.TRIGGER_ERROR:
             raise TriggerError(
                 "The trigger failed; the triggerer's log has the kind of the error", job=self.job
             )

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What is asked and what comes back, in one vocabulary for every vendor. No I/O."""
+"""Requests, jobs and their states, in one vocabulary for all vendors. No I/O."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-#: Digits of ASCII, and no more of them than any video has seconds.
-_WHOLE = re.compile(r"[0-9]{1,6}")
+#: ASCII digits, limited to more seconds than any video has.
+_DIGITS = re.compile(r"[0-9]{1,6}")
 
 
 class JobState(StrEnum):
-    """Where a job stands at its vendor."""
+    """State of a job at its vendor."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -27,29 +27,29 @@ class JobState(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether the vendor will not change this state any more."""
+        """Whether the state is final."""
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoRequest:
     """
-    One video as the user asked for it, before any vendor's dialect.
+    The user's request for one video, independent of the vendor.
 
-    Fields hold what the user wrote: a vendor's ``problems`` judges types and ranges. The one exception is a
-    ``duration`` in text, as files and templates give it: a whole number is taken for what it says.
+    Fields hold the values as the user wrote them; a vendor's ``problems`` validates types and ranges. Only a
+    ``duration`` in text, as files and templates give it, is converted if it is a whole number.
 
-    :param prompt: what the video shows.
+    :param prompt: description of the video.
     :param model: the vendor's model id.
-    :param duration: length in whole seconds, also as text; ``None`` leaves it to the vendor.
+    :param duration: length in whole seconds, also as text; ``None`` means the vendor's default.
     :param aspect_ratio: ``"16:9"``, the same spelling for every vendor.
     :param resolution: ``"480p"``, ``"720p"`` or ``"1080p"``, the same spelling for every vendor.
     :param image_urls: reference images in order, each an https URL or a full data URL.
-    :param continue_from: ``{"task_id": str, "index": int}``, an image job to start from.
-    :param style: the vendor's name of a style.
-    :param routing: the vendor's name of a routing strategy.
-    :param callback_url: where the vendor is to report the end of the job.
-    :param extra: the vendor's own fields, passed untouched.
+    :param continue_from: ``{"task_id": str, "index": int}``, the image job to start from.
+    :param style: the vendor's style id.
+    :param routing: the vendor's routing strategy.
+    :param callback_url: the webhook that the vendor calls when the job ends.
+    :param extra: vendor-specific fields, passed unchanged.
     """
 
     prompt: Any = field(repr=False)
@@ -65,16 +65,16 @@ class VideoRequest:
     extra: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.duration, str) and _WHOLE.fullmatch(self.duration.strip()):
+        if isinstance(self.duration, str) and _DIGITS.fullmatch(self.duration.strip()):
             object.__setattr__(self, "duration", int(self.duration))
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoJob:
     """
-    The handle of a job: all that is needed to ask about it again, and nothing secret.
+    The handle of a job: everything needed to poll it, and nothing secret.
 
-    The model belongs to it because one vendor (Apixo) has it in the path of the status call.
+    It includes the model because one vendor (Apixo) has it in the path of the status endpoint.
     """
 
     vendor: str
@@ -83,7 +83,7 @@ class VideoJob:
     task_id: str
 
     def to_dict(self) -> dict[str, str]:
-        """Return the handle as JSON values, the form that trigger kwargs and the ledger keep."""
+        """Return the handle as JSON values, as trigger kwargs and the ledger store it."""
         return {
             "vendor": self.vendor,
             "base_url": self.base_url,
@@ -93,7 +93,7 @@ class VideoJob:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> VideoJob:
-        """Read back what :meth:`to_dict` wrote; unknown keys of later versions are left aside."""
+        """Parse the result of :meth:`to_dict`; unknown keys of later versions are ignored."""
         return cls(**{name: str(data[name]) for name in ("vendor", "base_url", "model", "task_id")})
 
     def __str__(self) -> str:
@@ -103,7 +103,7 @@ class VideoJob:
 @dataclass(frozen=True, kw_only=True)
 class Cost:
     """
-    What a job cost.
+    The cost of a job.
 
     :param amount: in ``currency``.
     :param currency: an ISO code, or ``"credits"``.
@@ -120,9 +120,9 @@ class Failure:
     """
     Why a job ended without a video.
 
-    :param category: our word for it, see :class:`FailureCategory`.
-    :param code: the vendor's own code, empty where it gave none.
-    :param message: the vendor's own words, empty where it gave none.
+    :param category: the reason in the common vocabulary, see :class:`FailureCategory`.
+    :param code: the vendor's error code, may be empty.
+    :param message: the vendor's error message, may be empty.
     """
 
     category: FailureCategory
@@ -131,7 +131,7 @@ class Failure:
 
 
 class FailureCategory(StrEnum):
-    """Why a job failed, as far as the vendor's words tell."""
+    """Why a job failed, as far as the vendor's code and message show."""
 
     CONTENT_POLICY = "content_policy"
     INVALID_INPUT = "invalid_input"
@@ -145,18 +145,18 @@ class FailureCategory(StrEnum):
 @dataclass(frozen=True, kw_only=True)
 class JobStatus:
     """
-    One look at a job.
+    The result of one status check.
 
-    :param state: our word for the state.
-    :param raw_state: the vendor's word.
-    :param known_state: whether the vendor's word was understood; an unknown one counts as running.
-    :param progress: percent from 0 to 100, or ``None``; decoration, never proof of anything.
-    :param result_urls: usable links, in order; only ever filled on success.
-    :param expires_at: when the links die, UTC.
+    :param state: the state in the common vocabulary.
+    :param raw_state: the vendor's own state.
+    :param known_state: whether the vendor's state is known; an unknown one counts as running.
+    :param progress: percent from 0 to 100, or ``None``; for display only.
+    :param result_urls: usable links, in order; only filled on success.
+    :param expires_at: when the links expire, UTC.
     :param expires_basis: ``reported`` with the job, ``documented`` by the vendor, or ``unknown``.
-    :param created_at: when the vendor took the job, UTC.
+    :param created_at: when the vendor accepted the job, UTC.
     :param completed_at: when the job ended, UTC.
-    :param duration_seconds: length of the video, where the vendor tells.
+    :param duration_seconds: length of the video, if the vendor reports it.
     """
 
     state: JobState
@@ -175,17 +175,17 @@ class JobStatus:
 
     @property
     def has_video(self) -> bool:
-        """Whether the job succeeded and left a usable link: the vendor's word alone is not enough."""
+        """Whether the job succeeded and has a usable link; the state alone is not enough."""
         return self.state is JobState.SUCCEEDED and bool(self.result_urls)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
     """
-    What an accepted submission brought.
+    The result of an accepted submission.
 
-    :param job: the handle. A synchronous endpoint that names no id has an empty ``task_id``.
-    :param status: the state at acceptance; for a synchronous endpoint the finished result.
+    :param job: the handle; ``task_id`` is empty if a synchronous endpoint returns no id.
+    :param status: the status at acceptance; for a synchronous endpoint the finished result.
     """
 
     job: VideoJob

@@ -2,10 +2,10 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-When to ask about a job next, and when to give up. No I/O and no clock of its own.
+When to poll a job next, and when to give up. No I/O and no clock of its own.
 
-One :class:`Watch` follows one job. The blocking wait on a worker and the trigger on the triggerer both feed
-it what each check brought and do what it says, so the two can never disagree.
+One :class:`JobPoller` follows one job. The blocking wait on a worker and the trigger on the triggerer share
+it, so the two always decide alike.
 """
 
 from __future__ import annotations
@@ -28,60 +28,64 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.models import JobState, JobStatus, VideoJob
 
-#: A new job may not be known everywhere at the vendor at once.
+#: A job counts as lost after this many checks that did not find it, but not before this time since
+#: submission: a new job may not be visible everywhere at the vendor at once.
 NOT_FOUND_CHECKS = 3
-NOT_FOUND_FOR = timedelta(minutes=1)
-#: So many refusals in a row, and the key may not ask: one that was good a moment ago is tried once more.
+NOT_FOUND_GRACE = timedelta(minutes=1)
+#: Consecutive 401 or 403 replies after which the API key counts as not permitted.
 REFUSED_CHECKS = 2
-#: "Finished" may come before the link does.
-_CHECKS_FOR_A_LINK = 6
-#: So many failed checks in a row, and the vendor is out of reach for this try.
+#: Consecutive checks that report success without a link: the state may change before the link is there.
+_MISSING_RESULT_CHECKS = 6
+#: Consecutive failed checks after which this try ends.
 _FAILED_CHECKS = 20
-_SLOWEST_AFTER_FAILURE = 60.0
+_MAX_BACKOFF = 60.0
+#: Fraction by which intervals are varied.
 _JITTER = 0.1
-#: Seconds after which a job that does not change is told of again.
+#: Seconds between log lines about a job that does not change.
 _HEARTBEAT = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """
-    When a vendor wants to be asked, in seconds.
+    When a vendor wants to be polled, in seconds.
 
-    :param first: from the submission to the first check.
+    :param first_delay: from submission to the first check.
     :param interval: between the first checks.
-    :param longest: what the interval grows to.
+    :param max_interval: what the interval grows to.
     """
 
-    first: float
+    first_delay: float
     interval: float
-    longest: float
+    max_interval: float
 
     def with_interval(self, seconds: float | None) -> Schedule:
-        """Return the schedule with the user's own fixed interval, if there is one."""
-        return self if seconds is None else Schedule(first=seconds, interval=seconds, longest=seconds)
+        """Return the schedule with the user's fixed interval, if there is one."""
+        if seconds is None:
+            return self
+        return Schedule(first_delay=seconds, interval=seconds, max_interval=seconds)
 
 
 class StatusChange(NamedTuple):
     """
-    A line for the log.
+    A message for the log.
 
-    :param changed: the job's state or progress did; else it is a sign of life.
+    :param changed: whether the job's state or progress changed; otherwise this is a heartbeat.
     """
 
-    line: str
+    message: str
     changed: bool
 
 
 class JobPoller:
     """
-    Follow one job from check to check.
+    Decide after each check of a job when the next one is due.
 
     :param job: the job, for messages.
-    :param schedule: when to ask.
+    :param schedule: the vendor's or the user's intervals.
     :param submitted_at: when the job was submitted, UTC.
     :param deadline: when to stop waiting, UTC; counted from submission, so a restart does not move it.
-    :param jitter: a number from 0 to 1; ``random.random`` unless a test says otherwise.
+    :param jitter: returns a number from 0 to 1.
     """
 
     def __init__(
@@ -99,57 +103,56 @@ class JobPoller:
         self.deadline = deadline
         self._jitter = jitter
         self._interval = schedule.interval
-        self._failures = 0
-        self._not_found = 0
-        self._refused = 0
-        self._without_link = 0
-        self._seen: tuple[str, float | None] | None = None
-        self._told_at = submitted_at.timestamp()
-        self._warned: set[str] = set()
+        self._failed_checks = 0
+        self._not_found_checks = 0
+        self._refused_checks = 0
+        self._missing_result_checks = 0
+        self._last_logged: tuple[str, float | None] | None = None
+        self._last_logged_at = submitted_at.timestamp()
+        self._unknown_states: set[str] = set()
 
     def first_delay(self, now: datetime) -> float:
-        """Return the seconds until the first check; the vendor's head start counts from submission."""
-        due = self.submitted_at + timedelta(seconds=self.schedule.first)
+        """Return the seconds until the first check; the vendor's first delay counts from submission."""
+        due = self.submitted_at + timedelta(seconds=self.schedule.first_delay)
         remaining = (due - now).total_seconds()
         if remaining > 0:
-            # Jobs of one batch are not asked about all at once.
-            return self._no_later_than_deadline(
-                remaining + self._jitter() * _JITTER * self.schedule.first, now
-            )
-        # An older job is asked about as rarely as it would be by now, and so is each after a restart.
-        while remaining < 0 and self._interval < self.schedule.longest:
+            # Jittered, so that the jobs of one batch are not polled all at once.
+            return self._until_deadline(remaining + self._jitter() * _JITTER * self.schedule.first_delay, now)
+        # After a restart the interval is as long as it would have grown to by now.
+        while remaining < 0 and self._interval < self.schedule.max_interval:
             remaining += self._interval
-            self._grow()
-        return self._no_later_than_deadline(self._jitter() * self._interval, now)
+            self._increase_interval()
+        return self._until_deadline(self._jitter() * self._interval, now)
 
     def after_status(self, status: JobStatus, now: datetime) -> float | None:
         """
-        Take in what a check found.
+        Process the result of a check.
 
         :return: seconds until the next check, or ``None``: the job has ended.
-        :raises ResultMissing: the vendor keeps calling it finished without a usable link.
-        :raises DeadlineExceeded: it did not end in time.
+        :raises ResultMissing: the vendor keeps reporting success without a usable link.
+        :raises DeadlineExceeded: the job did not end in time.
         """
-        self._failures = self._not_found = self._refused = 0
+        self._failed_checks = self._not_found_checks = self._refused_checks = 0
         if status.has_video or status.state in (JobState.FAILED, JobState.CANCELLED):
             return None
-        self._without_link = self._without_link + 1 if status.state is JobState.SUCCEEDED else 0
-        if self._without_link >= _CHECKS_FOR_A_LINK:
+        succeeded = status.state is JobState.SUCCEEDED
+        self._missing_result_checks = self._missing_result_checks + 1 if succeeded else 0
+        if self._missing_result_checks >= _MISSING_RESULT_CHECKS:
             raise ResultMissing("The vendor calls the job finished but gives no usable link", job=self.job)
-        self._stop_at_deadline(now, f"The job was still {status.state} ({status.raw_state}) at its deadline")
-        return self._next(now)
+        self._check_deadline(now, f"The job was still {status.state} ({status.raw_state}) at its deadline")
+        return self._next_delay(now)
 
     def after_error(self, error: VidgenError, now: datetime) -> float:
         """
-        Take in that a check failed.
+        Process a failed check.
 
         :return: seconds until the next check.
         :raises VidgenError: the budget for such failures is used up.
         """
-        wait = 0.0
+        backoff = 0.0
         if isinstance(error, JobNotFound):
-            self._not_found += 1
-            if self._not_found >= NOT_FOUND_CHECKS and now >= self.submitted_at + NOT_FOUND_FOR:
+            self._not_found_checks += 1
+            if self._not_found_checks >= NOT_FOUND_CHECKS and now >= self.submitted_at + NOT_FOUND_GRACE:
                 raise JobLost(
                     "The vendor does not know the job",
                     job=self.job,
@@ -157,39 +160,39 @@ class JobPoller:
                     vendor_message=error.vendor_message,
                 ) from None
         elif isinstance(error, StatusRefused):
-            self._refused += 1
-            if self._refused >= REFUSED_CHECKS:
+            self._refused_checks += 1
+            if self._refused_checks >= REFUSED_CHECKS:
                 raise error
         elif isinstance(error, StatusRateLimited):
-            # The vendor is well, and asked too often; by whom is not known.
-            wait = max(self._next(now), error.retry_after or 0.0)
+            # Not a failure of the vendor, and other users of the key may be the cause: no budget applies.
+            backoff = max(self._next_delay(now), error.retry_after or 0.0)
         elif isinstance(error, StatusUnavailable):
-            self._failures += 1
-            if self._failures >= _FAILED_CHECKS:
+            self._failed_checks += 1
+            if self._failed_checks >= _FAILED_CHECKS:
                 raise error
-            wait = min(self.schedule.interval * 2 ** min(self._failures - 1, 16), _SLOWEST_AFTER_FAILURE)
-            wait = max(wait, error.retry_after or 0.0)
+            backoff = min(self.schedule.interval * 2 ** min(self._failed_checks - 1, 16), _MAX_BACKOFF)
+            backoff = max(backoff, error.retry_after or 0.0)
         else:
             raise error
-        self._stop_at_deadline(now, f"The vendor could not be asked before the deadline ({error.summary})")
-        return self._no_later_than_deadline(wait, now) if wait else self._next(now)
+        self._check_deadline(now, f"The last status check before the deadline failed ({error.summary})")
+        return self._until_deadline(backoff, now) if backoff else self._next_delay(now)
 
     def status_change(self, status: JobStatus, now: datetime) -> StatusChange | None:
-        """Return what the log should say: what has changed since the last check, or now and then the same."""
-        seen = (status.raw_state, status.progress)
-        changed = seen != self._seen
-        if not changed and now.timestamp() - self._told_at < _HEARTBEAT:
+        """Return what to log: a change since the last check, or a heartbeat after ten minutes without one."""
+        current = (status.raw_state, status.progress)
+        changed = current != self._last_logged
+        if not changed and now.timestamp() - self._last_logged_at < _HEARTBEAT:
             return None
-        self._seen, self._told_at = seen, now.timestamp()
+        self._last_logged, self._last_logged_at = current, now.timestamp()
         progress = "" if status.progress is None else f", {status.progress:g} %"
         still = "" if changed else "still "
         return StatusChange(f"{self.job} is {still}{status.state} ({status.raw_state}{progress})", changed)
 
     def unknown_state_warning(self, status: JobStatus) -> str | None:
-        """Return a warning, once for each word, if the vendor's state is not one we know."""
-        if status.known_state or status.raw_state in self._warned:
+        """Return a warning about a state of the vendor that is not known, once for each such state."""
+        if status.known_state or status.raw_state in self._unknown_states:
             return None
-        self._warned.add(status.raw_state)
+        self._unknown_states.add(status.raw_state)
         return f"{self.job} has the unknown state {status.raw_state!r}; it counts as still running"
 
     def remaining(self, now: datetime) -> float:
@@ -197,17 +200,17 @@ class JobPoller:
         # Through timestamps, as subtracting pendulum's times takes five times as long.
         return round(self.deadline.timestamp() - now.timestamp(), 6)
 
-    def _next(self, now: datetime) -> float:
-        wait = self._interval
-        self._grow()
-        return self._no_later_than_deadline(wait * (1 + _JITTER * (2 * self._jitter() - 1)), now)
+    def _next_delay(self, now: datetime) -> float:
+        delay = self._interval
+        self._increase_interval()
+        return self._until_deadline(delay * (1 + _JITTER * (2 * self._jitter() - 1)), now)
 
-    def _grow(self) -> None:
-        self._interval = min(self._interval * 1.25, self.schedule.longest)
+    def _increase_interval(self) -> None:
+        self._interval = min(self._interval * 1.25, self.schedule.max_interval)
 
-    def _no_later_than_deadline(self, seconds: float, now: datetime) -> float:
+    def _until_deadline(self, seconds: float, now: datetime) -> float:
         return max(0.0, min(seconds, self.remaining(now)))
 
-    def _stop_at_deadline(self, now: datetime, summary: str) -> None:
+    def _check_deadline(self, now: datetime, summary: str) -> None:
         if now >= self.deadline:
             raise DeadlineExceeded(summary, job=self.job)

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import tenacity
 
-from airflow_provider_vidgen.client import check_job
+from airflow_provider_vidgen.client import validate_job
 from airflow_provider_vidgen.clock import from_iso
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.decision import Action, Decision, OnClear, OnUnknown, decide
@@ -210,7 +210,7 @@ class Submitter:
         if record is None:
             return Decision(action=Action.SUBMIT)
         if record.fingerprint == fingerprint and record.phase in _MAY_HAVE_A_JOB:
-            check_job(self._client.settings, record.job)
+            validate_job(self._client.settings, record.job)
         return decide(
             record,
             fingerprint,

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The XCom contract: what a finished generation hands on. No I/O."""
+"""The XCom contract: the values that tasks push while a job runs and when it has finished. No I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_provider_vidgen.models import JobStatus, VideoJob
 
 def build_result(job: VideoJob, status: JobStatus, files: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """
-    Return what a finished generation puts into XCom: JSON values only, times as ISO 8601 in UTC.
+    Return the ``return_value`` of a finished generation: JSON values only, times as ISO 8601 in UTC.
 
     :param files: manifests of landed files, see :mod:`.landing`.
     """
@@ -33,6 +33,11 @@ def build_result(job: VideoJob, status: JobStatus, files: Sequence[Mapping[str, 
         "cost": cost and {"amount": cost.amount, "currency": cost.currency, "basis": cost.basis},
         "files": [dict(file) for file in files],
     }
+
+
+def build_progress(status: JobStatus) -> dict[str, Any]:
+    """Return the value of the XCom ``progress``, pushed while a job runs."""
+    return {"state": str(status.state), "percent": status.progress}
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -129,6 +129,7 @@ async def ours(url: str) -> AsyncIterator[Watch]:
             submitted_at=now.isoformat(),
             deadline=(now + timedelta(hours=1)).isoformat(),
             not_before=now.isoformat(),
+            cancel_on_kill=True,
             poll_interval=interval,
         )
         events = [event async for event in trigger.run()]

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The hook: an Airflow connection of type ``vidgen`` as an account at a vendor."""
+"""The hook: submit, poll and wait for videos through an Airflow connection of type ``vidgen``."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_vidgen.errors import StatusRefused
+from airflow_provider_vidgen import airflow_internals, clock
+from airflow_provider_vidgen.client import TriggererClient, WorkerClient, validate_request
+from airflow_provider_vidgen.connection import ConnectionSettings
+from airflow_provider_vidgen.errors import InvalidConnection, Problem, StatusRefused, VidgenError
 from airflow_provider_vidgen.models import JobStatus, Submission, VideoJob, VideoRequest
-
-if TYPE_CHECKING:
-    from airflow_provider_vidgen.client import TriggererClient, WorkerClient
-    from airflow_provider_vidgen.connection import ConnectionSettings
-    from airflow_provider_vidgen.errors import Problem
+from airflow_provider_vidgen.polling import JobPoller
 
 
 class VideoGenHook(BaseHook):
     """
-    Submit videos, ask about them, wait for them.
+    Submit videos, poll jobs and wait for them.
 
     Proxy and CA certificates are those of the environment, on workers and on the triggerer. Result links are
-    fetched through a proxy only if the connection's extra has ``allow_proxied_downloads``, for the proxy and
-    not the worker resolves their names then.
+    fetched through a proxy only if the connection's extra has ``allow_proxied_downloads``, because then the
+    proxy resolves their host names and not the worker.
 
     :param vidgen_conn_id: Airflow connection of type ``vidgen``.
     """
@@ -47,15 +46,13 @@ class VideoGenHook(BaseHook):
     @cached_property
     def settings(self) -> ConnectionSettings:
         """
-        What the connection says.
+        The validated settings of the connection.
 
-        :raises InvalidConnection: with every problem of the connection at once.
+        :raises InvalidConnection: with all problems of the connection at once.
         """
-        return self._read(self.get_connection(self.vidgen_conn_id))
+        return self._parse(self.get_connection(self.vidgen_conn_id))
 
-    def _read(self, conn: Any, extra: dict[str, Any] | None = None) -> ConnectionSettings:
-        from airflow_provider_vidgen.connection import ConnectionSettings
-
+    def _parse(self, conn: Any, extra: dict[str, Any] | None = None) -> ConnectionSettings:
         return ConnectionSettings.read(
             self.vidgen_conn_id,
             host=conn.host,
@@ -73,41 +70,36 @@ class VideoGenHook(BaseHook):
     @cached_property
     def client(self) -> WorkerClient:
         """The account's client, for workers."""
-        from airflow_provider_vidgen.client import WorkerClient
-
         return WorkerClient(self.settings)
 
-    def check(self, request: VideoRequest) -> list[Problem]:
+    def validate(self, request: VideoRequest) -> list[Problem]:
         """
-        Judge a request before anything is paid.
+        Validate a request before anything is paid.
 
-        :return: what is doubtful about it.
-        :raises InvalidRequest: with everything that is wrong with it.
+        :return: warnings.
+        :raises InvalidRequest: with all errors at once.
         """
-        from airflow_provider_vidgen.client import check_request
-
-        return check_request(self.settings, request)
+        return validate_request(self.settings, request)
 
     def egress_problems(self) -> list[Problem]:
-        """Return what in this machine's environment, its proxy or certificates, keeps the vendor from it."""
+        """Return the problems of this machine's proxy and CA certificates that block access to the vendor."""
+        # Imported here, because it imports requests, which parsing a Dag must not.
         from airflow_provider_vidgen.http.egress import egress_problems
 
         return egress_problems(self.settings.base_url)
 
     def submit(self, request: VideoRequest, *, idempotency_key: str | None = None) -> Submission:
         """
-        Check the request and send the paid call, again only where the vendor cannot have taken it.
+        Validate the request and submit it; it is sent again only where the vendor cannot have accepted it.
 
-        :param idempotency_key: one for the logical request; used where the vendor knows such keys.
-        :return: the job's handle and first state; a synchronous endpoint's result is already in it.
+        :param idempotency_key: one per logical request; used if the vendor supports such keys.
+        :return: the job's handle and first status; for a synchronous endpoint the finished result.
         :raises InvalidRequest: nothing was sent.
-        :raises InvalidConnection: nothing was sent, for the environment names a proxy or certificates that
-            cannot be used.
-        :raises SubmitError: no job handle; the subclass says whether a job may exist all the same.
+        :raises InvalidConnection: nothing was sent, because the environment's proxy or CA certificates cannot
+            be used.
+        :raises SubmitError: there is no job handle; the subclass says whether a job may exist nevertheless.
         """
-        from airflow_provider_vidgen.errors import InvalidConnection
-
-        self.check(request)
+        self.validate(request)
         if problems := self.egress_problems():
             raise InvalidConnection(
                 f"{self.settings.base_url} cannot be reached from here",
@@ -118,9 +110,9 @@ class VideoGenHook(BaseHook):
 
     def get_status(self, job: VideoJob) -> JobStatus:
         """
-        Ask about a job.
+        Poll a job once.
 
-        :raises StatusError: no answer about the job; the job itself goes on.
+        :raises StatusError: the state of the job is not known; the job itself goes on.
         """
         return self.client.status(job)
 
@@ -138,14 +130,11 @@ class VideoGenHook(BaseHook):
 
         :param submitted_at: when it was submitted, UTC.
         :param timeout: seconds from submission.
-        :param poll_interval: seconds between checks; ``None`` follows the vendor's advice.
+        :param poll_interval: seconds between checks; ``None`` means the vendor's recommended intervals.
         :param on_change: called when state or progress changed.
         :return: the last status: a video, or the job's failure.
-        :raises StatusError: the deadline passed, or the vendor cannot be asked.
+        :raises StatusError: the deadline passed, or the status checks failed.
         """
-        from airflow_provider_vidgen.clock import utcnow
-        from airflow_provider_vidgen.polling import JobPoller
-
         poller = JobPoller(
             job,
             self.settings.vendor.schedule.with_interval(poll_interval),
@@ -153,28 +142,26 @@ class VideoGenHook(BaseHook):
             deadline=submitted_at + timedelta(seconds=timeout),
         )
 
-        def hear(status: JobStatus) -> None:
-            if doubt := poller.unknown_state_warning(status):
-                self.log.warning("%s", doubt)
-            if news := poller.status_change(status, utcnow()):
-                self.log.info("%s", news.line)
-                if news.changed:
+        def on_status(status: JobStatus) -> None:
+            if warning := poller.unknown_state_warning(status):
+                self.log.warning("%s", warning)
+            if change := poller.status_change(status, clock.utcnow()):
+                self.log.info("%s", change.message)
+                if change.changed:
                     on_change(status)
 
-        return self.client.wait(poller, hear)
+        return self.client.wait(poller, on_status)
 
     def list_models(self) -> list[str]:
         """
-        Return the vendor's models: its live list where its document has one, else those of the document.
+        Return the vendor's models: its live list if it has such an endpoint, else the documented ones.
 
-        :raises VidgenError: the vendor gave no list.
+        :raises VidgenError: the list could not be fetched.
         """
         return self.client.list_models()
 
     def test_connection(self) -> tuple[bool, str]:
-        """Try the account free of charge, for Airflow's *Test* button."""
-        from airflow_provider_vidgen.errors import VidgenError
-
+        """Test the account free of charge, for Airflow's *Test* button."""
         try:
             return self.client.test()
         except VidgenError as error:
@@ -182,60 +169,55 @@ class VideoGenHook(BaseHook):
 
     @asynccontextmanager
     async def async_client(self) -> AsyncIterator[TriggererClient]:
-        """Lend the account's client for one trigger; nothing of it blocks the loop."""
-        await _load_for_triggerer()
-        from airflow_provider_vidgen.client import TriggererClient
+        """Provide the account's client for one trigger; nothing in it blocks the event loop."""
+        await _import_in_thread()
+        # Already imported by now; at the top of the file it would import aiohttp when a Dag is parsed.
         from airflow_provider_vidgen.http.loop_resources import loop_resources
 
         async with loop_resources() as resources:
-            settings = await resources.settings(self.vidgen_conn_id, self._look_up)
-            async with resources.gate:
-                await asyncio.sleep(0)
+            settings = await resources.settings(self.vidgen_conn_id, self._fetch_settings)
+            await resources.stagger()
             try:
                 yield TriggererClient(settings, resources)
             except StatusRefused:
-                resources.forget(self.vidgen_conn_id)
+                resources.invalidate_settings(self.vidgen_conn_id)
                 raise
 
-    async def _look_up(self) -> ConnectionSettings:
-        from airflow_provider_vidgen.airflow_internals import connection_extra
-
+    async def _fetch_settings(self) -> ConnectionSettings:
         conn = await self.aget_connection(self.vidgen_conn_id)
-        extra = await connection_extra(conn)
-        # In a thread, because the vendor's file may have to be found and imported.
-        return await asyncio.to_thread(self._read, conn, extra)
+        extra = await airflow_internals.connection_extra(conn)
+        # In a thread, because the vendor's module may have to be found and imported.
+        return await asyncio.to_thread(self._parse, conn, extra)
 
 
-_loaded = False
-_loading: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
+_imported = False
+_importing: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
 
 
-async def _load_for_triggerer() -> None:
-    """Import what triggers need, once and in a thread: it takes so long that Airflow calls it blocking."""
-    if _loaded:
+async def _import_in_thread() -> None:
+    """Import what triggers need, once, in a thread: it would block the loop for too long."""
+    if _imported:
         return
     loop = asyncio.get_running_loop()
-    if loop not in _loading:
-        _loading[loop] = asyncio.create_task(_load())
-    # Whoever is cancelled while it goes on must not take it from the others.
-    await asyncio.shield(_loading[loop])
+    if loop not in _importing:
+        _importing[loop] = asyncio.create_task(_import_once())
+    # Shielded: cancelling one trigger must not cancel the import for the others.
+    await asyncio.shield(_importing[loop])
 
 
-async def _load() -> None:
-    global _loaded
+async def _import_once() -> None:
+    global _imported
     try:
-        await asyncio.to_thread(_import_for_triggerer)
-        _loaded = True
+        await asyncio.to_thread(_import_modules)
+        _imported = True
     finally:
-        del _loading[asyncio.get_running_loop()]
+        del _importing[asyncio.get_running_loop()]
 
 
-def _import_for_triggerer() -> None:
-    for module in ("http.triggerer", "client", "http.loop_resources"):
+def _import_modules() -> None:
+    for module in ("http.triggerer", "http.loop_resources"):
         import_module(f"airflow_provider_vidgen.{module}")
-    from airflow_provider_vidgen import airflow_internals
-
     for module in airflow_internals.IMPORTED_BY_TRIGGERS:
-        # One that is gone is not imported at the first use either.
+        # A module that this version of Airflow does not have is not used later either.
         with suppress(ImportError):
             import_module(module)

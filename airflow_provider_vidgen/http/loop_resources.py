@@ -2,9 +2,10 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-What all triggers of an event loop share: one session, the accounts, and what connections say.
+What all triggers of an event loop share: one session, the settings of connections, and rate limits.
 
-A triggerer runs all its triggers in one loop. What is shared is dropped with the last trigger that uses it.
+A triggerer runs all its triggers in one loop. The resources are released with the last trigger that uses
+them.
 """
 
 from __future__ import annotations
@@ -18,71 +19,75 @@ from weakref import WeakKeyDictionary
 import aiohttp
 
 from airflow_provider_vidgen.connection import ConnectionSettings
-from airflow_provider_vidgen.errors import StatusUnavailable
-from airflow_provider_vidgen.http.egress import EgressError, tls_context
+from airflow_provider_vidgen.http.egress import tls_context
 from airflow_provider_vidgen.limits.account_limits import AccountLimits
 
-_CONNECTIONS = 100
-#: Seconds for which a connection is not looked up again.
-_KEPT = 60.0
+_MAX_CONNECTIONS = 100
+#: Seconds for which the settings of a connection are cached.
+_SETTINGS_TTL = 60.0
 
 
 class LoopResources:
-    """What the triggers of the running loop share; see :func:`loop_resources`."""
+    """The resources of one event loop; see :func:`loop_resources`."""
 
     def __init__(self) -> None:
         self.users = 0
         self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS), cookie_jar=aiohttp.DummyCookieJar()
+            connector=aiohttp.TCPConnector(limit=_MAX_CONNECTIONS), cookie_jar=aiohttp.DummyCookieJar()
         )
-        #: Who waits for a free one of the session's connections waits here, not within a request's timeout.
-        self.connections = asyncio.Semaphore(_CONNECTIONS)
-        #: Of a thousand triggers that waited for the same lookup one passes in each turn of the loop, so that
-        #: others have their turns in between.
-        self.gate = asyncio.Lock()
+        #: Wait for a pooled connection here, outside the request's timeout.
+        self.request_slots = asyncio.Semaphore(_MAX_CONNECTIONS)
+        self._stagger_lock = asyncio.Lock()
         self._tls: asyncio.Task[ssl.SSLContext] | None = None
-        self._accounts: dict[tuple[str, str], AccountLimits] = {}
+        self._limits: dict[tuple[str, str], AccountLimits] = {}
         self._settings: dict[str, tuple[float, asyncio.Task[ConnectionSettings]]] = {}
 
     async def settings(
-        self, conn_id: str, look_up: Callable[[], Awaitable[ConnectionSettings]]
+        self, conn_id: str, fetch: Callable[[], Awaitable[ConnectionSettings]]
     ) -> ConnectionSettings:
         """
-        Return what a connection says, looked up once for all who ask within a minute.
+        Return the settings of a connection, fetched once a minute for all triggers.
 
-        :raises Exception: what the lookup raised; it is not kept.
+        :raises Exception: what ``fetch`` raised; a failure is not cached.
         """
         loop = asyncio.get_running_loop()
-        until, lookup = self._settings.get(conn_id, (0.0, None))
-        if lookup is None or loop.time() >= until or (lookup.done() and lookup.exception()):
-            lookup = asyncio.ensure_future(look_up())
-            self._settings[conn_id] = (loop.time() + _KEPT, lookup)
-        # Whoever is cancelled while it goes on must not take it from the others.
-        return await asyncio.shield(lookup)
+        expires_at, fetching = self._settings.get(conn_id, (0.0, None))
+        if fetching is None or loop.time() >= expires_at or (fetching.done() and fetching.exception()):
+            fetching = asyncio.ensure_future(fetch())
+            self._settings[conn_id] = (loop.time() + _SETTINGS_TTL, fetching)
+        # Shielded: cancelling one trigger must not cancel the fetch for the others.
+        return await asyncio.shield(fetching)
+
+    def invalidate_settings(self, conn_id: str) -> None:
+        """Fetch the connection again next time, because its API key was refused."""
+        self._settings.pop(conn_id, None)
+
+    async def stagger(self) -> None:
+        """
+        Let one caller continue per iteration of the event loop.
+
+        A thousand triggers that waited for the same fetch would otherwise all continue in one iteration, and
+        block everything else in the loop meanwhile.
+        """
+        async with self._stagger_lock:
+            await asyncio.sleep(0)
 
     async def tls(self) -> ssl.SSLContext:
         """
-        Return whom to trust. The certificates are read once, in a thread.
+        Return the TLS context; the certificates are read once, in a thread.
 
-        :raises StatusUnavailable: those that the environment names cannot be used.
+        :raises EgressError: the certificates that the environment names cannot be used.
         """
         if self._tls is None or (self._tls.done() and self._tls.exception()):
             self._tls = asyncio.ensure_future(asyncio.to_thread(tls_context))
-        try:
-            # Whoever is cancelled while it goes on must not take it from the others.
-            return await asyncio.shield(self._tls)
-        except EgressError as error:
-            raise StatusUnavailable(f"The triggerer cannot ask over TLS ({error})") from None
+        # Shielded: cancelling one trigger must not cancel the reading for the others.
+        return await asyncio.shield(self._tls)
 
-    def forget(self, conn_id: str) -> None:
-        """Look the connection up again next time: its key was not accepted."""
-        self._settings.pop(conn_id, None)
-
-    def account(self, settings: ConnectionSettings) -> AccountLimits:
-        """Return the account for the connection's key and base URL."""
-        account = self._accounts.setdefault((settings.base_url, settings.api_key), AccountLimits())
-        account.limit(settings)
-        return account
+    def limits_for(self, settings: ConnectionSettings) -> AccountLimits:
+        """Return the limits of the account: of the connection's API key at its base URL."""
+        limits = self._limits.setdefault((settings.base_url, settings.api_key), AccountLimits())
+        limits.set_rate_limit(settings.rate_limit)
+        return limits
 
 
 _resources: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopResources] = WeakKeyDictionary()
@@ -90,7 +95,7 @@ _resources: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopResources] = WeakKe
 
 @asynccontextmanager
 async def loop_resources() -> AsyncIterator[LoopResources]:
-    """Lend what the running loop shares; the last one to give it back closes the session."""
+    """Share the running loop's resources; the session is closed when the last user leaves."""
     loop = asyncio.get_running_loop()
     resources = _resources.get(loop)
     if resources is None:

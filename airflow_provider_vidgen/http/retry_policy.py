@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What may be sent again, how often, and after what wait."""
+"""Which requests of a worker are retried, how often, and with what backoff."""
 
 from __future__ import annotations
 
@@ -23,54 +23,55 @@ from airflow_provider_vidgen.polling import REFUSED_CHECKS
 if TYPE_CHECKING:
     import tenacity
 
-#: The vendor cannot have taken these, so the same paid request may go out once more.
+#: The vendor cannot have accepted the request, so the same paid request may be sent again.
 SAFE_TO_RESEND = (ConnectionFailed, RateLimited, VendorUnavailable)
-#: With an idempotency key the vendor itself sees to it that the same request counts once.
+#: With an idempotency key the vendor itself ensures that the request counts once.
 SAFE_TO_RESEND_WITH_KEY = (*SAFE_TO_RESEND, SubmitOutcomeUnknown, SubmitInFlight)
 
-#: What to do about a vendor that has no capacity for another job just now.
+#: What a submission does if the vendor has no capacity for another job.
 WhenAtCapacity = Literal["wait", "raise"]
 
-_ATTEMPTS = 4
-#: A worker is not held longer than this, in seconds, for a vendor that asks to wait.
-_LONGEST_WAIT = 60.0
+_MAX_ATTEMPTS = 4
+#: Longest Retry-After, in seconds, that a worker waits for.
+_MAX_RETRY_AFTER = 60.0
 
 
-def submitting(
-    *, has_key: bool, when_at_capacity: WhenAtCapacity, sleep: Callable[[float], None]
+def submit_policy(
+    *, has_idempotency_key: bool, when_at_capacity: WhenAtCapacity, sleep: Callable[[float], None]
 ) -> tenacity.Retrying:
-    """Return the policy for a paid call."""
-    errors: tuple[type[VidgenError], ...] = SAFE_TO_RESEND_WITH_KEY if has_key else SAFE_TO_RESEND
+    """Return the policy for a paid request."""
+    errors: tuple[type[VidgenError], ...] = SAFE_TO_RESEND_WITH_KEY if has_idempotency_key else SAFE_TO_RESEND
     if when_at_capacity == "raise":
         errors = tuple(error for error in errors if error is not RateLimited)
     return _retrying(errors, sleep)
 
 
-def asking(*, sleep: Callable[[float], None]) -> tenacity.Retrying:
-    """Return the policy for a single free call outside a waiting loop."""
+def status_policy(*, sleep: Callable[[float], None]) -> tenacity.Retrying:
+    """Return the policy for a single status check, outside of a polling loop."""
     return _retrying((StatusUnavailable, StatusRefused), sleep)
 
 
 def _retrying(errors: tuple[type[VidgenError], ...], sleep: Callable[[float], None]) -> tenacity.Retrying:
+    # Imported here, because parsing a Dag imports this module and never retries.
     import tenacity
 
     backoff = tenacity.wait_exponential(max=20) + tenacity.wait_random(0, 1)
 
     def stop(state: tenacity.RetryCallState) -> bool:
         refused = state.outcome is not None and isinstance(state.outcome.exception(), StatusRefused)
-        attempts = REFUSED_CHECKS if refused else _ATTEMPTS
-        # Coming back sooner than the vendor asks would only be refused again.
-        return state.attempt_number >= attempts or _asked(state) > _LONGEST_WAIT
+        attempts = REFUSED_CHECKS if refused else _MAX_ATTEMPTS
+        # A retry sooner than the vendor asks would only be refused again.
+        return state.attempt_number >= attempts or _retry_after(state) > _MAX_RETRY_AFTER
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(errors),
-        wait=lambda state: max(backoff(state), _asked(state)),
+        wait=lambda state: max(backoff(state), _retry_after(state)),
         stop=stop,
         sleep=sleep,
         reraise=True,
     )
 
 
-def _asked(state: tenacity.RetryCallState) -> float:
+def _retry_after(state: tenacity.RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     return (error.retry_after or 0.0) if isinstance(error, VidgenError) else 0.0

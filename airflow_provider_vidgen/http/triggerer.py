@@ -1,11 +1,10 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Send free calls from the triggerer, through aiohttp."""
+"""Send unpaid requests from the triggerer, through aiohttp."""
 
 from __future__ import annotations
 
-import ssl
 from typing import Any
 
 import aiohttp
@@ -22,64 +21,75 @@ from airflow_provider_vidgen.http.egress import (
     refused_by,
     unreachable,
 )
-from airflow_provider_vidgen.http.wire import MAX_REPLY, encode, headers_for, url_for, without_key
+from airflow_provider_vidgen.http.loop_resources import LoopResources
+from airflow_provider_vidgen.http.wire import MAX_REPLY, encode_body, headers_for, mask_api_key, url_for
+from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 
 
 class PreparedCall:
     """
-    A free call, put together once and sent as often as wanted: a check, or the cancelling of a job.
+    A request about one job, built once and sent any number of times: a status check, or a cancellation.
 
-    aiohttp would find the proxy by itself, and with it a .netrc entry, which clashes with the key.
+    The proxy is set explicitly: aiohttp's own lookup also reads .netrc, whose entry conflicts with the API
+    key.
 
     :param settings: the account.
-    :raises StatusUnavailable: the proxy of the environment cannot be used.
+    :param job: for error messages.
+    :raises StatusUnavailable: the environment's proxy cannot be used.
     """
 
-    def __init__(self, settings: ConnectionSettings, call: HttpCall) -> None:
+    def __init__(self, settings: ConnectionSettings, call: HttpCall, job: VideoJob) -> None:
         self._settings = settings
+        self._job = job
         try:
-            # Once, for it goes through all of the environment.
+            # Only here, because it reads the whole environment.
             self._proxy = proxy_for(settings.base_url)
         except EgressError as error:
-            raise StatusUnavailable(f"{settings.vendor.label} could not be asked ({error})") from None
-        #: Whether :meth:`send` needs to know whom to trust.
-        self.over_tls = needs_tls(settings.base_url, self._proxy)
+            raise self._unavailable(f"cannot be reached ({error})") from None
+        self._needs_tls = needs_tls(settings.base_url, self._proxy)
         self._method = call.method
         self._url = URL(url_for(settings, call)).extend_query(call.query)
-        self._how: dict[str, Any] = {
-            "data": encode(call),
+        self._options: dict[str, Any] = {
+            "data": encode_body(call),
             "headers": {**headers_for(call), "Authorization": f"Bearer {settings.api_key}"},
             "proxy": self._proxy.url if self._proxy else None,
             "timeout": aiohttp.ClientTimeout(total=settings.timeout),
             "allow_redirects": False,
         }
 
-    async def send(self, session: aiohttp.ClientSession, tls: ssl.SSLContext | None) -> HttpReply:
+    async def send(self, resources: LoopResources) -> HttpReply:
         """
-        Send it.
+        Send the request.
 
-        :param tls: whom to trust, where it goes over TLS.
-        :raises StatusUnavailable: no whole reply came.
+        :param resources: the event loop's session and certificates.
+        :raises StatusUnavailable: no complete reply was received.
         """
-        label = self._settings.vendor.label
         try:
-            async with session.request(self._method, self._url, ssl=tls or True, **self._how) as response:
+            tls = await resources.tls() if self._needs_tls else True
+            async with (
+                resources.request_slots,
+                resources.session.request(self._method, self._url, ssl=tls, **self._options) as response,
+            ):
                 if self._proxy is not None and is_from_proxy(response.status, self._settings.base_url):
-                    why = refused_by(self._proxy, response.status)
-                    raise StatusUnavailable(f"{label} did not answer ({why})")
+                    raise self._unavailable(f"did not answer ({refused_by(self._proxy, response.status)})")
                 content = bytearray()
-                while piece := await response.content.readany():
-                    content += piece
+                while chunk := await response.content.readany():
+                    content += chunk
                     if len(content) > MAX_REPLY:
-                        raise StatusUnavailable(f"{label} sent an overlong reply")
+                        raise self._unavailable("sent an overlong reply")
                 return HttpReply(
                     status=response.status,
                     headers=response.headers,
-                    content=without_key(bytes(content), self._settings),
+                    content=mask_api_key(bytes(content), self._settings),
                 )
+        except EgressError as error:
+            raise self._unavailable(f"cannot be reached over TLS ({error})") from None
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise StatusUnavailable(f"{label} did not answer ({self._reason(error)})") from None
+            raise self._unavailable(f"did not answer ({self._reason(error)})") from None
+
+    def _unavailable(self, problem: str) -> StatusUnavailable:
+        return StatusUnavailable(f"{self._settings.vendor.label} {problem}", job=self._job)
 
     def _reason(self, error: Exception) -> str:
         if self._proxy is not None and isinstance(error, aiohttp.ClientHttpProxyError):

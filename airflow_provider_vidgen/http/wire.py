@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What worker and triggerer put on the wire and take from it alike."""
+"""How requests are encoded and replies limited, alike on workers and on the triggerer."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import json
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.vendors.exchange import HttpCall
 
-#: Bytes after which a reply is not an answer about a job any more.
+#: Bytes of the longest reply that is read.
 MAX_REPLY = 4 * 1024 * 1024
-_SHORTEST_KEY = 6
+#: Shorter keys are no API keys, and masking them would blank out parts of words.
+_MIN_KEY_LENGTH = 6
 
 
-class Overlong(Exception):
-    """A reply that is too big or takes too long."""
+class OverlongReply(Exception):
+    """A reply that is too large or takes too long."""
 
 
 def url_for(settings: ConnectionSettings, call: HttpCall) -> str:
@@ -24,7 +25,7 @@ def url_for(settings: ConnectionSettings, call: HttpCall) -> str:
     return settings.base_url + call.path
 
 
-def encode(call: HttpCall) -> bytes | None:
+def encode_body(call: HttpCall) -> bytes | None:
     """Return the body as compact JSON in UTF-8."""
     if call.body is None:
         return None
@@ -32,12 +33,12 @@ def encode(call: HttpCall) -> bytes | None:
 
 
 def headers_for(call: HttpCall) -> dict[str, str]:
-    """Return the headers but the key."""
+    """Return the headers, without ``Authorization``."""
     content = {} if call.body is None else {"Content-Type": "application/json"}
     return {**content, **call.headers}
 
 
-def without_key(content: bytes, settings: ConnectionSettings) -> bytes:
-    """Take the API key out of a reply that repeats it, so that no message can carry it on."""
+def mask_api_key(content: bytes, settings: ConnectionSettings) -> bytes:
+    """Mask the API key in a reply that repeats it, so that no message can quote it."""
     key = settings.api_key.encode()
-    return content.replace(key, b"***") if len(key) >= _SHORTEST_KEY else content
+    return content.replace(key, b"***") if len(key) >= _MIN_KEY_LENGTH else content

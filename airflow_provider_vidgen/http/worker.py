@@ -2,10 +2,11 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-Send calls from a worker, through requests.
+Send requests from a worker, through the requests library.
 
-Whether a paid request may have reached the vendor is not guessed from an exception's name: the connection
-itself tells whether it was ever established. Until then nothing was sent; afterwards anything may have been.
+Whether a paid request may have reached the vendor is not guessed from the class of an exception: the adapter
+records whether the connection was ever established. Before that nothing was sent; afterwards the request may
+have been.
 """
 
 from __future__ import annotations
@@ -31,29 +32,33 @@ from airflow_provider_vidgen.http.egress import (
 from airflow_provider_vidgen.http.session import EgressAdapter, SingleRequestSession, through
 from airflow_provider_vidgen.http.wire import (
     MAX_REPLY,
-    Overlong,
-    encode,
+    OverlongReply,
+    encode_body,
     headers_for,
+    mask_api_key,
     url_for,
-    without_key,
 )
+from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 
 _CHUNK = 64 * 1024
-#: The reply to a paid call may take so many times as long as another: it may name a job that was paid for.
-_PATIENCE_WHEN_PAID = 10
-#: requests lets some errors of the libraries below it through, such as those about a name or a CA bundle.
-_NO_REPLY = (OSError, ValueError, HTTPError, Overlong)
+#: Read timeouts that a whole reply may take. More for a paid request, whose reply may name a job that was
+#: paid for.
+_READ_TIMEOUTS = 1
+_READ_TIMEOUTS_WHEN_PAID = 10
+#: Errors of requests, which also lets through some of urllib3 and the standard library, about a host name or
+#: a CA bundle for example.
+_NO_REPLY_ERRORS = (OSError, ValueError, HTTPError, OverlongReply)
 
 
 class WorkerTransport:
     """
-    Calls of one account, each on a connection of its own.
+    Sends the requests of one account, each on a new connection.
 
-    A reused connection could have been closed by the vendor just before the request, and then nobody could
-    tell whether it was taken.
+    The vendor may close a reused connection just as a request is sent, and then it is not known whether the
+    request was accepted.
 
-    :param monotonic: a clock for the limit on slow replies.
+    :param monotonic: the clock for the time limit of replies.
     """
 
     def __init__(
@@ -64,44 +69,45 @@ class WorkerTransport:
 
     def submit(self, call: HttpCall) -> HttpReply:
         """
-        Send a paid call, once.
+        Send a paid request, once.
 
-        :raises ConnectionFailed: no connection came about, so nothing was sent.
-        :raises SubmitOutcomeUnknown: it was sent, and no whole reply came.
+        :raises ConnectionFailed: no connection was established, so nothing was sent.
+        :raises SubmitOutcomeUnknown: the request was sent, and no complete reply was received.
         """
-        adapter = _WatchedAdapter()
+        adapter = _ConnectTrackingAdapter()
         label = self._settings.vendor.label
         proxy = None
         try:
             proxy = proxy_for(self._settings.base_url)
-            return self._send(call, adapter, proxy, patience=_PATIENCE_WHEN_PAID)
+            return self._send(call, adapter, proxy, read_timeouts=_READ_TIMEOUTS_WHEN_PAID)
         except (EgressError, _RefusedByProxy) as error:
-            raise _not_sent(label, str(error), proxy) from None
-        except _NO_REPLY as error:
-            if adapter.nothing_sent or isinstance(error, requests.ConnectTimeout):
-                raise _not_sent(label, reason(error, proxy), proxy) from None
+            raise _connection_failed(label, str(error), proxy) from None
+        except _NO_REPLY_ERRORS as error:
+            if adapter.never_connected or isinstance(error, requests.ConnectTimeout):
+                raise _connection_failed(label, reason(error, proxy), proxy) from None
             raise SubmitOutcomeUnknown(
-                f"The request was sent to {label} and no whole reply came ({type(error).__name__})"
+                f"The request was sent to {label} and no complete reply was received ({type(error).__name__})"
             ) from None
 
-    def get(self, call: HttpCall) -> HttpReply:
+    def get(self, call: HttpCall, job: VideoJob | None = None) -> HttpReply:
         """
-        Send a free call.
+        Send an unpaid request.
 
-        :raises StatusUnavailable: no whole reply came.
+        :param job: the job that the request is about, for error messages.
+        :raises StatusUnavailable: no complete reply was received.
         """
         label = self._settings.vendor.label
         proxy = None
         try:
             proxy = proxy_for(self._settings.base_url)
-            return self._send(call, _WatchedAdapter(), proxy, patience=1)
+            return self._send(call, _ConnectTrackingAdapter(), proxy, read_timeouts=_READ_TIMEOUTS)
         except (EgressError, _RefusedByProxy) as error:
-            raise StatusUnavailable(f"{label} could not be asked ({error})") from None
-        except _NO_REPLY as error:
-            raise StatusUnavailable(f"{label} did not answer ({reason(error, proxy)})") from None
+            raise StatusUnavailable(f"{label} cannot be reached ({error})", job=job) from None
+        except _NO_REPLY_ERRORS as error:
+            raise StatusUnavailable(f"{label} did not answer ({reason(error, proxy)})", job=job) from None
 
     def _send(
-        self, call: HttpCall, adapter: EgressAdapter, proxy: Proxy | None, *, patience: int
+        self, call: HttpCall, adapter: EgressAdapter, proxy: Proxy | None, *, read_timeouts: int
     ) -> HttpReply:
         settings = self._settings
         read_timeout = max(settings.timeout, call.read_timeout or 0.0)
@@ -111,9 +117,9 @@ class WorkerTransport:
                 call.method,
                 url_for(settings, call),
                 params=dict(call.query),
-                data=encode(call),
+                data=encode_body(call),
                 headers=headers_for(call),
-                auth=_Bearer(settings.api_key),
+                auth=_BearerAuth(settings.api_key),
                 proxies=through(proxy),
                 timeout=(settings.timeout, read_timeout),
                 allow_redirects=False,
@@ -122,37 +128,37 @@ class WorkerTransport:
         ):
             if proxy is not None and is_from_proxy(response.status_code, settings.base_url):
                 raise _RefusedByProxy(refused_by(proxy, response.status_code))
-            content = self._read(response, read_timeout * patience)
+            content = self._read(response, time_limit=read_timeout * read_timeouts)
             return HttpReply(
                 status=response.status_code,
                 headers={name.lower(): value for name, value in response.headers.items()},
-                content=without_key(content, settings),
+                content=mask_api_key(content, settings),
             )
 
-    def _read(self, response: requests.Response, limit: float) -> bytes:
+    def _read(self, response: requests.Response, *, time_limit: float) -> bytes:
         started, content = self._monotonic(), bytearray()
-        # What has come, and not a whole chunk: a reply that drips would never fill one.
+        # read1 returns what has arrived; read would block until a slow reply has filled the whole chunk.
         while chunk := response.raw.read1(_CHUNK, decode_content=True):
-            # A first chunk that is the whole reply is never too late: it may name a job that was paid for.
-            if content and self._monotonic() - started > limit:
-                raise Overlong
+            # A reply in one chunk is never too late: it may name a job that was paid for.
+            if content and self._monotonic() - started > time_limit:
+                raise OverlongReply
             content += chunk
             if len(content) > MAX_REPLY:
-                raise Overlong
+                raise OverlongReply
         return bytes(content)
 
 
 class _RefusedByProxy(Exception):
-    """The proxy itself answered a request without TLS, which it was to pass on."""
+    """The proxy itself answered a request without TLS instead of forwarding it."""
 
 
-def _not_sent(label: str, why: str, proxy: Proxy | None) -> ConnectionFailed:
-    advice = "Check the proxy and its credentials; a retry submits." if proxy is not None else None
-    return ConnectionFailed(f"{label} could not be reached ({why})", next_step=advice)
+def _connection_failed(label: str, cause: str, proxy: Proxy | None) -> ConnectionFailed:
+    next_step = "Check the proxy and its credentials; a retry submits." if proxy is not None else None
+    return ConnectionFailed(f"{label} could not be reached ({cause})", next_step=next_step)
 
 
-class _Bearer(AuthBase):
-    """The API key."""
+class _BearerAuth(AuthBase):
+    """Sets the API key."""
 
     def __init__(self, api_key: str) -> None:
         self._api_key = api_key
@@ -162,8 +168,8 @@ class _Bearer(AuthBase):
         return request
 
 
-class _WatchedAdapter(EgressAdapter):
-    """An adapter that knows whether a connection, TLS and proxy included, was ever established."""
+class _ConnectTrackingAdapter(EgressAdapter):
+    """Records whether a connection was established, including TLS and the proxy."""
 
     def __init__(self) -> None:
         self._used = False
@@ -171,8 +177,8 @@ class _WatchedAdapter(EgressAdapter):
         super().__init__()
 
     @property
-    def nothing_sent(self) -> bool:
-        """Whether the request came this far and no connection came about for it."""
+    def never_connected(self) -> bool:
+        """Whether the request got as far as connecting, and no connection was established."""
         return self._used and not self._established
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
@@ -180,8 +186,8 @@ class _WatchedAdapter(EgressAdapter):
         return super().send(*args, **kwargs)
 
     def methods(self, connection: Any, *, proxied: bool) -> dict[str, Any]:
-        def connect(made: Any) -> None:
-            connection.connect(made)
+        def connect(instance: Any) -> None:
+            connection.connect(instance)
             self._established = True
 
         return {"connect": connect}

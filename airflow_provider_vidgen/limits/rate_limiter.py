@@ -2,117 +2,122 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-How fast one API key may ask. No I/O and no clock of its own.
+A token bucket for one API key that backs off when the vendor answers 429. No I/O and no clock of its own.
 
-A token bucket at the account's limit. A refusal (429) closes it for as long as the vendor asks, then the pace
-is half of what it was and grows back over a minute, or beyond that where no limit is known. Times are seconds
-of one monotonic clock.
+A 429 blocks the key for as long as the vendor asks. Then the rate is half of what it was, and grows back
+within about a minute, or to no limit where none is known. Times are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
 
 import math
 
-#: Of a limit per minute so much may come at once; the rest is spread, so that no minute has more than all.
-_AT_ONCE = 1 / 12
-#: Over so many seconds the pace of the past is taken.
-_MEMORY = 10.0
-_RECOVERY = 60.0
-#: Requests a second below which nobody is slowed down.
-_SLOWEST = 1 / 10
-#: Seconds for which a refusal closes the key if the vendor gives none; doubled by each that follows.
-_FIRST_PAUSE = 2.0
-_LONGEST_PAUSE = 60.0
-_MOMENT = 1e-6
+#: Fraction of the limit per minute that may be sent in a burst. The rest is spread, so that no minute exceeds
+#: the limit.
+_BURST_FRACTION = 1 / 12
+#: Time constant in seconds over which the recent rate is averaged.
+_AVERAGING_TIME = 10.0
+#: Seconds in which the rate after a 429 grows by the rate it began with.
+_RECOVERY_TIME = 60.0
+#: Requests per second that are always allowed after a 429.
+_MIN_RATE = 1 / 10
+#: Seconds for which a 429 without Retry-After blocks the key; doubled by each 429 that follows.
+_INITIAL_BACKOFF = 2.0
+_MAX_BACKOFF = 60.0
+_EPSILON = 1e-6
 
 
 class RateLimiter:
     """
-    The pace of one key.
+    The rate limit of one key.
 
-    It starts empty: a process that is started again must not send a burst on top of what it had sent before.
+    The bucket starts empty: a restarted process must not send a burst on top of what it sent before.
 
-    :param per_minute: the account's limit, or ``None``.
-    :param now: the time.
+    :param per_minute: the account's limit, or ``None`` if not known.
+    :param now: the current time.
     """
 
     def __init__(self, per_minute: float | None, now: float) -> None:
         self._tokens = 0.0
-        self._counted_at = now
-        self._closed_until = now
-        self._slowed_at = -math.inf
-        self._pause = _FIRST_PAUSE
-        #: The pace right after the last refusal, while it still counts.
-        self._floor: float | None = None
-        self._recent = 0.0
-        self._recent_at = now
-        self.limit(per_minute)
+        self._refilled_at = now
+        self._blocked_until = now
+        self._last_rate_limited_at = -math.inf
+        self._backoff = _INITIAL_BACKOFF
+        #: The rate right after the last 429; ``None`` once the rate has recovered.
+        self._reduced_rate: float | None = None
+        #: Recent requests, weighted by their age.
+        self._recent_requests = 0.0
+        self._recorded_at = now
+        self.set_limit(per_minute)
 
-    def limit(self, per_minute: float | None) -> None:
-        """Take over the account's limit, which may have been changed in the connection."""
-        self._at_once = 1.0 if per_minute is None else max(1.0, per_minute * _AT_ONCE)
-        #: Requests a second; a limit of one a minute is spread like any other.
-        self._fastest = self._pace = (
-            math.inf if per_minute is None else max(per_minute - self._at_once, 0.5) / 60
+    def set_limit(self, per_minute: float | None) -> None:
+        """Set the account's limit, which may have changed in the connection."""
+        self._burst = 1.0 if per_minute is None else max(1.0, per_minute * _BURST_FRACTION)
+        #: Requests per second. A limit of 1 per minute leaves nothing beside the burst, hence the minimum.
+        self._max_rate = self._rate = (
+            math.inf if per_minute is None else max(per_minute - self._burst, 0.5) / 60
         )
 
-    def try_take(self, now: float) -> float:
+    def try_acquire(self, now: float) -> float:
         """
-        Count a request if one may go out now.
+        Record a request if one may be sent now.
 
-        :return: 0, or the seconds until one may.
+        :return: 0, or the seconds until a request may be sent.
         """
         self._refill(now)
         missing = 1 - self._tokens
-        wait = max(missing / self._pace if missing > 0 else 0.0, self._closed_until - now)
-        # What is left over by rounding would wake the caller again and again at the same moment.
-        if wait > _MOMENT:
-            return wait
-        self._count(now)
+        delay = max(missing / self._rate if missing > 0 else 0.0, self._blocked_until - now)
+        # A delay that is only a rounding error would wake the caller again and again at the same time.
+        if delay > _EPSILON:
+            return delay
+        self._spend_token(now)
         return 0.0
 
-    def take(self, now: float) -> None:
-        """Count a request that somebody else sends on this key and that cannot wait here."""
+    def record(self, now: float) -> None:
+        """Record a request that was sent with this key without waiting here."""
         self._refill(now)
-        self._count(now)
+        self._spend_token(now)
 
     def on_rate_limited(self, now: float, *, sent_at: float, retry_after: float | None) -> None:
         """
-        Slow down.
+        Back off after a 429.
 
-        :param sent_at: when the refused request went out. One that was on its way when an earlier refusal
-            came says nothing new about the pace.
+        :param sent_at: when the refused request was sent. If that was before an earlier 429 arrived, the rate
+            was already reduced and stays as it is.
         :param retry_after: seconds the vendor asked to wait.
         """
         self._refill(now)
-        if sent_at > self._slowed_at:
-            before = min(self._recent / _MEMORY, self._pace)
-            again = self._floor is not None
-            self._pause = min(self._pause * 2, _LONGEST_PAUSE) if again else _FIRST_PAUSE
-            self._floor = max(before / 2, _SLOWEST)
-            self._slowed_at = now
-            # One request may find out whether the key is open again.
+        if sent_at > self._last_rate_limited_at:
+            recent_rate = min(self._recent_requests / _AVERAGING_TIME, self._rate)
+            repeated = self._reduced_rate is not None
+            self._backoff = min(self._backoff * 2, _MAX_BACKOFF) if repeated else _INITIAL_BACKOFF
+            self._reduced_rate = max(recent_rate / 2, _MIN_RATE)
+            self._last_rate_limited_at = now
+            # One request may probe whether the key is accepted again.
             self._tokens = min(self._tokens, 0.0) + 1
-        asked = self._pause if retry_after is None else retry_after
-        self._closed_until = max(self._closed_until, now + asked)
+        wait = self._backoff if retry_after is None else retry_after
+        self._blocked_until = max(self._blocked_until, now + wait)
 
-    def _count(self, now: float) -> None:
+    def _spend_token(self, now: float) -> None:
         self._tokens -= 1
-        self._recent = self._recent * math.exp((self._recent_at - now) / _MEMORY) + 1
-        self._recent_at = now
+        decay = math.exp((self._recorded_at - now) / _AVERAGING_TIME)
+        self._recent_requests = self._recent_requests * decay + 1
+        self._recorded_at = now
 
     def _refill(self, now: float) -> None:
-        self._pace = self._fastest if self._floor is None else self._grown(self._floor, now)
-        if self._pace == math.inf:
-            self._tokens = self._at_once
-        elif (since := max(self._counted_at, self._closed_until)) < now:
-            self._tokens = min(self._tokens + (now - since) * self._pace, self._at_once)
-        self._counted_at = now
+        self._rate = self._recovered_rate(now)
+        if self._rate == math.inf:
+            self._tokens = self._burst
+        elif (since := max(self._refilled_at, self._blocked_until)) < now:
+            self._tokens = min(self._tokens + (now - since) * self._rate, self._burst)
+        self._refilled_at = now
 
-    def _grown(self, floor: float, now: float) -> float:
-        """Return the requests a second that are allowed at this time after a refusal."""
-        grown = floor * (1 + max(0.0, now - self._closed_until) / _RECOVERY)
-        if grown < min(self._fastest, 8 * floor):
-            return grown
-        self._floor = None
-        return self._fastest
+    def _recovered_rate(self, now: float) -> float:
+        """Return the rate that is allowed by now; it grows after a 429 until it has recovered."""
+        if self._reduced_rate is None:
+            return self._max_rate
+        rate = self._reduced_rate * (1 + max(0.0, now - self._blocked_until) / _RECOVERY_TIME)
+        if rate < min(self._max_rate, 8 * self._reduced_rate):
+            return rate
+        self._reduced_rate = None
+        return self._max_rate

@@ -38,7 +38,7 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.models import JobStatus, VideoJob
-from airflow_provider_vidgen.polling import NOT_FOUND_CHECKS, NOT_FOUND_FOR
+from airflow_provider_vidgen.polling import NOT_FOUND_CHECKS, NOT_FOUND_GRACE
 from airflow_provider_vidgen.xcom import build_result
 
 if TYPE_CHECKING:
@@ -296,7 +296,7 @@ class _NotFoundCounter:
                 count = {"try_number": self._try_number, "first_at": now.isoformat(), "answers": 0}
             count["answers"] += 1
             store.set(_NOT_FOUND_KEY, count)
-            long_enough = now >= clock.from_iso(count["first_at"]) + NOT_FOUND_FOR
+            long_enough = now >= clock.from_iso(count["first_at"]) + NOT_FOUND_GRACE
             return bool(count["answers"] >= NOT_FOUND_CHECKS and long_enough)
         except Exception as error:
             _log.warning("The 'no such job' answer could not be counted (%s)", type(error).__name__)

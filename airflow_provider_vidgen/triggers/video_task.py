@@ -1,18 +1,19 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The trigger: watch a job from the triggerer, with GETs only."""
+"""The trigger: poll a job from the triggerer, with GET requests only."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_vidgen import airflow_internals
+from airflow_provider_vidgen.client import TriggererClient
 from airflow_provider_vidgen.clock import from_iso, utcnow
 from airflow_provider_vidgen.errors import (
     DeadlineExceeded,
@@ -25,43 +26,40 @@ from airflow_provider_vidgen.errors import (
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.models import JobStatus, VideoJob
 from airflow_provider_vidgen.polling import JobPoller, StatusChange
-from airflow_provider_vidgen.triggers import progress
+from airflow_provider_vidgen.triggers import progress_xcom
 from airflow_provider_vidgen.triggers.events import Reason, make_event
 
-if TYPE_CHECKING:
-    from airflow_provider_vidgen.client import TriggererClient
-
 _REASONS: dict[type[VidgenError], Reason] = {
-    DeadlineExceeded: Reason.DEADLINE,
-    JobLost: Reason.LOST,
+    DeadlineExceeded: Reason.DEADLINE_EXCEEDED,
+    JobLost: Reason.JOB_LOST,
     ResultMissing: Reason.RESULT_MISSING,
-    StatusRefused: Reason.REFUSED,
-    StatusUnavailable: Reason.UNAVAILABLE,
+    StatusRefused: Reason.ACCESS_DENIED,
+    StatusUnavailable: Reason.VENDOR_UNAVAILABLE,
 }
 
-#: A submission so recent still counts for the account's pace.
+#: A submission counts for the account's rate limit if it is more recent.
 _JUST_SUBMITTED = timedelta(minutes=1)
-#: Seconds for which even the check at the deadline waits for its turn.
-_MIN_WAIT = 10.0
-#: Cancellations under way; the event loop itself keeps only weak references.
-_ending: set[asyncio.Task[None]] = set()
+#: Seconds for which a check waits for the rate limit, even if the deadline is sooner.
+_MIN_RATE_LIMIT_WAIT = 10.0
+#: Cancellations in progress; the event loop itself keeps only weak references to its tasks.
+_cancellations: set[asyncio.Task[None]] = set()
 
 
 class VideoTaskTrigger(BaseTrigger):
     """
-    Ask about a job until it has ended, then wake the task with a word on why.
+    Poll a job until it has ended, then wake the task with the reason.
 
-    The event carries no link and nothing a vendor wrote: the resumed task asks again and decides itself. The
-    same trigger may therefore run twice, in two triggerers, without harm.
+    The event contains no link and no text of the vendor: the resumed task polls again and decides itself. So
+    the same trigger may run twice, in two triggerers, without harm.
 
     :param vidgen_conn_id: Airflow connection of type ``vidgen``.
     :param job: the job's handle, see :meth:`.VideoJob.to_dict`.
     :param submitted_at: ISO 8601, UTC.
     :param deadline: ISO 8601, UTC; counted from submission, so a restart of the triggerer does not move it.
     :param not_before: ISO 8601, UTC; no event is sent earlier, see :mod:`.airflow_internals`.
-    :param poll_interval: seconds between checks; ``None`` follows the vendor's advice.
-    :param cancel_on_kill: cancel the job, where its vendor can, when somebody marks the deferred task as
-        failed or successful.
+    :param cancel_on_kill: cancel the job, if its vendor supports that, when somebody marks the deferred task
+        as failed or successful.
+    :param poll_interval: seconds between checks; ``None`` means the vendor's recommended intervals.
     """
 
     def __init__(
@@ -72,8 +70,8 @@ class VideoTaskTrigger(BaseTrigger):
         submitted_at: str,
         deadline: str,
         not_before: str,
+        cancel_on_kill: bool,
         poll_interval: float | None = None,
-        cancel_on_kill: bool = True,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.vidgen_conn_id = vidgen_conn_id
@@ -81,8 +79,8 @@ class VideoTaskTrigger(BaseTrigger):
         self.submitted_at = submitted_at
         self.deadline = deadline
         self.not_before = not_before
-        self.poll_interval = poll_interval
         self.cancel_on_kill = cancel_on_kill
+        self.poll_interval = poll_interval
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return class path and arguments."""
@@ -94,45 +92,46 @@ class VideoTaskTrigger(BaseTrigger):
                 "submitted_at": self.submitted_at,
                 "deadline": self.deadline,
                 "not_before": self.not_before,
-                "poll_interval": self.poll_interval,
                 "cancel_on_kill": self.cancel_on_kill,
+                "poll_interval": self.poll_interval,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Watch the job and yield one event; an error is an event, too, so that its kind is not lost."""
+        """Poll the job and yield one event; errors become events as well, so that their kind is not lost."""
         job = VideoJob.from_dict(self.job)
         try:
-            await self._watch(job)
+            await self._poll_until_ended(job)
             reason = Reason.ENDED
         except VidgenError as error:
-            # Without the vendor's words: they may repeat the prompt, which is not known here to be taken out.
-            self.log.warning("%s cannot be watched on: %s", job, error.summary)
-            reason = _REASONS.get(type(error), Reason.TROUBLE)
+            # Without the vendor's message: it may quote the prompt, which is not known here and so not
+            # redacted.
+            self.log.warning("Polling of %s ended: %s", job, error.summary)
+            reason = _REASONS.get(type(error), Reason.TRIGGER_ERROR)
         except Exception as error:
-            # Only the kind: texts of other libraries may quote links.
-            self.log.error("%s cannot be watched: %s", job, type(error).__name__)
-            reason = Reason.TROUBLE
+            # Only the class: messages of other libraries may quote links.
+            self.log.error("Polling of %s failed: %s", job, type(error).__name__)
+            reason = Reason.TRIGGER_ERROR
         await asyncio.sleep(max(0.0, (from_iso(self.not_before) - utcnow()).total_seconds()))
         yield TriggerEvent(make_event(reason, job))  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
         """
-        Cancel the job, if it was killed and its vendor can; say so if not.
+        Cancel the job if its task was killed and its vendor supports that; otherwise log that it goes on.
 
-        Airflow calls this for a clear, too, after the next try may already have found the job, and for
-        triggers that only move. Only a task that somebody ended by hand loses its job.
+        Airflow also calls this after a clear, when the next try may already have re-attached to the job, and
+        for triggers that only move to another triggerer. The job is cancelled only if the task has ended.
         """
         state = await airflow_internals.task_state(self.task_instance)
         if state not in ("failed", "success"):
             return
-        # Airflow cuts this short after a second; the shielded task goes on.
-        ending = asyncio.create_task(self._end(VideoJob.from_dict(self.job)))
-        _ending.add(ending)
-        ending.add_done_callback(_ending.discard)
-        await asyncio.shield(ending)
+        # Airflow cancels this method after a second; the shielded task goes on.
+        cancellation = asyncio.create_task(self._cancel(VideoJob.from_dict(self.job)))
+        _cancellations.add(cancellation)
+        cancellation.add_done_callback(_cancellations.discard)
+        await asyncio.shield(cancellation)
 
-    async def _end(self, job: VideoJob) -> None:
+    async def _cancel(self, job: VideoJob) -> None:
         if not self.cancel_on_kill:
             self.log.warning("%s goes on at the vendor and may be billed, as cancel_on_kill is off", job)
             return
@@ -142,7 +141,7 @@ class VideoTaskTrigger(BaseTrigger):
         except VidgenError as error:
             self.log.warning("%s could not be cancelled: %s", job, error.summary)
 
-    async def _watch(self, job: VideoJob) -> None:
+    async def _poll_until_ended(self, job: VideoJob) -> None:
         async with VideoGenHook(self.vidgen_conn_id).async_client() as client:
             submitted_at = from_iso(self.submitted_at)
             poller = JobPoller(
@@ -151,33 +150,35 @@ class VideoTaskTrigger(BaseTrigger):
                 submitted_at=submitted_at,
                 deadline=from_iso(self.deadline),
             )
-            with client.account.track_job(just_submitted=utcnow() - submitted_at < _JUST_SUBMITTED):
-                await self._follow(poller, client)
+            just_submitted = utcnow() - submitted_at < _JUST_SUBMITTED
+            with client.limits.count_worker_requests(just_submitted=just_submitted):
+                await self._poll(poller, client)
 
-    async def _follow(self, poller: JobPoller, client: TriggererClient) -> None:
+    async def _poll(self, poller: JobPoller, client: TriggererClient) -> None:
         delay: float | None = poller.first_delay(utcnow())
         while delay is not None:
             await asyncio.sleep(delay)
             try:
-                max_wait = max(poller.remaining(utcnow()), _MIN_WAIT)
+                max_wait = max(poller.remaining(utcnow()), _MIN_RATE_LIMIT_WAIT)
                 status = await client.status(poller.job, max_wait=max_wait)
             except VidgenError as error:
                 delay = poller.after_error(error, utcnow())
                 continue
             now = utcnow()
-            if doubt := poller.unknown_state_warning(status):
-                self.log.warning("%s", doubt)
-            news = poller.status_change(status, now)
+            if warning := poller.unknown_state_warning(status):
+                self.log.warning("%s", warning)
+            change = poller.status_change(status, now)
             delay = poller.after_status(status, now)
-            if news is not None:
-                await self._tell(news, status, has_ended=delay is None)
+            if change is not None:
+                await self._report(change, status, has_ended=delay is None)
 
-    async def _tell(self, news: StatusChange, status: JobStatus, *, has_ended: bool) -> None:
-        if self.task_instance is not None and news.changed:
+    async def _report(self, change: StatusChange, status: JobStatus, *, has_ended: bool) -> None:
+        if self.task_instance is not None and change.changed:
             try:
-                await progress.show(self.task_instance, status, has_ended=has_ended)
+                await progress_xcom.push_progress(self.task_instance, status, has_ended=has_ended)
             except Exception as error:
-                # Decoration must not end the watch.
-                self.log.warning("Progress cannot be shown: %s", type(error).__name__)
-        # Not before the XCom: the supervisor reads both, and a line that it has no time for stops the loop.
-        self.log.info("%s", news.line)
+                # Progress is for display only and must not end the polling.
+                self.log.warning("Progress cannot be pushed to XCom: %s", type(error).__name__)
+        # After the XCom: the supervisor reads both, and while it is busy, writing the log blocks the event
+        # loop.
+        self.log.info("%s", change.message)

@@ -32,7 +32,7 @@ class ApiMart(Vendor):
     label = "APIMart"
     default_base_url = "https://api.apimart.ai"
     #: The document advises nothing; clients wait 10 s first and then ask more often than need be.
-    schedule = Schedule(first=10, interval=5, longest=10)
+    schedule = Schedule(first_delay=10, interval=5, max_interval=10)
     #: The document is silent; the newer pages say 24 h, and the status reply mostly tells itself.
     retention = timedelta(hours=24)
     #: The pages do not say how long a key is remembered, so nothing is built on more than an hour.

@@ -44,7 +44,7 @@ class ApiModels(Vendor):
     label = "APIModels"
     default_base_url = "https://apimodels.app"
     #: "Poll every 5-10 seconds"; "5s video ~30s, 10s ~60s generation time".
-    schedule = Schedule(first=10, interval=5, longest=10)
+    schedule = Schedule(first_delay=10, interval=5, max_interval=10)
     retention = timedelta(days=7)
     mapped_fields: ClassVar[Mapping[str, str]] = {
         "model": "model",

@@ -37,7 +37,7 @@ class Apixgo(Vendor):
     label = "Apixgo"
     default_base_url = "https://img.apixgo.com"
     #: "Every 5 seconds"; its "5 minutes, 60 checks" bound one client's patience, not the job's life.
-    schedule = Schedule(first=5, interval=5, longest=5)
+    schedule = Schedule(first_delay=5, interval=5, max_interval=5)
     retention = timedelta(hours=1)
     accepts_data_urls = True
     mapped_fields: ClassVar[Mapping[str, str]] = {

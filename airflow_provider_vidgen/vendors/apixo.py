@@ -60,7 +60,7 @@ class Apixo(Vendor):
     label = "Apixo"
     default_base_url = "https://api.apixo.ai"
     #: "Submit task, wait about 30 seconds, then poll every 5 seconds"; 15 s is the newer page's interval.
-    schedule = Schedule(first=30, interval=5, longest=15)
+    schedule = Schedule(first_delay=30, interval=5, max_interval=15)
     retention = timedelta(days=15)
     requests_per_minute = 60
     max_concurrent = 10

@@ -41,11 +41,11 @@ class ChaosTrigger(VideoTaskTrigger):
             yield event
             trap.note("event sent")
 
-    async def _watch(self, job: VideoJob) -> None:
+    async def _poll_until_ended(self, job: VideoJob) -> None:
         trap = Trap(**self.trap)
         trap.note("watching")
         trap.arrive(plan.DEFERRED)
-        await super()._watch(job)
+        await super()._poll_until_ended(job)
 
 
 class ChaosOperator(VideoGenerationOperator):

@@ -195,5 +195,7 @@ def _deferral(vendor: str, index: int, job: VideoJob, control: bool) -> Deferral
     if control:
         sleeping = {"target_time": (now + _PATIENCE).isoformat(), "end_from_trigger": False}
         return Deferral(vendor, index, _CONTROL, sleeping, resume)
-    trigger = VideoTaskTrigger(vidgen_conn_id=f"vidgen_{vendor}", not_before=now.isoformat(), **resume)
+    trigger = VideoTaskTrigger(
+        vidgen_conn_id=f"vidgen_{vendor}", not_before=now.isoformat(), cancel_on_kill=False, **resume
+    )
     return Deferral(vendor, index, *trigger.serialize(), resume)

@@ -132,9 +132,9 @@ def test_a_blocking_run(runs: Runs, simulator: SimulatorClient, vendor: str) -> 
 def test_a_deferred_task_shows_its_job_and_progress(rendering: dict[str, Rendering], vendor: str) -> None:
     seen = rendering[vendor]
     assert seen.job == seen.record["task_id"]
-    assert set(seen.progress) == {"state", "progress"}
+    assert set(seen.progress) == {"state", "percent"}
     assert seen.progress["state"] in ("queued", "running")
-    assert seen.progress["progress"] is None or 0 <= seen.progress["progress"] < 100
+    assert seen.progress["percent"] is None or 0 <= seen.progress["percent"] < 100
     assert seen.record["phase"] == "submitted"
     assert_holds_nothing_secret(seen.record)
 

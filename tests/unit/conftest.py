@@ -35,12 +35,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock that only moves when somebody sleeps; everything that waits or looks at the time uses it."""
     from airflow_provider_vidgen import client, generation, landing
     from airflow_provider_vidgen import clock as clock_module
+    from airflow_provider_vidgen.hooks import video_gen
 
     clock = Clock()
     for module in (client, clock_module):
         monkeypatch.setattr(module, "utcnow", clock.now)
     monkeypatch.setattr(
-        client, "WorkerClient", functools.partial(client.WorkerClient, now=clock.now, sleep=clock.sleep)
+        video_gen,
+        "WorkerClient",
+        functools.partial(client.WorkerClient, now=clock.now, sleep=clock.sleep),
     )
     quick_landing = functools.partial(landing.Landing, sleep=clock.sleep, now=clock.now)
     for module in (landing, generation):

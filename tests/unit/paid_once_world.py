@@ -45,6 +45,7 @@ from airflow_provider_vidgen.errors import (
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.ledger import entry_key
+from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 from airflow_provider_vidgen.triggers import video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
@@ -109,7 +110,7 @@ class Unlimited:
     """An account whose checks need not wait for their turn: that is another test's matter."""
 
     @contextmanager
-    def track_job(self, *, just_submitted: bool) -> Iterator[None]:
+    def count_worker_requests(self, *, just_submitted: bool) -> Iterator[None]:
         yield
 
 
@@ -232,7 +233,7 @@ class World:
                 async def status(job: Any, *, max_wait: float) -> Any:
                     return client._status_once(job)
 
-                yield types.SimpleNamespace(settings=self.settings, status=status, account=Unlimited())
+                yield types.SimpleNamespace(settings=self.settings, status=status, limits=Unlimited())
 
         slow = types.SimpleNamespace(**{**vars(asyncio), "sleep": self.clock.asleep})
         with ExitStack() as stack:
@@ -554,11 +555,11 @@ class Process:
             created = {"code": 200, "data": [{"task_id": job.id, "status": "submitted"}]}
         return HttpReply(status=200, content=json.dumps(created).encode())
 
-    def ask(self, call: HttpCall) -> HttpReply:
+    def ask(self, call: HttpCall, handle: VideoJob) -> HttpReply:
         self.point()
         fault = next(self._gets, "ok")
         if fault == "unavailable":
-            raise StatusUnavailable("no reply")
+            raise StatusUnavailable("no reply", job=handle)
         if fault == "nonsense":
             return HttpReply(status=200, content=b"<html>")
         if fault != "ok":

@@ -60,8 +60,8 @@ CASES: dict[str, tuple[Any, Any, Callable[[Path], Any]]] = {
     "blocking, failed check": (ACCEPTED, REFUSED, lambda _: generation().execute(context())),
     "deferrable, refused": (INVALID, None, lambda _: generation(deferrable=True).execute(context())),
     "resumed, failed": (None, ENDED, lambda _: resumed(generation(), "ended")),
-    "resumed, failed check": (None, BUSY, lambda _: resumed(generation(), "unavailable")),
-    "resumed, refused": (None, REFUSED, lambda _: resumed(generation(), "refused")),
+    "resumed, failed check": (None, BUSY, lambda _: resumed(generation(), "vendor_unavailable")),
+    "resumed, refused": (None, REFUSED, lambda _: resumed(generation(), "access_denied")),
     "sensor, failed": (
         None,
         ENDED,

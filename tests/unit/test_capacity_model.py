@@ -138,7 +138,7 @@ class Night:
         self._run = Run(self.tasks, self.jobs if self.knows_limit else None)
         self._settings = settings(self.vendor)
         self._account = AccountLimits()
-        self._account.limit(self._settings)
+        self._account.set_rate_limit(self._settings.rate_limit)
         self._free_workers = asyncio.Semaphore(self.workers)
         self._free_triggers = asyncio.Semaphore(self.trigger_slots)
         await asyncio.gather(*(self._task(index) for index in range(self.tasks)))
@@ -180,7 +180,7 @@ class Night:
         loop, now = asyncio.get_running_loop(), self._clock.now
         deadline = submitted_at + timedelta(seconds=A_DAY)
         watch = JobPoller(job(), self._settings.vendor.schedule, submitted_at=submitted_at, deadline=deadline)
-        with self._account.track_job(just_submitted=True):
+        with self._account.count_worker_requests(just_submitted=True):
             delay: float | None = watch.first_delay(now())
             while delay is not None:
                 await asyncio.sleep(delay)

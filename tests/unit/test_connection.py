@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""An Airflow connection, read and judged."""
+"""Parsing and validating an Airflow connection."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def read(**fields: Any) -> ConnectionSettings:
     return ConnectionSettings.read("c", **{"host": None, "password": KEY, "extra": extra, **fields})
 
 
-def refused(**fields: Any) -> dict[str, str]:
-    """The problems of a connection, by field."""
+def problems_of(**fields: Any) -> dict[str, str]:
+    """Return the problems of an invalid connection, by field."""
     with pytest.raises(InvalidConnection) as caught:
         read(**fields)
     return {problem.field: f"{problem.value} {problem.constraint}" for problem in caught.value.problems}
@@ -28,7 +28,7 @@ def refused(**fields: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize("host", [None, "", "  "])
-def test_an_empty_host_means_the_vendors_own(vendor: str, host: str | None) -> None:
+def test_an_empty_host_means_the_vendors_default_base_url(vendor: str, host: str | None) -> None:
     assert settings(vendor, host=host).base_url == BASE[vendor]
 
 
@@ -42,7 +42,7 @@ def test_an_empty_host_means_the_vendors_own(vendor: str, host: str | None) -> N
         ({"host": "gw.example.com", "port": 8443}, "https://gw.example.com:8443"),
         ({"host": "https://gw.example.com/pre", "port": 8443}, "https://gw.example.com:8443/pre"),
         ({"host": "https://gw.example.com:8443", "port": 8443}, "https://gw.example.com:8443"),
-        # As a connection URI is taken apart by Airflow: the path comes as the schema.
+        # Airflow puts the path of a connection URI into the schema.
         (
             {"host": "https://gw.example.com", "port": 8443, "schema": "pre"},
             "https://gw.example.com:8443/pre",
@@ -51,7 +51,7 @@ def test_an_empty_host_means_the_vendors_own(vendor: str, host: str | None) -> N
         ({"host": "gw.example.com", "schema": "https"}, "https://gw.example.com"),
     ],
 )
-def test_a_host_may_be_bare_or_whole_with_port_and_prefix(fields: dict[str, Any], base_url: str) -> None:
+def test_host_may_be_a_bare_name_or_a_url_with_port_and_prefix(fields: dict[str, Any], base_url: str) -> None:
     assert read(**fields).base_url == base_url
 
 
@@ -64,9 +64,7 @@ def test_a_host_may_be_bare_or_whole_with_port_and_prefix(fields: dict[str, Any]
         ({"host": "http", "port": 80}, "https://http:80"),
     ],
 )
-def test_private_hosts_may_be_given_once_private_urls_are_allowed(
-    fields: dict[str, Any], base_url: str
-) -> None:
+def test_allow_private_urls_permits_private_hosts(fields: dict[str, Any], base_url: str) -> None:
     assert read(**fields, extra={"allow_private_urls": True}).base_url == base_url
 
 
@@ -84,8 +82,8 @@ def test_private_hosts_may_be_given_once_private_urls_are_allowed(
         "https://db.internal",
     ],
 )
-def test_the_key_is_not_sent_to_http_or_to_private_hosts_unless_allowed(host: str) -> None:
-    assert "allow_private_urls" in refused(host=host)["host"]
+def test_http_and_private_hosts_are_refused_unless_allowed(host: str) -> None:
+    assert "allow_private_urls" in problems_of(host=host)["host"]
     assert read(host=host, extra={"allow_private_urls": "true"}).base_url == host
 
 
@@ -102,18 +100,42 @@ def test_the_key_is_not_sent_to_http_or_to_private_hosts_unless_allowed(host: st
     ],
 )
 @pytest.mark.parametrize("port", [None, 8443])
-def test_a_host_that_is_no_base_url_is_a_problem_and_not_a_crash(host: str, port: int | None) -> None:
-    assert "host" in refused(host=host, port=port)
+def test_an_invalid_host_is_reported_as_a_problem(host: str, port: int | None) -> None:
+    assert "host" in problems_of(host=host, port=port)
 
 
-def test_a_user_name_in_the_host_is_not_repeated() -> None:
-    problem = refused(host="https://user:s3cret@gw.example.com")["host"]
+def test_credentials_in_the_host_are_not_shown() -> None:
+    problem = problems_of(host="https://user:s3cret@gw.example.com")["host"]
     assert "user name" in problem
     assert "s3cret" not in problem
 
 
-def test_every_wrong_field_is_reported_at_once() -> None:
-    problems = refused(
+@pytest.mark.parametrize("key", [KEY, "0123456789abcdef0123456789abcdef", "abcdefghijklmnopqrstuvwxyz"])
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("vendor", "timeout", "requests_per_minute", "max_concurrent", "callback_base_url"),
+        *("allow_private_urls", "allow_proxied_downloads"),
+    ],
+)
+def test_an_api_key_in_a_field_of_the_extra_is_not_shown(field: str, key: str) -> None:
+    assert key not in problems_of(extra={field: key})[field]
+    assert key not in problems_of(extra={field: {"key": key}})[field]
+
+
+def test_an_api_key_in_the_host_is_not_shown() -> None:
+    assert KEY not in problems_of(host=KEY)["host"]
+
+
+def test_a_short_invalid_value_is_shown() -> None:
+    problems = problems_of(extra={"vendor": "nobody", "timeout": -1.5, "allow_private_urls": "perhaps"})
+    assert problems["vendor"].startswith("'nobody' ")
+    assert problems["timeout"].startswith("-1.5 ")
+    assert problems["allow_private_urls"].startswith("'perhaps' ")
+
+
+def test_all_invalid_fields_are_reported_at_once() -> None:
+    problems = problems_of(
         host="http://localhost",
         password=" ",
         extra={
@@ -140,7 +162,7 @@ def test_every_wrong_field_is_reported_at_once() -> None:
     assert "apimart, apimodels, apixgo, apixo" in problems["vendor"]
 
 
-def test_the_error_names_the_connection_what_it_cost_and_the_next_step() -> None:
+def test_the_error_says_which_connection_what_was_spent_and_what_to_do_next() -> None:
     with pytest.raises(InvalidConnection) as caught:
         read(password="")
     text = str(caught.value)
@@ -151,43 +173,48 @@ def test_the_error_names_the_connection_what_it_cost_and_the_next_step() -> None
 
 @pytest.mark.parametrize("vendor", [None, "", "Nobody", 7, ["apixo"]])
 def test_the_vendor_is_required(vendor: Any) -> None:
-    assert set(refused(extra={"vendor": vendor})) == {"vendor"}
+    assert set(problems_of(extra={"vendor": vendor})) == {"vendor"}
 
 
-def test_the_vendors_name_may_be_written_loosely() -> None:
+def test_case_and_spaces_of_the_vendor_are_ignored() -> None:
     assert read(extra={"vendor": " Apixo "}).vendor.name == "apixo"
 
 
 @pytest.mark.parametrize("password", [None, "", "   "])
-def test_the_key_is_required(password: str | None) -> None:
-    assert set(refused(password=password)) == {"password"}
+def test_the_api_key_is_required(password: str | None) -> None:
+    assert set(problems_of(password=password)) == {"password"}
 
 
 @pytest.mark.parametrize("password", ["two words", "line\nbreak", "schlüssel-1234"])
-def test_a_key_that_cannot_be_a_header_is_refused_and_not_shown(password: str) -> None:
-    problem = refused(password=password)["password"]
+def test_an_api_key_that_cannot_be_sent_in_a_header_is_refused_and_not_shown(password: str) -> None:
+    problem = problems_of(password=password)["password"]
     assert password not in problem
 
 
-def test_a_line_end_pasted_with_the_key_is_left_out() -> None:
+def test_whitespace_around_the_api_key_is_removed() -> None:
     assert read(password=f" {KEY}\n").api_key == KEY
 
 
-def test_the_key_shows_in_no_repr_and_no_text() -> None:
-    told = read()
-    assert KEY not in repr(told)
-    assert KEY not in str(told)
-    assert KEY not in f"{told.vendor!r}"
+def test_the_api_key_is_in_no_repr_or_str() -> None:
+    parsed = read()
+    assert KEY not in repr(parsed)
+    assert KEY not in str(parsed)
+    assert KEY not in f"{parsed.vendor!r}"
+
+
+def test_a_token_in_the_callback_url_is_in_no_repr() -> None:
+    parsed = read(extra={"callback_base_url": "https://airflow.example.com/hook?token=t0ken"})
+    assert "t0ken" not in repr(parsed)
 
 
 def test_optional_fields_have_defaults() -> None:
-    told = read()
-    assert (told.timeout, told.requests_per_minute, told.max_concurrent) == (30.0, None, None)
-    assert (told.callback_base_url, told.allow_private_urls, told.model) == (None, False, None)
+    parsed = read()
+    assert (parsed.timeout, parsed.requests_per_minute, parsed.max_concurrent) == (30.0, None, None)
+    assert (parsed.callback_base_url, parsed.allow_private_urls, parsed.model) == (None, False, None)
 
 
-def test_optional_fields_are_read_also_from_text_as_a_form_sends_it() -> None:
-    told = read(
+def test_optional_fields_may_be_text_as_the_connection_form_sends_it() -> None:
+    parsed = read(
         extra={
             "timeout": "12.5",
             "requests_per_minute": "30",
@@ -197,46 +224,46 @@ def test_optional_fields_are_read_also_from_text_as_a_form_sends_it() -> None:
             "model": " grok-video ",
         }
     )
-    assert (told.timeout, told.requests_per_minute, told.max_concurrent) == (12.5, 30, 4)
-    assert told.callback_base_url == "https://airflow.example.com"
-    assert told.allow_private_urls is True
-    assert told.model == "grok-video"
+    assert (parsed.timeout, parsed.requests_per_minute, parsed.max_concurrent) == (12.5, 30, 4)
+    assert parsed.callback_base_url == "https://airflow.example.com"
+    assert parsed.allow_private_urls is True
+    assert parsed.model == "grok-video"
 
 
 @pytest.mark.parametrize("empty", [None, ""])
-def test_empty_optional_fields_are_as_good_as_none(empty: Any) -> None:
+def test_empty_optional_fields_count_as_not_set(empty: Any) -> None:
     fields = ("timeout", "requests_per_minute", "max_concurrent", "callback_base_url", "model")
-    told = read(extra={**dict.fromkeys(fields, empty), "allow_private_urls": empty})
-    assert told == read()
+    parsed = read(extra={**dict.fromkeys(fields, empty), "allow_private_urls": empty})
+    assert parsed == read()
 
 
 @pytest.mark.parametrize("value", [True, False, 1, 0, "1", "0", "true", "FALSE", " true "])
-@pytest.mark.parametrize("flag", ["allow_private_urls", "allow_proxied_downloads"])
-def test_a_flag_may_be_spelled_in_the_usual_ways(flag: str, value: Any) -> None:
-    told = getattr(read(extra={flag: value}), flag)
-    assert told is (str(value).strip().lower() in ("true", "1"))
+@pytest.mark.parametrize("field", ["allow_private_urls", "allow_proxied_downloads"])
+def test_a_boolean_may_be_a_bool_a_number_or_text(field: str, value: Any) -> None:
+    parsed = getattr(read(extra={field: value}), field)
+    assert parsed is (str(value).strip().lower() in ("true", "1"))
 
 
 @pytest.mark.parametrize("field", ["timeout", "requests_per_minute", "max_concurrent"])
 @pytest.mark.parametrize("value", [0, -3, "x", True, [1], float("nan"), float("inf")])
-def test_a_limit_must_be_a_number_above_zero(field: str, value: Any) -> None:
-    assert set(refused(extra={field: value})) == {field}
+def test_limits_must_be_above_zero(field: str, value: Any) -> None:
+    assert set(problems_of(extra={field: value})) == {field}
 
 
 @pytest.mark.parametrize("field", ["requests_per_minute", "max_concurrent"])
 @pytest.mark.parametrize("value", [0.5, 2.5, "1e-3"])
-def test_a_limit_of_half_a_request_is_refused_and_not_rounded_to_none(field: str, value: Any) -> None:
-    assert set(refused(extra={field: value})) == {field}
+def test_a_fractional_limit_is_refused_and_not_rounded_to_zero(field: str, value: Any) -> None:
+    assert set(problems_of(extra={field: value})) == {field}
 
 
 @pytest.mark.parametrize("conn_type", ["http", "aws", "generic"])
-def test_a_connection_of_another_type_is_called_that_and_nothing_else(conn_type: str) -> None:
-    found = refused(conn_type=conn_type, password=None, extra={"vendor": None})
-    assert list(found) == ["conn_type"]
-    assert repr(conn_type) in found["conn_type"]
-    assert "'vidgen'" in found["conn_type"]
+def test_a_connection_of_another_type_is_reported_with_no_other_problem(conn_type: str) -> None:
+    problems = problems_of(conn_type=conn_type, password=None, extra={"vendor": None})
+    assert list(problems) == ["conn_type"]
+    assert repr(conn_type) in problems["conn_type"]
+    assert "'vidgen'" in problems["conn_type"]
 
 
 @pytest.mark.parametrize("conn_type", ["vidgen", "", None])
-def test_the_right_type_or_none_at_all_passes(conn_type: str | None) -> None:
+def test_the_connection_type_must_be_vidgen_or_empty(conn_type: str | None) -> None:
     assert read(conn_type=conn_type).vendor.name == "apixo"

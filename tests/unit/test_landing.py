@@ -434,7 +434,8 @@ def test_without_a_strong_tag_the_whole_file_is_asked_for_again(
 
 
 @pytest.mark.parametrize(
-    ("not_accepted", "start"), [(LINK.replace("s3cret", "not_accepted"), 400), ("https://cdn.example.com/b", 0)]
+    ("not_accepted", "start"),
+    [(LINK.replace("s3cret", "not_accepted"), 400), ("https://cdn.example.com/b", 0)],
 )
 def test_a_fresh_link_goes_on_if_it_leads_to_the_same_file(
     fresh: str, start: int, land: Callable[..., Any], cdn: Cdn, tmp_path: Path

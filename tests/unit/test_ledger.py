@@ -105,8 +105,7 @@ def resolve_in(book: Ledger, wanted: str = "wanted", **options: Any) -> Decision
         earlier,
         wanted,
         cleared=earlier is not None and book.is_cleared(earlier),
-        key_is_valid=earlier is not None
-        and book.key_is_valid(earlier, key_window, api_key_hash=account),
+        key_is_valid=earlier is not None and book.key_is_valid(earlier, key_window, api_key_hash=account),
         **{"on_unknown": "fail", "on_clear": "reuse", **options},
     )
 

@@ -115,7 +115,7 @@ class NeverPayTwice(RuleBasedStateMachine):
             self.world.wake(task, event)
         self._count("triggerer")
 
-    @rule(which=_which, event=st.none() | st.sampled_from([{}, {"v": 9}, {"v": 1, "reason": "lost"}]))
+    @rule(which=_which, event=st.none() | st.sampled_from([{}, {"v": 9}, {"v": 1, "reason": "job_lost"}]))
     def a_strange_event_wakes_the_task(self, which: int, event: Any) -> None:
         self.world.wake(self.world.tasks[which], event)
         self._count("event")

@@ -213,7 +213,6 @@ class Case:
             self.before_paying()
         return submitter.perform(resolution, self.request)
 
-
     @property
     def request(self) -> VideoRequest:
         return VideoRequest(prompt=self.prompt, model=self.model, callback_url=self.callback)
@@ -572,7 +571,9 @@ def test_the_id_of_a_paid_job_is_written_with_patience() -> None:
     assert case.store.phase == "submitted"
     assert case.slept == [1, 2, 4, 8]
     assert len(case.warnings) == 4
-    assert all("refused the phase submitted of the job task_1; trying again" in text for text in case.warnings)
+    assert all(
+        "refused the phase submitted of the job task_1; trying again" in text for text in case.warnings
+    )
 
 
 def test_that_nothing_was_taken_is_written_with_patience_too() -> None:
@@ -715,7 +716,10 @@ def test_a_cleared_job_that_lives_after_all_is_used_and_not_paid_again(phase: st
     attached = case.attempt()
     assert (attached.job.task_id, attached.status) == ("task_1", found)
     assert (case.client.asked, case.client.posts, case.store.phase) == (["task_1"], 1, "submitted")
-    assert case.warnings[-1] == f"apixgo job task_1 is {found.state} at the vendor: re-attaching, nothing is paid"
+    assert (
+        case.warnings[-1]
+        == f"apixgo job task_1 is {found.state} at the vendor: re-attaching, nothing is paid"
+    )
 
 
 @pytest.mark.parametrize("phase", REPORTED)

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The XCom contract."""
+"""The values that are pushed to XCom."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import pytest
 from fakes import LINK, job
 
 from airflow_provider_vidgen.models import Cost, JobState, JobStatus
-from airflow_provider_vidgen.xcom import build_result
+from airflow_provider_vidgen.xcom import build_progress, build_result
 
-MOMENT = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+TIME = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 
 
-def test_a_full_result_is_exactly_this() -> None:
+def test_the_keys_and_values_of_a_complete_result() -> None:
     status = JobStatus(
         state=JobState.SUCCEEDED,
         raw_state="success",
         result_urls=(LINK,),
         thumbnail_url="https://cdn.example.com/t.jpg",
-        created_at=MOMENT,
-        completed_at=MOMENT,
-        expires_at=MOMENT,
+        created_at=TIME,
+        completed_at=TIME,
+        expires_at=TIME,
         duration_seconds=6.0,
         cost=Cost(amount=0.08, currency="USD", basis="reported"),
     )
@@ -47,7 +47,7 @@ def test_a_full_result_is_exactly_this() -> None:
 
 
 @pytest.mark.parametrize("links", [(), (LINK,), (LINK, LINK + "2")])
-def test_a_bare_result_has_the_same_keys_and_is_json(links: tuple[str, ...]) -> None:
+def test_a_minimal_result_has_the_same_keys_and_is_json(links: tuple[str, ...]) -> None:
     result = build_result(job("apixo"), JobStatus(state=JobState.SUCCEEDED, raw_state="x", result_urls=links))
     assert list(result) == [
         "vendor",
@@ -67,3 +67,10 @@ def test_a_bare_result_has_the_same_keys_and_is_json(links: tuple[str, ...]) -> 
     assert result["cost"] is None
     assert result["expires_at"] is None
     assert type(result["state"]) is str
+
+
+@pytest.mark.parametrize("percent", [None, 40.0])
+def test_progress_is_the_state_and_the_percentage(percent: float | None) -> None:
+    progress = build_progress(JobStatus(state=JobState.RUNNING, raw_state="processing", progress=percent))
+    assert progress == {"state": "running", "percent": percent}
+    assert type(progress["state"]) is str

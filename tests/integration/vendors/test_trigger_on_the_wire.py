@@ -44,6 +44,7 @@ def trigger(
             submitted_at=now.isoformat(),
             deadline=(now + timedelta(seconds=seconds)).isoformat(),
             not_before=(now + timedelta(seconds=10)).isoformat(),
+            cancel_on_kill=True,
         )
 
     return make
@@ -92,7 +93,7 @@ def test_the_proxy_of_the_environment_is_used_as_on_workers(
     submission = submit(account("apixo"))
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setenv("NO_PROXY", "elsewhere.example")
-    assert reason(trigger(submission.job, seconds=120)) == "deadline"
+    assert reason(trigger(submission.job, seconds=120)) == "deadline_exceeded"
     assert len(vendors.requests()) == 1
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     assert reason(trigger(submission.job)) == "ended"
@@ -124,10 +125,10 @@ def test_single_failed_checks_are_overcome(
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        ({"kind": "status", "status": 401}, "refused"),
-        ({"kind": "status", "status": 404, "body": {"code": 404, "message": "Task not found"}}, "lost"),
-        ({"kind": "status", "status": 404, "body": "<html>404 Not Found</html>"}, "deadline"),
-        ({"kind": "status", "status": 502}, "deadline"),
+        ({"kind": "status", "status": 401}, "access_denied"),
+        ({"kind": "status", "status": 404, "body": {"code": 404, "message": "Task not found"}}, "job_lost"),
+        ({"kind": "status", "status": 404, "body": "<html>404 Not Found</html>"}, "deadline_exceeded"),
+        ({"kind": "status", "status": 502}, "deadline_exceeded"),
     ],
 )
 def test_lasting_trouble_is_told_apart(
@@ -140,7 +141,10 @@ def test_lasting_trouble_is_told_apart(
 
 
 def test_a_stuck_job_is_reported_at_its_deadline(account: MakeAccount, trigger: MakeTrigger) -> None:
-    assert reason(trigger(submit(account("apixgo"), "a cat [sim:stuck]").job, seconds=120)) == "deadline"
+    assert (
+        reason(trigger(submit(account("apixgo"), "a cat [sim:stuck]").job, seconds=120))
+        == "deadline_exceeded"
+    )
 
 
 def test_the_same_trigger_in_two_triggerers_does_no_harm(

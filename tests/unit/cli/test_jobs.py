@@ -71,7 +71,9 @@ def stored(task: CoreTask) -> Record:
     return found
 
 
-@pytest.mark.parametrize("phase", [Phase.SUBMITTING, Phase.UNKNOWN, Phase.LOST, Phase.FAILED, Phase.NOT_ACCEPTED])
+@pytest.mark.parametrize(
+    "phase", [Phase.SUBMITTING, Phase.UNKNOWN, Phase.LOST, Phase.FAILED, Phase.NOT_ACCEPTED]
+)
 def test_a_clear_asks_about_an_adopted_job_instead_of_submitting(run: list[CoreTask], phase: Phase) -> None:
     run.append(task(record(phase).to_json()))
     adopt()

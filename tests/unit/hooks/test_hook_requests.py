@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What the hook puts on the wire, for each vendor, byte for byte."""
+"""The requests that the hook sends to each vendor, byte for byte."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ BODIES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_submission_goes_out_as_the_document_has_it(vendor: str, make_hook: MakeHook) -> None:
+def test_a_submission_is_sent_as_documented(vendor: str, make_hook: MakeHook) -> None:
     fields, body = BODIES[vendor]
     prompt = "Ein Leuchtturm im Sturm, 灯塔"
     with requests_mock.Mocker() as web:
@@ -71,35 +71,37 @@ def test_a_submission_goes_out_as_the_document_has_it(vendor: str, make_hook: Ma
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_check_is_a_get_with_the_key_and_without_a_body(vendor: str, make_hook: MakeHook) -> None:
+def test_a_status_check_is_a_get_with_the_api_key_and_without_a_body(
+    vendor: str, make_hook: MakeHook
+) -> None:
     with requests_mock.Mocker() as web:
         web.get(STATUS[vendor], json=finished(vendor))
-        found = make_hook(vendor).get_status(job(vendor))
+        result = make_hook(vendor).get_status(job(vendor))
     (sent,) = web.request_history
     assert (sent.method, sent.url, sent.body) == ("GET", STATUS[vendor], None)
     assert sent.headers["Authorization"] == f"Bearer {KEY}"
     assert "Content-Type" not in sent.headers
     assert "Idempotency-Key" not in sent.headers
-    assert found.has_video
+    assert result.has_video
 
 
-def test_an_id_with_signs_of_its_own_is_quoted(make_hook: MakeHook) -> None:
+def test_special_characters_in_a_job_id_are_quoted(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
         web.get(requests_mock.ANY, json=running("apixgo"))
         make_hook("apixgo").get_status(job("apixgo", task_id="a/../b?c=d&e"))
     assert web.request_history[0].url.endswith("/v1/video/generations/a%2F..%2Fb%3Fc%3Dd%26e")
 
 
-def test_a_base_url_keeps_its_prefix_and_port(make_hook: MakeHook) -> None:
+def test_prefix_and_port_of_the_base_url_are_kept(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
         web.get(requests_mock.ANY, json=running("apixgo"))
-        through_it = job("apixgo", base_url="https://gw.example.com:8443/pre")
-        make_hook("apixgo", host="gw.example.com/pre", port=8443).get_status(through_it)
+        prefixed_job = job("apixgo", base_url="https://gw.example.com:8443/pre")
+        make_hook("apixgo", host="gw.example.com/pre", port=8443).get_status(prefixed_job)
     assert web.request_history[0].url == "https://gw.example.com:8443/pre/v1/video/generations/task_1"
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_host_is_not_asked_about_a_job_of_another_one(vendor: str, make_hook: MakeHook) -> None:
+def test_a_job_of_another_host_is_not_polled(vendor: str, make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web, pytest.raises(JobConnectionMismatch) as error:
         make_hook(vendor, host="https://staging.example.com").get_status(job(vendor))
     assert web.request_history == []
@@ -109,9 +111,7 @@ def test_a_host_is_not_asked_about_a_job_of_another_one(vendor: str, make_hook: 
 
 
 @pytest.mark.parametrize("code", [401, 403])
-def test_one_refused_check_is_tried_again_and_a_second_one_is_reported(
-    code: int, make_hook: MakeHook
-) -> None:
+def test_one_refused_check_is_retried_and_a_second_one_raises(code: int, make_hook: MakeHook) -> None:
     refused = {"status_code": code, "json": {"code": code}}
     with requests_mock.Mocker() as web:
         web.get(STATUS["apixo"], [refused, {"json": running("apixo")}])
@@ -123,7 +123,7 @@ def test_one_refused_check_is_tried_again_and_a_second_one_is_reported(
     assert len(web.request_history) == 4
 
 
-def test_both_patiences_go_with_the_request(make_hook: MakeHook) -> None:
+def test_connect_and_read_timeout_are_set_on_the_request(make_hook: MakeHook) -> None:
     hook = make_hook("apimodels", extra={"timeout": 7})
     with requests_mock.Mocker() as web:
         web.post(CREATE["apimodels"], json=created("apimodels"))
@@ -134,7 +134,7 @@ def test_both_patiences_go_with_the_request(make_hook: MakeHook) -> None:
     assert [sent.timeout for sent in web.request_history] == [(7.0, 7.0), (7.0, 180.0)]
 
 
-def test_a_netrc_entry_does_not_replace_the_key(
+def test_a_netrc_entry_does_not_replace_the_api_key(
     make_hook: MakeHook, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -150,7 +150,7 @@ def test_a_netrc_entry_does_not_replace_the_key(
     assert {sent.headers["Authorization"] for sent in web.request_history} == {f"Bearer {KEY}"}
 
 
-def test_models_come_from_the_vendor_where_its_document_has_a_list(make_hook: MakeHook) -> None:
+def test_models_are_fetched_if_the_vendor_has_an_endpoint(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
         web.get("https://img.apixgo.com/v1/models", json={"data": [{"id": "a"}, {"id": "b"}]})
         assert make_hook("apixgo").list_models() == ["a", "b"]
@@ -158,7 +158,7 @@ def test_models_come_from_the_vendor_where_its_document_has_a_list(make_hook: Ma
 
 
 @pytest.mark.parametrize("vendor", ["apimodels", "apixo", "apimart"])
-def test_models_come_from_the_document_elsewhere_and_nothing_is_sent(
+def test_models_are_the_documented_ones_if_the_vendor_has_no_endpoint(
     vendor: str, make_hook: MakeHook
 ) -> None:
     with requests_mock.Mocker() as web:
@@ -167,6 +167,6 @@ def test_models_come_from_the_document_elsewhere_and_nothing_is_sent(
     assert web.request_history == []
 
 
-def test_get_conn_is_the_client_and_there_is_one(make_hook: MakeHook) -> None:
+def test_get_conn_returns_the_hooks_one_client(make_hook: MakeHook) -> None:
     hook = make_hook("apixo")
     assert hook.get_conn() is hook.client

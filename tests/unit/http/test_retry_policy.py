@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What is sent again, and after what wait: the policy alone, without a network."""
+"""The retry policies alone, without a network."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from airflow_provider_vidgen.http import retry_policy
 
 
 class Failing:
-    """Fails with each error in turn, then succeeds."""
+    """Raises the errors one after another, then succeeds."""
 
     def __init__(self, *errors: VidgenError) -> None:
         self.errors = list(errors)
@@ -41,11 +41,16 @@ class Failing:
 
 
 @pytest.mark.parametrize("error", [ConnectionFailed, RateLimited, VendorUnavailable])
-@pytest.mark.parametrize("has_key", [False, True])
-def test_what_the_vendor_cannot_have_taken_is_sent_again(error: type[VidgenError], has_key: bool) -> None:
+@pytest.mark.parametrize("has_idempotency_key", [False, True])
+def test_a_request_that_the_vendor_cannot_have_accepted_is_retried(
+    error: type[VidgenError], has_idempotency_key: bool
+) -> None:
     clock, send = Clock(), Failing(error("x"), error("x"))
     assert (
-        retry_policy.submitting(has_key=has_key, when_at_capacity="wait", sleep=clock.sleep)(send) == "done"
+        retry_policy.submit_policy(
+            has_idempotency_key=has_idempotency_key, when_at_capacity="wait", sleep=clock.sleep
+        )(send)
+        == "done"
     )
     assert send.calls == 3
     assert 1 <= clock.slept[0] <= 2
@@ -53,90 +58,100 @@ def test_what_the_vendor_cannot_have_taken_is_sent_again(error: type[VidgenError
 
 
 @pytest.mark.parametrize("error", [SubmitOutcomeUnknown, SubmitInFlight, SubmitRefused, BadCredentials])
-def test_anything_else_is_sent_once(error: type[VidgenError]) -> None:
+def test_any_other_failed_submission_is_not_retried(error: type[VidgenError]) -> None:
     clock, send = Clock(), Failing(error("x"))
     with pytest.raises(error):
-        retry_policy.submitting(has_key=False, when_at_capacity="wait", sleep=clock.sleep)(send)
+        retry_policy.submit_policy(has_idempotency_key=False, when_at_capacity="wait", sleep=clock.sleep)(
+            send
+        )
     assert send.calls == 1
     assert clock.slept == []
 
 
 @pytest.mark.parametrize("error", [SubmitOutcomeUnknown, SubmitInFlight])
-def test_under_a_key_an_open_outcome_is_sent_again_a_few_times(error: type[VidgenError]) -> None:
+def test_an_unknown_outcome_is_retried_with_an_idempotency_key(error: type[VidgenError]) -> None:
     clock, send = Clock(), Failing(*(error("x") for _ in range(9)))
     with pytest.raises(error):
-        retry_policy.submitting(has_key=True, when_at_capacity="wait", sleep=clock.sleep)(send)
+        retry_policy.submit_policy(has_idempotency_key=True, when_at_capacity="wait", sleep=clock.sleep)(send)
     assert send.calls == 4
 
 
-def test_a_refusal_is_final_also_under_a_key() -> None:
+def test_a_refusal_is_not_retried_even_with_an_idempotency_key() -> None:
     clock, send = Clock(), Failing(BadCredentials("x"))
     with pytest.raises(BadCredentials):
-        retry_policy.submitting(has_key=True, when_at_capacity="wait", sleep=clock.sleep)(send)
+        retry_policy.submit_policy(has_idempotency_key=True, when_at_capacity="wait", sleep=clock.sleep)(send)
     assert send.calls == 1
 
 
-def test_a_full_vendor_is_given_up_after_four_requests() -> None:
+def test_a_vendor_without_capacity_gets_at_most_four_requests() -> None:
     clock, send = Clock(), Failing(*(RateLimited("x") for _ in range(9)))
     with pytest.raises(RateLimited):
-        retry_policy.submitting(has_key=False, when_at_capacity="wait", sleep=clock.sleep)(send)
+        retry_policy.submit_policy(has_idempotency_key=False, when_at_capacity="wait", sleep=clock.sleep)(
+            send
+        )
     assert send.calls == 4
     assert len(clock.slept) == 3
 
 
 @pytest.mark.parametrize(
-    "make",
+    "policy",
     [
-        retry_policy.asking,
-        lambda sleep: retry_policy.submitting(has_key=False, when_at_capacity="wait", sleep=sleep),
+        retry_policy.status_policy,
+        lambda sleep: retry_policy.submit_policy(
+            has_idempotency_key=False, when_at_capacity="wait", sleep=sleep
+        ),
     ],
 )
-def test_the_vendors_own_wait_is_honoured(make: Callable[..., Callable[..., str]]) -> None:
+def test_retry_after_is_honoured(policy: Callable[..., Callable[..., str]]) -> None:
     clock = Clock()
-    error = StatusUnavailable if make is retry_policy.asking else RateLimited
-    assert make(sleep=clock.sleep)(Failing(error("x", retry_after=17.0))) == "done"
+    error = StatusUnavailable if policy is retry_policy.status_policy else RateLimited
+    assert policy(sleep=clock.sleep)(Failing(error("x", retry_after=17.0))) == "done"
     assert clock.slept == [17.0]
 
 
-def test_a_shorter_wait_than_ours_does_not_hurry_us() -> None:
+def test_a_retry_after_shorter_than_the_backoff_is_ignored() -> None:
     clock = Clock()
-    retry_policy.submitting(has_key=False, when_at_capacity="wait", sleep=clock.sleep)(
+    retry_policy.submit_policy(has_idempotency_key=False, when_at_capacity="wait", sleep=clock.sleep)(
         Failing(RateLimited("x", retry_after=0.0))
     )
     assert clock.slept[0] >= 1
 
 
-def test_tasks_that_were_refused_together_do_not_come_back_together() -> None:
+def test_the_backoff_has_jitter() -> None:
     waits = set()
     for _ in range(20):
         clock = Clock()
-        retry_policy.submitting(has_key=False, when_at_capacity="wait", sleep=clock.sleep)(
+        retry_policy.submit_policy(has_idempotency_key=False, when_at_capacity="wait", sleep=clock.sleep)(
             Failing(RateLimited("x"))
         )
         waits.update(clock.slept)
     assert len(waits) == 20
 
 
-def test_a_worker_is_not_held_for_longer_than_a_minute_a_wait() -> None:
+def test_a_retry_after_of_more_than_a_minute_ends_the_retries() -> None:
     clock, send = Clock(), Failing(RateLimited("x", retry_after=61.0))
     with pytest.raises(RateLimited):
-        retry_policy.submitting(has_key=False, when_at_capacity="wait", sleep=clock.sleep)(send)
+        retry_policy.submit_policy(has_idempotency_key=False, when_at_capacity="wait", sleep=clock.sleep)(
+            send
+        )
     assert (clock.slept, send.calls) == ([], 1)
 
 
-def test_a_wait_of_a_minute_is_kept() -> None:
+def test_a_retry_after_of_one_minute_is_honoured() -> None:
     clock = Clock()
-    retry_policy.submitting(has_key=False, when_at_capacity="wait", sleep=clock.sleep)(
+    retry_policy.submit_policy(has_idempotency_key=False, when_at_capacity="wait", sleep=clock.sleep)(
         Failing(RateLimited("x", retry_after=60.0))
     )
     assert clock.slept == [60.0]
 
 
-@pytest.mark.parametrize("has_key", [False, True])
-def test_a_caller_that_waits_for_capacity_by_itself_is_told_at_once(has_key: bool) -> None:
+@pytest.mark.parametrize("has_idempotency_key", [False, True])
+def test_rate_limited_is_raised_at_once_if_the_caller_waits_for_capacity(has_idempotency_key: bool) -> None:
     clock, send = Clock(), Failing(RateLimited("x", retry_after=3.0))
     with pytest.raises(RateLimited):
-        retry_policy.submitting(has_key=has_key, when_at_capacity="raise", sleep=clock.sleep)(send)
+        retry_policy.submit_policy(
+            has_idempotency_key=has_idempotency_key, when_at_capacity="raise", sleep=clock.sleep
+        )(send)
     assert (clock.slept, send.calls) == ([], 1)
 
 
@@ -144,12 +159,12 @@ def test_a_caller_that_waits_for_capacity_by_itself_is_told_at_once(has_key: boo
     ("error", "calls"),
     [(StatusUnavailable, 4), (StatusRefused, 2), (JobNotFound, 1)],
 )
-def test_a_single_check_is_repeated_as_often_as_its_error_deserves(
+def test_the_number_of_attempts_of_a_status_check_depends_on_the_error(
     error: type[VidgenError], calls: int
 ) -> None:
-    clock, ask = Clock(), Failing(*[error("x") for _ in range(9)])
+    clock, check = Clock(), Failing(*[error("x") for _ in range(9)])
     with pytest.raises(error):
-        retry_policy.asking(sleep=clock.sleep)(ask)
-    assert ask.calls == calls
+        retry_policy.status_policy(sleep=clock.sleep)(check)
+    assert check.calls == calls
     once = Failing(error("x")) if calls > 1 else Failing()
-    assert retry_policy.asking(sleep=clock.sleep)(once) == "done"
+    assert retry_policy.status_policy(sleep=clock.sleep)(once) == "done"

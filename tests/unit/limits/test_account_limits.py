@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What the triggers of one loop share, in a loop where nobody really waits."""
+"""The rate limit that triggers of an event loop share, in a loop with virtual time."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from fakes import KEY, NOW, Clock, run_virtually, settings
+from fakes import NOW, Clock, run_virtually, settings
 
-from airflow_provider_vidgen.connection import ConnectionSettings
-from airflow_provider_vidgen.http import loop_resources as loop_resources_module
-from airflow_provider_vidgen.http.loop_resources import loop_resources
 from airflow_provider_vidgen.limits.account_limits import AccountLimits
 from airflow_provider_vidgen.vendors.retry_after import retry_after
 
@@ -25,46 +22,43 @@ def _run(main: Coroutine[Any, Any, Any]) -> Any:
     return run_virtually(main, Clock())
 
 
-def _account(vendor: str = "apixo", **extra: Any) -> AccountLimits:
-    account = AccountLimits()
-    account.limit(settings(vendor, extra=extra))
-    return account
+def _limits(vendor: str = "apixo", **extra: Any) -> AccountLimits:
+    limits = AccountLimits()
+    limits.set_rate_limit(settings(vendor, extra=extra).rate_limit)
+    return limits
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-# --- turns ----------------------------------------------------------------------------------------------
-
-
-def test_the_job_that_has_waited_longest_is_asked_about_first() -> None:
+def test_the_job_with_the_oldest_request_is_admitted_first() -> None:
     async def main() -> list[int]:
-        account, order = _account(), []
+        limits, order = _limits(), []
 
-        async def ask(since: int) -> None:
-            await account.acquire(since, max_wait=FOREVER)
-            order.append(since)
+        async def check(last_request_at: int) -> None:
+            await limits.acquire(last_request_at, max_wait=FOREVER)
+            order.append(last_request_at)
 
-        await asyncio.gather(*(ask(since) for since in (5, 3, 9, 1, 7)))
+        await asyncio.gather(*(check(last_request_at) for last_request_at in (5, 3, 9, 1, 7)))
         return order
 
     assert _run(main()) == [1, 3, 5, 7, 9]
 
 
-def test_a_hundred_jobs_share_a_limit_fairly() -> None:
+def test_a_hundred_jobs_share_the_limit_equally() -> None:
     async def main() -> dict[int, int]:
-        account, checks = _account(), dict.fromkeys(range(100), 0)
+        limits, checks = _limits(), dict.fromkeys(range(100), 0)
 
-        async def watch(job: int) -> None:
-            asked_at = _now()
+        async def poll(job: int) -> None:
+            last_request_at = _now()
             while True:
                 await asyncio.sleep(5)
-                await account.acquire(asked_at, max_wait=FOREVER)
-                asked_at = _now()
+                await limits.acquire(last_request_at, max_wait=FOREVER)
+                last_request_at = _now()
                 checks[job] += 1
 
-        tasks = [asyncio.create_task(watch(job)) for job in checks]
+        tasks = [asyncio.create_task(poll(job)) for job in checks]
         await asyncio.sleep(1200)
         for task in tasks:
             task.cancel()
@@ -75,158 +69,78 @@ def test_a_hundred_jobs_share_a_limit_fairly() -> None:
     assert max(checks.values()) - min(checks.values()) <= 1
 
 
-def test_without_a_limit_nobody_waits_and_without_a_refusal_neither() -> None:
+def test_requests_do_not_wait_without_a_limit_or_a_429() -> None:
     async def main() -> float:
-        account = _account("apixgo")
-        await asyncio.gather(*(account.acquire(0, max_wait=0) for _ in range(1000)))
+        limits = _limits("apixgo")
+        await asyncio.gather(*(limits.acquire(0, max_wait=0) for _ in range(1000)))
         return _now()
 
     assert _run(main()) == 0
 
 
-def test_a_refusal_of_one_slows_all_down() -> None:
+def test_a_429_to_one_job_delays_all_jobs() -> None:
     async def main() -> float:
-        account = _account("apixgo")
-        await account.acquire(0, max_wait=0)
-        account.on_rate_limited(sent_at=_now(), retry_after=40)
-        await account.acquire(0, max_wait=FOREVER)
+        limits = _limits("apixgo")
+        await limits.acquire(0, max_wait=0)
+        limits.on_rate_limited(sent_at=_now(), retry_after=40)
+        await limits.acquire(0, max_wait=FOREVER)
         return _now()
 
     assert _run(main()) >= 40
 
 
-def test_nobody_is_kept_waiting_for_a_day_by_one_header() -> None:
+def test_a_retry_after_of_a_day_is_capped_at_ten_minutes() -> None:
     async def main() -> float:
-        account = _account("apixgo")
-        asked = retry_after({"retry-after": "86400"}, NOW)
-        account.on_rate_limited(sent_at=_now(), retry_after=asked)
-        await account.acquire(0, max_wait=FOREVER)
+        limits = _limits("apixgo")
+        retry_after_seconds = retry_after({"retry-after": "86400"}, NOW)
+        limits.on_rate_limited(sent_at=_now(), retry_after=retry_after_seconds)
+        await limits.acquire(0, max_wait=FOREVER)
         return _now()
 
     assert 600 <= _run(main()) < 700
 
 
-def test_patience_has_an_end_and_the_turn_goes_to_the_next() -> None:
+def test_a_waiter_that_times_out_is_skipped() -> None:
     async def main() -> list[str]:
-        account, told = _account(), []
+        limits, outcomes = _limits(), []
 
-        async def ask(name: str, since: float, max_wait: float) -> None:
+        async def check(name: str, last_request_at: float, max_wait: float) -> None:
             try:
-                await account.acquire(since, max_wait=max_wait)
-                told.append(name)
+                await limits.acquire(last_request_at, max_wait=max_wait)
+                outcomes.append(name)
             except TimeoutError:
-                told.append(f"{name} gave up")
+                outcomes.append(f"{name} gave up")
 
-        account.on_rate_limited(sent_at=_now(), retry_after=30)
-        await asyncio.gather(ask("first", 0, 5), ask("second", 1, FOREVER))
-        return told
+        limits.on_rate_limited(sent_at=_now(), retry_after=30)
+        await asyncio.gather(check("first", 0, 5), check("second", 1, FOREVER))
+        return outcomes
 
     assert _run(main()) == ["first gave up", "second"]
 
 
-# --- what the workers send ------------------------------------------------------------------------------
-
-
-def test_what_the_workers_send_counts_for_the_pace() -> None:
+def test_requests_of_workers_count_for_the_rate_limit() -> None:
     async def main() -> float:
-        account = _account()
+        limits = _limits()
         await asyncio.sleep(60)
         for _ in range(5):
-            with account.track_job(just_submitted=True):
-                """Five submissions, and five last looks by the workers."""
-        begin = _now()
-        await account.acquire(0, max_wait=FOREVER)
-        return _now() - begin
+            with limits.count_worker_requests(just_submitted=True):
+                pass  # counts one submission and one last status check
+        start = _now()
+        await limits.acquire(0, max_wait=FOREVER)
+        return _now() - start
 
     assert _run(main()) == pytest.approx(6 * 60 / 55, rel=0.01)
 
 
-def test_a_trigger_that_only_moves_wakes_no_worker() -> None:
+def test_no_worker_request_is_counted_for_a_cancelled_trigger() -> None:
     async def main() -> float:
-        account = _account()
+        limits = _limits()
         await asyncio.sleep(60)
         for _ in range(5):
-            with pytest.raises(asyncio.CancelledError), account.track_job(just_submitted=False):
+            with pytest.raises(asyncio.CancelledError), limits.count_worker_requests(just_submitted=False):
                 raise asyncio.CancelledError
-        begin = _now()
-        await account.acquire(0, max_wait=FOREVER)
-        return _now() - begin
+        start = _now()
+        await limits.acquire(0, max_wait=FOREVER)
+        return _now() - start
 
     assert _run(main()) == 0
-
-
-# --- what is shared -------------------------------------------------------------------------------------
-
-
-def test_one_account_for_each_key_and_base_url() -> None:
-    async def main() -> int:
-        async with loop_resources() as resources:
-            accounts = [
-                resources.account(settings("apixo")),
-                resources.account(settings("apixo", extra={"max_concurrent": 3})),
-                resources.account(settings("apixo", password=f"{KEY}2")),
-                resources.account(settings("apixo", host="https://gateway.example.com")),
-            ]
-            assert accounts[0] is accounts[1]
-            return len(set(map(id, accounts)))
-
-    assert _run(main()) == 3
-
-
-def test_a_thousand_triggers_look_a_connection_up_once_a_minute() -> None:
-    lookups: list[float] = []
-
-    async def look_up() -> ConnectionSettings:
-        lookups.append(_now())
-        await asyncio.sleep(1)
-        return settings()
-
-    async def main() -> None:
-        async with loop_resources() as resources:
-            await asyncio.gather(*(resources.settings("conn", look_up) for _ in range(1000)))
-            await asyncio.sleep(58)
-            await resources.settings("conn", look_up)
-            await asyncio.sleep(2)
-            await resources.settings("conn", look_up)
-            resources.forget("conn")
-            await resources.settings("conn", look_up)
-
-    _run(main())
-    assert lookups == [0, pytest.approx(61), pytest.approx(62)]
-
-
-def test_a_lookup_that_failed_is_made_again_and_a_cancelled_trigger_takes_it_from_nobody() -> None:
-    tries: list[int] = []
-
-    async def look_up() -> ConnectionSettings:
-        tries.append(1)
-        await asyncio.sleep(1)
-        if len(tries) == 1:
-            raise OSError("the API server is away")
-        return settings()
-
-    async def main() -> ConnectionSettings:
-        async with loop_resources() as resources:
-            with pytest.raises(OSError, match="away"):
-                await resources.settings("conn", look_up)
-            first = asyncio.create_task(resources.settings("conn", look_up))
-            second = asyncio.create_task(resources.settings("conn", look_up))
-            await asyncio.sleep(0.5)
-            first.cancel()
-            return await second
-
-    assert _run(main()).conn_id == "vidgen_default"
-    assert len(tries) == 2
-
-
-def test_everything_shared_goes_with_its_last_user() -> None:
-    async def main() -> None:
-        async with loop_resources() as resources:
-            resources.account(settings())
-            async with loop_resources() as same:
-                assert same is resources
-            assert not resources.session.closed
-        assert resources.session.closed
-
-    _run(main())
-    assert not loop_resources_module._resources

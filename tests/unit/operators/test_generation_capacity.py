@@ -205,9 +205,7 @@ def test_an_open_submission_whose_key_is_forgotten_by_then_is_reported(vidgen: C
         web.post(CREATE["apimart"], [{"exc": requests.ReadTimeout}, FULL])
         _pause(lambda: _operator(timeout=9000).execute(task), clock)
         clock.sleep(3601)
-        with pytest.raises(
-            AirflowFailException, match=r"SubmitOutcomeUnknown: .*Money may have been spent"
-        ):
+        with pytest.raises(AirflowFailException, match=r"SubmitOutcomeUnknown: .*Money may have been spent"):
             _operator().execute(task)
     assert _posts(web) == 2
 

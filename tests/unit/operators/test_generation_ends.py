@@ -180,7 +180,7 @@ def test_a_blocking_task_shows_its_progress_as_a_deferred_one_does(vidgen: Conne
         half = running("apixgo", progress="50%")
         web.get(STATUS["apixgo"], [{"json": half}, {"json": finished("apixgo")}])
         operator(deferrable=False).execute(task)
-    assert ("progress", {"state": "running", "progress": 50}) in task["ti"].pushed
+    assert ("progress", {"state": "running", "percent": 50}) in task["ti"].pushed
 
 
 def test_a_blocking_task_whose_link_comes_late_lands_it(vidgen: Connect, tmp_path: Path) -> None:

@@ -167,8 +167,10 @@ def test_a_vendor_that_is_down_when_the_task_wakes_is_waited_for(
 def test_a_vendor_out_of_reach_for_the_trigger_and_the_worker_ends_the_try(
     deferred: Callable[..., Deferred],
 ) -> None:
-    with pytest.raises(AirflowException, match=r"StatusUnavailable.*apixo job task_1.*asks about the same job") as end:
-        resume(deferred(), {"exc": requests.ConnectTimeout}, event=event("unavailable"))
+    with pytest.raises(
+        AirflowException, match=r"StatusUnavailable.*apixo job task_1.*asks about the same job"
+    ) as end:
+        resume(deferred(), {"exc": requests.ConnectTimeout}, event=event("vendor_unavailable"))
     assert not isinstance(end.value, AirflowFailException)
 
 
@@ -177,7 +179,9 @@ def test_a_vendor_that_is_down_at_the_deadline_ends_the_try(
 ) -> None:
     left = deferred()
     clock.sleep(901)
-    with pytest.raises(AirflowException, match="DeadlineExceeded: The status check at the deadline, 2026-11-20T12:15:00"):
+    with pytest.raises(
+        AirflowException, match="DeadlineExceeded: The status check at the deadline, 2026-11-20T12:15:00"
+    ):
         resume(left, {"exc": requests.ConnectTimeout}, event=event())
 
 
@@ -204,7 +208,7 @@ def test_the_deadline_has_passed_in_the_moment_it_names(
         resume(left, running("apixo"), event=event())
 
 
-@pytest.mark.parametrize("reason", ["deadline", "ended", "trouble"])
+@pytest.mark.parametrize("reason", ["deadline_exceeded", "ended", "trigger_error"])
 def test_the_deadline_is_judged_by_the_clock_and_keeps_the_job(
     reason: str, deferred: Callable[..., Deferred], clock: Clock
 ) -> None:
@@ -227,12 +231,12 @@ def test_the_trigger_is_told_whether_a_kill_cancels_the_job(
 
 def test_trouble_on_the_triggerer_names_the_job(deferred: Callable[..., Deferred]) -> None:
     with pytest.raises(AirflowException, match=r"TriggerError: The trigger failed.*task_1"):
-        resume(deferred(), running("apixo"), event=event("trouble"))
+        resume(deferred(), running("apixo"), event=event("trigger_error"))
 
 
 def test_a_deadline_reported_before_its_time_is_waited_for(deferred: Callable[..., Deferred]) -> None:
     with pytest.raises(TaskDeferred) as again:
-        resume(deferred(), running("apixo"), event=event("deadline"))
+        resume(deferred(), running("apixo"), event=event("deadline_exceeded"))
     assert again.value.kwargs is not None
     assert again.value.kwargs["deadline"] == (NOW + timedelta(seconds=900)).isoformat()
 
@@ -240,7 +244,7 @@ def test_a_deadline_reported_before_its_time_is_waited_for(deferred: Callable[..
 def test_a_video_at_the_deadline_is_a_video(deferred: Callable[..., Deferred], clock: Clock) -> None:
     left = deferred()
     clock.sleep(10_000)
-    assert resume(left, finished("apixo"), event=event("deadline"))["state"] == "succeeded"
+    assert resume(left, finished("apixo"), event=event("deadline_exceeded"))["state"] == "succeeded"
 
 
 def test_a_lost_job_is_lost_only_if_the_worker_finds_it_so_too(deferred: Callable[..., Deferred]) -> None:
@@ -249,16 +253,16 @@ def test_a_lost_job_is_lost_only_if_the_worker_finds_it_so_too(deferred: Callabl
     with pytest.raises(TaskDeferred):
         resume(left, missing, event=event(), vendor="apixgo")
     with pytest.raises(TaskDeferred):
-        resume(left, running("apixgo"), event=event("lost"), vendor="apixgo")
+        resume(left, running("apixgo"), event=event("job_lost"), vendor="apixgo")
     with pytest.raises(AirflowFailException, match=r"JobLost: The vendor does not .*task_not_exist.* task_1"):
-        resume(left, missing, event=event("lost"), vendor="apixgo")
+        resume(left, missing, event=event("job_lost"), vendor="apixgo")
     assert record_of(left[0])["phase"] == "lost"
 
 
 def test_a_lost_job_is_reported_with_the_vendors_code_and_words(deferred: Callable[..., Deferred]) -> None:
     left = deferred("apimart")
     with pytest.raises(AirflowFailException) as failure:
-        resume(left, unknown("apimart"), event=event("lost"), vendor="apimart")
+        resume(left, unknown("apimart"), event=event("job_lost"), vendor="apimart")
     assert '"404 not found"' in str(failure.value)
 
 
@@ -275,7 +279,9 @@ def test_a_job_not_found_at_the_deadline_stays_attached(
 ) -> None:
     left = deferred()
     clock.sleep(901)
-    with pytest.raises(AirflowException, match="DeadlineExceeded: The status check at the deadline, 2026-11-20T12:15:00"):
+    with pytest.raises(
+        AirflowException, match="DeadlineExceeded: The status check at the deadline, 2026-11-20T12:15:00"
+    ):
         resume(left, unknown("apixo"), event=event())
     assert record_of(left[0])["phase"] == "submitted"
 
@@ -289,7 +295,7 @@ def test_a_refused_key_ends_the_try_once_trigger_and_worker_agree_and_keeps_the_
     with pytest.raises(TaskDeferred):
         resume(left, refused, event=event())
     with pytest.raises(AirflowException, match=r"StatusRefused.*asks about the same job") as failure:
-        resume(left, refused, event=event("refused"))
+        resume(left, refused, event=event("access_denied"))
     assert not isinstance(failure.value, AirflowFailException)
     assert record_of(left[0])["phase"] == "submitted"
 
@@ -345,7 +351,7 @@ def test_no_such_job_is_not_believed_when_asked_with_another_key(
     vidgen("apixgo", password="k3y-of-another-account")
     missing = unknown("apixgo")
     with pytest.raises(AirflowFailException, match=r"AccountChanged.*apixgo job task_1"):
-        resume(left, missing, event=event("lost"), vendor="apixgo")
+        resume(left, missing, event=event("job_lost"), vendor="apixgo")
     assert record_of(left[0])["phase"] == "submitted"
 
 
@@ -355,7 +361,7 @@ def test_a_connection_that_leads_elsewhere_is_named_and_the_job_stays_attached(
     left = deferred("apixgo")
     vidgen("apixgo", host="https://staging.example.com")
     with pytest.raises(AirflowException, match=r"https://staging.*https://img") as end:
-        resume(left, {"status_code": 404, "text": "<html>"}, event=event("trouble"), vendor="apixgo")
+        resume(left, {"status_code": 404, "text": "<html>"}, event=event("trigger_error"), vendor="apixgo")
     assert not isinstance(end.value, AirflowFailException)
     assert record_of(left[0])["phase"] == "submitted"
 
@@ -406,7 +412,7 @@ def test_prompt_key_and_link_are_in_no_error_and_no_log(
     with pytest.raises(TaskDeferred) as again:
         resume(left, busy, event=event())
     with pytest.raises(AirflowException) as unavailable:
-        resume(left, busy, event=event("unavailable"))
+        resume(left, busy, event=event("vendor_unavailable"))
     cause = failure.value.__context__
     shown = [str(failure.value), str(cause), repr(cause), str(unavailable.value), repr(again.value.trigger)]
     shown += [json.dumps(again.value.trigger.serialize()), logged(), str(left[0]["task_state_store"])]

@@ -216,7 +216,7 @@ def test_it_does_not_promise_to_submit_anything(way: Way, reply: Any) -> None:
 def test_a_lost_job_is_not_said_to_be_submitted_anew(clock: Clock) -> None:
     task = context()
     pokes(task, clock, seconds=60, same_process=True, replies=[UNKNOWN] * 2)
-    event = {"v": 1, "reason": "lost", "task_id": "task_1"}
+    event = {"v": 1, "reason": "job_lost", "task_id": "task_1"}
     for lost in (lambda: poke(UNKNOWN, task), lambda: resume(UNKNOWN, event=event)):
         with pytest.raises(AirflowFailException, match=r"JobLost.*This sensor submits nothing") as failure:
             lost()

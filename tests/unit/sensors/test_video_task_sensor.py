@@ -161,7 +161,7 @@ def test_a_resumed_sensor_ends_at_its_deadline(vidgen: Connect, clock: Clock) ->
 
 
 def test_a_resumed_sensor_reports_a_lost_job(vidgen: Connect, clock: Clock) -> None:
-    event = {"v": 1, "reason": "lost", "task_id": "task_1"}
+    event = {"v": 1, "reason": "job_lost", "task_id": "task_1"}
     with pytest.raises(AirflowFailException, match="JobLost"):
         resumed(vidgen, {"status_code": 404, "json": {"code": 404, "message": "not found"}}, event)
 

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The trigger at work: the vendor's answers are scripted, and time passes only by sleeping."""
+"""Running the trigger with scripted replies, and a clock that only sleeping advances."""
 
 from __future__ import annotations
 
@@ -36,38 +36,39 @@ from airflow_provider_vidgen.client import TriggererClient
 from airflow_provider_vidgen.errors import StatusUnavailable
 from airflow_provider_vidgen.http import loop_resources as loop_resources_module
 from airflow_provider_vidgen.http import triggerer
-from airflow_provider_vidgen.http.loop_resources import loop_resources
-from airflow_provider_vidgen.triggers import progress, video_task
+from airflow_provider_vidgen.http.loop_resources import LoopResources, loop_resources
+from airflow_provider_vidgen.models import VideoJob
+from airflow_provider_vidgen.triggers import progress_xcom, video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 from airflow_provider_vidgen.vendors.apixo import Apixo
 from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
 
-Answer = HttpReply | BaseException | dict[str, Any]
+Reply = HttpReply | BaseException | dict[str, Any]
 
 
 class Vendor:
-    """Answers in order, the last answer for ever; notes each call."""
+    """Returns the replies in order, the last one repeatedly, and records each call."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.times: list[datetime] = []
-        self.answers: list[Answer] = []
+        self.replies: list[Reply] = []
         self.calls: list[HttpCall] = []
         self.sessions: set[int] = set()
 
-    def prepare(self, settings: Any, call: HttpCall) -> Any:
-        return SimpleNamespace(send=partial(self.send, call), over_tls=False)
+    def prepare(self, settings: Any, call: HttpCall, job: VideoJob) -> Any:
+        return SimpleNamespace(send=partial(self.send, call))
 
-    async def send(self, call: HttpCall, session: Any, tls: None) -> HttpReply:
+    async def send(self, call: HttpCall, resources: LoopResources) -> HttpReply:
         self.calls.append(call)
         self.times.append(self.clock.now())
-        self.sessions.add(id(session))
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, BaseException):
-            raise answer
-        if isinstance(answer, HttpReply):
-            return answer
-        return HttpReply(status=200, content=json.dumps(answer).encode())
+        self.sessions.add(id(resources.session))
+        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        if isinstance(reply, BaseException):
+            raise reply
+        if isinstance(reply, HttpReply):
+            return reply
+        return HttpReply(status=200, content=json.dumps(reply).encode())
 
 
 @pytest.fixture
@@ -88,6 +89,7 @@ def trigger(**changes: Any) -> VideoTaskTrigger:
             "submitted_at": NOW.isoformat(),
             "deadline": (NOW + timedelta(minutes=30)).isoformat(),
             "not_before": (NOW + timedelta(seconds=10)).isoformat(),
+            "cancel_on_kill": True,
             **changes,
         }
     )
@@ -107,67 +109,67 @@ def reason(of: VideoTaskTrigger) -> str:
     return str(event["reason"])
 
 
-@pytest.mark.parametrize("last", [finished("apixo"), failed("apixo", "no", "CONTENT_VIOLATION")])
-def test_a_job_that_ended_is_reported_as_ended_and_no_more_is_said(
-    last: dict[str, Any], vendor: Vendor, clock: Clock
+@pytest.mark.parametrize("final", [finished("apixo"), failed("apixo", "no", "CONTENT_VIOLATION")])
+def test_the_event_about_an_ended_job_does_not_tell_success_from_failure(
+    final: dict[str, Any], vendor: Vendor, clock: Clock
 ) -> None:
-    vendor.answers = [running("apixo"), last]
+    vendor.replies = [running("apixo"), final]
     assert reason(trigger()) == "ended"
     assert [call.method for call in vendor.calls] == ["GET", "GET"]
     assert all(call.body is None for call in vendor.calls)
     assert vendor.times[0] >= NOW + timedelta(seconds=30)
 
 
-def test_a_job_that_does_not_end_is_reported_at_its_deadline(vendor: Vendor, clock: Clock) -> None:
-    vendor.answers = [running("apixo")]
-    assert reason(trigger()) == "deadline"
+def test_a_running_job_is_reported_at_its_deadline(vendor: Vendor, clock: Clock) -> None:
+    vendor.replies = [running("apixo")]
+    assert reason(trigger()) == "deadline_exceeded"
     assert timedelta(0) <= clock.now() - (NOW + timedelta(minutes=30)) < timedelta(milliseconds=1)
 
 
 def test_a_restart_does_not_move_the_deadline(vendor: Vendor, clock: Clock) -> None:
     clock.sleep(1700)
-    vendor.answers = [running("apixo")]
-    assert reason(trigger()) == "deadline"
+    vendor.replies = [running("apixo")]
+    assert reason(trigger()) == "deadline_exceeded"
     assert timedelta(0) <= clock.now() - (NOW + timedelta(minutes=30)) < timedelta(milliseconds=1)
 
 
-def test_a_restart_after_the_deadline_looks_once_more(vendor: Vendor, clock: Clock) -> None:
+def test_a_restart_after_the_deadline_polls_once_more(vendor: Vendor, clock: Clock) -> None:
     clock.sleep(10_000)
-    vendor.answers = [finished("apixo")]
+    vendor.replies = [finished("apixo")]
     assert reason(trigger()) == "ended"
     assert len(vendor.calls) == 1
 
 
-def test_a_finished_job_without_a_link_is_reported(vendor: Vendor) -> None:
-    vendor.answers = [status("apixo", "success")]
+def test_success_without_a_link_is_reported_as_result_missing(vendor: Vendor) -> None:
+    vendor.replies = [status("apixo", "success")]
     assert reason(trigger()) == "result_missing"
 
 
-def test_a_job_that_is_not_known_is_reported_as_lost(vendor: Vendor) -> None:
-    vendor.answers = [HttpReply(status=404, content=json.dumps(unknown("apixo")["json"]).encode())]
-    assert reason(trigger()) == "lost"
+def test_a_job_unknown_to_the_vendor_is_reported_as_job_lost(vendor: Vendor) -> None:
+    vendor.replies = [HttpReply(status=404, content=json.dumps(unknown("apixo")["json"]).encode())]
+    assert reason(trigger()) == "job_lost"
 
 
-def test_a_host_that_knows_no_such_page_loses_no_job(vendor: Vendor) -> None:
-    vendor.answers = [HttpReply(status=404, content=b"<html>")]
-    assert reason(trigger()) == "unavailable"
+def test_an_html_404_is_not_reported_as_job_lost(vendor: Vendor) -> None:
+    vendor.replies = [HttpReply(status=404, content=b"<html>")]
+    assert reason(trigger()) == "vendor_unavailable"
 
 
 @pytest.mark.parametrize("code", [401, 403])
-def test_a_refused_key_is_reported(code: int, vendor: Vendor) -> None:
-    vendor.answers = [HttpReply(status=code, content=b"{}")]
-    assert reason(trigger()) == "refused"
+def test_a_refused_api_key_is_reported_as_access_denied(code: int, vendor: Vendor) -> None:
+    vendor.replies = [HttpReply(status=code, content=b"{}")]
+    assert reason(trigger()) == "access_denied"
     assert len(vendor.calls) == 2
 
 
-def test_a_vendor_out_of_reach_is_reported(vendor: Vendor) -> None:
-    vendor.answers = [StatusUnavailable("Apixo did not answer (TimeoutError)")]
-    assert reason(trigger(deadline=(NOW + timedelta(days=1)).isoformat())) == "unavailable"
+def test_an_unreachable_vendor_is_reported_as_unavailable(vendor: Vendor) -> None:
+    vendor.replies = [StatusUnavailable("Apixo did not reply (TimeoutError)")]
+    assert reason(trigger(deadline=(NOW + timedelta(days=1)).isoformat())) == "vendor_unavailable"
 
 
-def test_single_failed_checks_are_overcome(vendor: Vendor) -> None:
+def test_polling_continues_after_single_failed_checks(vendor: Vendor) -> None:
     html = HttpReply(status=200, content=b"<html>")
-    vendor.answers = [
+    vendor.replies = [
         StatusUnavailable("x"),
         html,
         HttpReply(status=502),
@@ -178,136 +180,130 @@ def test_single_failed_checks_are_overcome(vendor: Vendor) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError(f"at {LINK}"), KeyError(KEY), OSError(LINK)])
-def test_an_unexpected_error_becomes_an_event_and_its_text_is_not_logged(
+def test_an_unexpected_error_becomes_an_event_and_its_message_is_not_logged(
     error: Exception, vendor: Vendor, logged: Callable[[], str]
 ) -> None:
-    vendor.answers = [error]
-    assert reason(trigger()) == "trouble"
-    told = logged()
-    assert f"apixo job task_1 cannot be watched: {type(error).__name__}" in told
-    assert LINK not in told
-    assert KEY not in told
+    vendor.replies = [error]
+    assert reason(trigger()) == "trigger_error"
+    log = logged()
+    assert f"Polling of apixo job task_1 failed: {type(error).__name__}" in log
+    assert LINK not in log
+    assert KEY not in log
 
 
 @pytest.mark.parametrize(
     "conn", ['{"conn_type": "vidgen"}', connection("apixgo"), connection("apixo", password="")]
 )
-def test_a_connection_that_cannot_be_used_becomes_an_event(
+def test_an_invalid_connection_becomes_an_event(
     conn: str, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_VIDGEN_DEFAULT", conn)
-    vendor.answers = [finished("apixo")]
-    assert reason(trigger()) == "trouble"
+    vendor.replies = [finished("apixo")]
+    assert reason(trigger()) == "trigger_error"
     assert vendor.calls == []
 
 
-def test_what_a_vendor_says_is_not_logged_for_it_may_repeat_the_prompt(
+def test_the_vendors_message_is_not_logged_because_it_may_quote_the_prompt(
     vendor: Vendor, logged: Callable[[], str]
 ) -> None:
-    words = {"code": 401, "message": "no rights for: a lighthouse in a storm"}
-    vendor.answers = [HttpReply(status=401, content=json.dumps(words).encode())]
-    assert reason(trigger()) == "refused"
-    told = logged()
-    assert "apixo job task_1 cannot be watched on: Apixo answered the status check with HTTP 401" in told
-    assert "lighthouse" not in told
+    message_of_vendor = {"code": 401, "message": "no rights for: a lighthouse in a storm"}
+    vendor.replies = [HttpReply(status=401, content=json.dumps(message_of_vendor).encode())]
+    assert reason(trigger()) == "access_denied"
+    log = logged()
+    assert "Polling of apixo job task_1 ended: Apixo answered the status check with HTTP 401" in log
+    assert "lighthouse" not in log
 
 
-def test_the_tasks_own_interval_is_kept(vendor: Vendor) -> None:
-    vendor.answers = [*[running("apixo")] * 4, finished("apixo")]
+def test_poll_interval_replaces_the_vendors_schedule(vendor: Vendor) -> None:
+    vendor.replies = [*[running("apixo")] * 4, finished("apixo")]
     assert reason(trigger(poll_interval=70.0)) == "ended"
     gaps = [(later - one).total_seconds() for one, later in pairwise(vendor.times)]
     assert len(gaps) == 4
     assert all(63 <= gap <= 77 for gap in gaps)
 
 
-def test_no_event_comes_before_its_time(vendor: Vendor, clock: Clock) -> None:
-    vendor.answers = [finished("apixo")]
-    soon = (NOW + timedelta(seconds=45)).isoformat()
-    assert reason(trigger(not_before=soon)) == "ended"
+def test_no_event_is_sent_before_not_before(vendor: Vendor, clock: Clock) -> None:
+    vendor.replies = [finished("apixo")]
+    not_before = (NOW + timedelta(seconds=45)).isoformat()
+    assert reason(trigger(not_before=not_before)) == "ended"
     assert timedelta(0) <= clock.now() - (NOW + timedelta(seconds=45)) < timedelta(milliseconds=1)
 
 
-def test_an_error_event_does_not_come_early_either(vendor: Vendor, clock: Clock) -> None:
-    vendor.answers = [RuntimeError("x")]
-    soon = (NOW + timedelta(seconds=45)).isoformat()
-    assert reason(trigger(not_before=soon)) == "trouble"
+def test_no_error_event_is_sent_before_not_before(vendor: Vendor, clock: Clock) -> None:
+    vendor.replies = [RuntimeError("x")]
+    not_before = (NOW + timedelta(seconds=45)).isoformat()
+    assert reason(trigger(not_before=not_before)) == "trigger_error"
     assert timedelta(0) <= clock.now() - (NOW + timedelta(seconds=45)) < timedelta(milliseconds=1)
 
 
-def test_it_may_run_twice(vendor: Vendor) -> None:
-    vendor.answers = [finished("apixo")]
+def test_the_trigger_may_run_twice(vendor: Vendor) -> None:
+    vendor.replies = [finished("apixo")]
     same = trigger()
     assert events(same) == events(same)
 
 
 def test_cancellation_is_not_an_event(vendor: Vendor) -> None:
-    vendor.answers = [asyncio.CancelledError()]
+    vendor.replies = [asyncio.CancelledError()]
     with pytest.raises(asyncio.CancelledError):
         events(trigger())
     assert not loop_resources_module._resources
 
 
-def test_news_is_logged_also_where_there_is_no_task_to_show_it_on(
-    vendor: Vendor, logged: Callable[[], str]
-) -> None:
-    vendor.answers = [running("apixo"), finished("apixo")]
+def test_status_changes_are_logged_without_a_task_instance(vendor: Vendor, logged: Callable[[], str]) -> None:
+    vendor.replies = [running("apixo"), finished("apixo")]
     assert reason(trigger()) == "ended"
-    told = logged()
-    assert "apixo job task_1 is running (" in told
-    assert "Progress" not in told
+    log = logged()
+    assert "apixo job task_1 is running (" in log
+    assert "Progress" not in log
 
 
-def test_progress_is_pushed_when_it_changes_and_only_then(
-    vendor: Vendor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_progress_is_pushed_only_when_it_changes(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
     pushed: list[Any] = []
 
     async def push(ti: Any, key: str, value: Any) -> None:
-        assert ti is watching.task_instance
+        assert ti is running_trigger.task_instance
         pushed.append((key, value))
 
     monkeypatch.setattr(airflow_internals, "push_xcom_from_trigger", push)
     monkeypatch.setenv("AIRFLOW_CONN_VIDGEN_DEFAULT", connection("apixgo"))
     steps = ("10%", "10%", "10%", "60%", "60%")
-    vendor.answers = [*(running("apixgo", progress=step) for step in steps), finished("apixgo")]
-    watching = trigger(job=job("apixgo").to_dict())
-    watching.task_instance = task_instance()
-    assert reason(watching) == "ended"
+    vendor.replies = [*(running("apixgo", progress=step) for step in steps), finished("apixgo")]
+    running_trigger = trigger(job=job("apixgo").to_dict())
+    running_trigger.task_instance = task_instance()
+    assert reason(running_trigger) == "ended"
     assert pushed == [
-        ("progress", {"state": "running", "progress": 10.0}),
-        ("progress", {"state": "running", "progress": 60.0}),
-        ("progress", {"state": "succeeded", "progress": 100.0}),
+        ("progress", {"state": "running", "percent": 10.0}),
+        ("progress", {"state": "running", "percent": 60.0}),
+        ("progress", {"state": "succeeded", "percent": 100.0}),
     ]
 
 
-def test_a_task_whose_job_has_ended_is_woken_rather_than_shown(
-    vendor: Vendor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_last_progress_is_pushed_with_has_ended(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[bool] = []
 
-    async def show(ti: Any, status: Any, *, has_ended: bool) -> None:
+    async def push_progress(ti: Any, status: Any, *, has_ended: bool) -> None:
         ended.append(has_ended)
 
-    monkeypatch.setattr(progress, "show", show)
-    vendor.answers = [running("apixo"), finished("apixo")]
-    watching = trigger()
-    watching.task_instance = task_instance()
-    assert reason(watching) == "ended"
+    monkeypatch.setattr(progress_xcom, "push_progress", push_progress)
+    vendor.replies = [running("apixo"), finished("apixo")]
+    running_trigger = trigger()
+    running_trigger.task_instance = task_instance()
+    assert reason(running_trigger) == "ended"
     assert ended == [False, True]
 
 
-def test_a_check_waits_for_its_turn_until_the_deadline_and_ten_seconds_at_least(
+def test_a_check_waits_for_the_rate_limit_until_the_deadline_but_at_least_ten_seconds(
     vendor: Vendor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     max_waits: list[float] = []
-    ask = TriggererClient.status
+    original = TriggererClient.status
 
     async def status(client: TriggererClient, job: Any, **options: float) -> Any:
         max_waits.append(options["max_wait"])
-        return await ask(client, job, **options)
+        return await original(client, job, **options)
 
     monkeypatch.setattr(TriggererClient, "status", status)
-    vendor.answers = [finished("apixo")]
+    vendor.replies = [finished("apixo")]
     for seconds in (100, 5):
         events(trigger(submitted_at=(NOW - timedelta(hours=1)).isoformat(), deadline=_after(vendor, seconds)))
     assert 80 < max_waits[0] <= 100
@@ -318,50 +314,50 @@ def _after(vendor: Vendor, seconds: float) -> str:
     return (vendor.clock.now() + timedelta(seconds=seconds)).isoformat()
 
 
-def test_progress_that_cannot_be_shown_does_not_end_the_watch(
+def test_a_failed_push_of_progress_does_not_end_the_polling(
     vendor: Vendor, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str]
 ) -> None:
     async def push(*_: Any) -> None:
         raise RuntimeError(LINK)
 
     monkeypatch.setattr(airflow_internals, "push_xcom_from_trigger", push)
-    vendor.answers = [running("apixo"), finished("apixo")]
-    watching = trigger()
-    watching.task_instance = task_instance()
-    assert reason(watching) == "ended"
-    told = logged()
-    assert "Progress cannot be shown: RuntimeError" in told
-    assert LINK not in told
+    vendor.replies = [running("apixo"), finished("apixo")]
+    running_trigger = trigger()
+    running_trigger.task_instance = task_instance()
+    assert reason(running_trigger) == "ended"
+    log = logged()
+    assert "Progress cannot be pushed to XCom: RuntimeError" in log
+    assert LINK not in log
 
 
-def test_the_same_words_are_read_once_and_others_are_read(
-    vendor: Vendor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read: list[bytes] = []
-    real = Apixo.read_status
+def test_an_unchanged_reply_is_parsed_once(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+    original = Apixo.read_status
 
-    def read_status(self: Apixo, job: Any, reply: HttpReply, **how: Any) -> Any:
-        read.append(reply.content)
-        return real(self, job, reply, **how)
+    def read_status(self: Apixo, job: Any, reply: HttpReply, **options: Any) -> Any:
+        parsed.append(reply.content)
+        return original(self, job, reply, **options)
 
     monkeypatch.setattr(Apixo, "read_status", read_status)
     same, other = running("apixo"), running("apixo", createTime=1)
     failed_check = HttpReply(status=502, content=json.dumps(same).encode())
-    vendor.answers = [same, same, same, other, other, failed_check, other, finished("apixo")]
+    vendor.replies = [same, same, same, other, other, failed_check, other, finished("apixo")]
     assert reason(trigger()) == "ended"
     assert len(vendor.calls) == 8
-    assert len(read) == 4
+    assert len(parsed) == 4
 
 
-def test_an_unknown_word_is_warned_of_once_and_waited_on(vendor: Vendor, logged: Callable[[], str]) -> None:
-    odd = status("apixo", "daydreaming")
-    vendor.answers = [odd, odd, odd, finished("apixo")]
+def test_an_unknown_state_is_warned_about_once_and_counts_as_running(
+    vendor: Vendor, logged: Callable[[], str]
+) -> None:
+    unknown_state = status("apixo", "daydreaming")
+    vendor.replies = [unknown_state, unknown_state, unknown_state, finished("apixo")]
     assert reason(trigger()) == "ended"
     assert logged().count("unknown state 'daydreaming'") == 1
 
 
-def test_triggers_of_one_loop_share_a_session_that_goes_with_the_last(vendor: Vendor) -> None:
-    vendor.answers = [finished("apixo")]
+def test_triggers_of_one_loop_share_a_session_until_the_last_one_ends(vendor: Vendor) -> None:
+    vendor.replies = [finished("apixo")]
 
     async def many() -> None:
         async with loop_resources() as resources:
@@ -380,7 +376,7 @@ async def _drain(of: VideoTaskTrigger) -> None:
         pass
 
 
-def test_a_new_loop_gets_a_session_of_its_own() -> None:
+def test_each_loop_gets_its_own_session() -> None:
     async def once() -> int:
         async with loop_resources() as first, loop_resources() as second:
             assert first is second

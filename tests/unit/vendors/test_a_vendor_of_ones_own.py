@@ -23,7 +23,7 @@ class _Plain(Vendor):
     name = "plain"
     label = "Plain"
     default_base_url = "https://api.plain.example"
-    schedule = Schedule(first=5, interval=5, longest=10)
+    schedule = Schedule(first_delay=5, interval=5, max_interval=10)
     mapped_fields = {"prompt": "prompt", "model": "model"}  # noqa: RUF012
     models = {}  # noqa: RUF012
 

@@ -91,7 +91,7 @@ def test_a_date_is_waited_for_up_to_ten_minutes(when: datetime) -> None:
 def test_a_check_that_is_put_off_for_long_is_made_again_after_ten_minutes(status: int, asked: str) -> None:
     watch = JobPoller(
         job_of("apixo"),
-        Schedule(first=30, interval=5, longest=15),
+        Schedule(first_delay=30, interval=5, max_interval=15),
         submitted_at=NOW,
         deadline=NOW + timedelta(days=1),
         jitter=lambda: 0.5,

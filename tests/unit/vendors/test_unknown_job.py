@@ -173,7 +173,7 @@ def test_words_about_something_else(said: str) -> None:
 def test_a_wrong_host_for_minutes_never_makes_a_job_lost(vendor: str) -> None:
     watch = JobPoller(
         job_of(vendor),
-        Schedule(first=5, interval=5, longest=5),
+        Schedule(first_delay=5, interval=5, max_interval=5),
         submitted_at=NOW,
         deadline=NOW + timedelta(days=1),
         jitter=lambda: 0.5,

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Whatever a vendor answers, in whatever order: the watch ends in time and never waits past its deadline."""
+"""For any sequence of replies, the poller ends in time and never waits past its deadline."""
 
 from __future__ import annotations
 
@@ -52,116 +52,118 @@ _ERRORS = st.one_of(
 )
 
 
-class AnyCourse(RuleBasedStateMachine):
-    """A caller that waits as told and feeds back what a made-up vendor answers."""
+class PollerMachine(RuleBasedStateMachine):
+    """A caller that waits for each delay and passes on the replies of a simulated vendor."""
 
     @initialize(
-        first=st.floats(0, 100),
+        first_delay=st.floats(0, 100),
         interval=_SECONDS,
-        longest=_SECONDS,
+        max_interval=_SECONDS,
         timeout=st.floats(1, 600),
-        chance=st.lists(st.floats(0, 1), min_size=1, max_size=5),
-        started=st.floats(0, 700),
+        jitter=st.lists(st.floats(0, 1), min_size=1, max_size=5),
+        elapsed=st.floats(0, 700),
     )
     def start(
         self,
-        first: float,
+        first_delay: float,
         interval: float,
-        longest: float,
+        max_interval: float,
         timeout: float,
-        chance: list[float],
-        started: float,
+        jitter: list[float],
+        elapsed: float,
     ) -> None:
-        self.schedule = Schedule(first=first, interval=min(interval, longest), longest=longest)
+        self.schedule = Schedule(
+            first_delay=first_delay, interval=min(interval, max_interval), max_interval=max_interval
+        )
         self.deadline = _START + timedelta(seconds=timeout)
-        self.chance, self.drawn = chance, 0
-        self.now = _START + timedelta(seconds=started)
+        self.jitter, self.jitter_calls = jitter, 0
+        self.now = _START + timedelta(seconds=elapsed)
         self.ended = False
         self.checks_at_or_after_deadline = 0
-        self.watch = self._new_watch()
-        self.wait = self.watch.first_delay(self.now)
+        self.poller = self._new_poller()
+        self.delay = self.poller.first_delay(self.now)
 
-    def _new_watch(self) -> JobPoller:
+    def _new_poller(self) -> JobPoller:
         def jitter() -> float:
-            self.drawn += 1
-            return self.chance[self.drawn % len(self.chance)]
+            self.jitter_calls += 1
+            return self.jitter[self.jitter_calls % len(self.jitter)]
 
         return JobPoller(_JOB, self.schedule, submitted_at=_START, deadline=self.deadline, jitter=jitter)
 
-    def _reach_the_next_check(self) -> None:
-        assert self.wait >= 0
-        assert self.wait <= max(0.0, (self.deadline - self.now).total_seconds())
-        self.now += timedelta(seconds=self.wait)
+    def _advance_to_next_check(self) -> None:
+        assert self.delay >= 0
+        assert self.delay <= max(0.0, (self.deadline - self.now).total_seconds())
+        self.now += timedelta(seconds=self.delay)
         self.checks_at_or_after_deadline += self.now >= self.deadline
 
     @precondition(lambda self: not self.ended)
     @rule(status=_STATUSES)
-    def look(self, status: JobStatus) -> None:
-        self._reach_the_next_check()
+    def check_succeeds(self, status: JobStatus) -> None:
+        self._advance_to_next_check()
         try:
-            wait = self.watch.after_status(status, self.now)
+            delay = self.poller.after_status(status, self.now)
         except (DeadlineExceeded, ResultMissing) as error:
-            self._end(error)
+            self._end_with(error)
         else:
-            assert wait is not None
+            assert delay is not None
             assert self.now < self.deadline
-            self.wait = wait
+            self.delay = delay
 
     @precondition(lambda self: not self.ended)
     @rule(error=_ERRORS)
-    def fail_to_look(self, error: StatusError) -> None:
-        self._reach_the_next_check()
+    def check_fails(self, error: StatusError) -> None:
+        self._advance_to_next_check()
         try:
-            self.wait = self.watch.after_error(error, self.now)
+            self.delay = self.poller.after_error(error, self.now)
         except (DeadlineExceeded, JobLost, StatusRefused, StatusUnavailable) as raised:
-            self._end(raised)
+            self._end_with(raised)
         else:
             assert self.now < self.deadline
 
     @precondition(lambda self: not self.ended)
     @rule(status=_ENDS)
-    def see_the_end(self, status: JobStatus) -> None:
-        self._reach_the_next_check()
-        assert self.watch.after_status(status, self.now) is None
+    def job_ends(self, status: JobStatus) -> None:
+        self._advance_to_next_check()
+        assert self.poller.after_status(status, self.now) is None
         self.ended = True
 
     @precondition(lambda self: not self.ended)
     @rule()
     def restart(self) -> None:
-        """Another process takes over: what it knows is the job, the submission and the deadline."""
-        self.watch = self._new_watch()
-        self.wait = self.watch.first_delay(self.now)
+        """Another process takes over; it has the job, the time of submission and the deadline."""
+        self.poller = self._new_poller()
+        self.delay = self.poller.first_delay(self.now)
 
     @precondition(lambda self: not self.ended)
     @rule()
-    def let_it_run_to_its_deadline(self) -> None:
-        """However it began: a job that never ends is given up, and in a bounded number of checks."""
+    def run_to_the_deadline(self) -> None:
+        """A job that never ends is given up after a bounded number of checks."""
         running = JobStatus(state=JobState.RUNNING, raw_state="processing")
         for _ in range(5000):
             if self.ended:
                 break
-            self.look(running)
+            self.check_succeeds(running)
         assert self.ended
 
     @precondition(lambda self: self.ended)
     @rule()
-    def try_again(self) -> None:
-        """A retry attaches to the same job, with the same deadline."""
-        self.watch = self._new_watch()
-        self.wait = self.watch.first_delay(self.now)
+    def retry(self) -> None:
+        """A retry re-attaches to the same job, with the same deadline."""
+        self.poller = self._new_poller()
+        self.delay = self.poller.first_delay(self.now)
         self.checks_at_or_after_deadline = 0
         self.ended = False
 
-    def _end(self, error: StatusError) -> None:
+    def _end_with(self, error: StatusError) -> None:
         assert isinstance(error, JobLost | ResultMissing | StatusRefused | StatusUnavailable) or (
             self.now >= self.deadline
         )
         self.ended = True
 
     @invariant()
-    def at_most_one_check_comes_at_the_deadline_or_later(self) -> None:
+    def at_most_one_check_is_made_at_or_after_the_deadline(self) -> None:
         assert getattr(self, "checks_at_or_after_deadline", 0) <= 1
 
 
-TestAnyCourse = AnyCourse.TestCase
-TestAnyCourse.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestPoller = PollerMachine.TestCase
+TestPoller.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

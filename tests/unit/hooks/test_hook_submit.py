@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The paid call: what is sent again, and what never is."""
+"""Submitting: which paid requests are retried, and which never are."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.models import Submission, VideoRequest
 
-#: Without idempotency keys there is no way to tell whether an open request was taken.
+#: Without idempotency keys it cannot be found out whether a request of unknown outcome was accepted.
 KEYLESS = ("apimodels", "apixo", "apixgo")
-OPEN = {
+UNKNOWN_OUTCOMES = {
     "read timeout": {"exc": requests.ReadTimeout},
     "connection reset": {"exc": requests.ConnectionError},
     "reply cut off": {"exc": requests.exceptions.ChunkedEncodingError},
@@ -55,12 +55,12 @@ def submit(make_hook: MakeHook, vendor: str, **fields: Any) -> Submission:
 
 
 @pytest.mark.parametrize("vendor", KEYLESS)
-@pytest.mark.parametrize("case", OPEN)
-def test_an_open_outcome_is_reported_and_sent_once(
+@pytest.mark.parametrize("case", UNKNOWN_OUTCOMES)
+def test_a_submission_with_unknown_outcome_is_sent_once_and_raises(
     vendor: str, case: str, make_hook: MakeHook, clock: Clock
 ) -> None:
     with requests_mock.Mocker() as web:
-        web.post(CREATE[vendor], [OPEN[case], {"json": created(vendor)}])
+        web.post(CREATE[vendor], [UNKNOWN_OUTCOMES[case], {"json": created(vendor)}])
         with pytest.raises(SubmitOutcomeUnknown) as caught:
             submit(make_hook, vendor)
     assert [sent.method for sent in web.request_history] == ["POST"]
@@ -69,10 +69,12 @@ def test_an_open_outcome_is_reported_and_sent_once(
     assert caught.value.fatal
 
 
-@pytest.mark.parametrize("case", OPEN)
-def test_apimart_is_sent_the_same_request_under_the_same_key(case: str, make_hook: MakeHook) -> None:
+@pytest.mark.parametrize("case", UNKNOWN_OUTCOMES)
+def test_apimart_gets_the_same_request_again_with_the_same_idempotency_key(
+    case: str, make_hook: MakeHook
+) -> None:
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apimart"], [OPEN[case], {"json": created("apimart")}])
+        web.post(CREATE["apimart"], [UNKNOWN_OUTCOMES[case], {"json": created("apimart")}])
         assert submit(make_hook, "apimart").job.task_id == "task_1"
     first, second = web.request_history
     assert first.headers["Idempotency-Key"] == second.headers["Idempotency-Key"] == "key-1"
@@ -80,16 +82,16 @@ def test_apimart_is_sent_the_same_request_under_the_same_key(case: str, make_hoo
 
 
 @pytest.mark.parametrize("case", ["read timeout", "500"])
-def test_apimart_is_not_asked_for_ever(case: str, make_hook: MakeHook) -> None:
+def test_apimart_gets_at_most_four_requests(case: str, make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apimart"], **OPEN[case])
+        web.post(CREATE["apimart"], **UNKNOWN_OUTCOMES[case])
         with pytest.raises(SubmitOutcomeUnknown):
             submit(make_hook, "apimart")
     assert len(web.request_history) == 4
     assert {sent.headers["Idempotency-Key"] for sent in web.request_history} == {"key-1"}
 
 
-def test_apimart_still_at_work_on_the_key_is_asked_again_and_then_unknown(make_hook: MakeHook) -> None:
+def test_a_409_of_apimart_is_retried_and_then_the_outcome_is_unknown(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
         web.post(CREATE["apimart"], status_code=409, json={"error": {"code": 409, "message": "in flight"}})
         with pytest.raises(SubmitOutcomeUnknown, match="in flight"):
@@ -97,23 +99,34 @@ def test_apimart_still_at_work_on_the_key_is_asked_again_and_then_unknown(make_h
     assert len(web.request_history) == 4
 
 
-def test_apimart_409_then_the_job(make_hook: MakeHook) -> None:
+def test_a_409_of_apimart_followed_by_the_job_is_a_success(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
         web.post(CREATE["apimart"], [{"status_code": 409, "json": {}}, {"json": created("apimart")}])
         assert submit(make_hook, "apimart").job.task_id == "task_1"
 
 
-def test_a_refusal_after_an_open_sending_does_not_tell_that_nothing_was_taken(make_hook: MakeHook) -> None:
+def test_the_outcome_stays_unknown_if_a_retry_after_a_read_timeout_is_refused(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
         web.post(CREATE["apimart"], [{"exc": requests.ReadTimeout}, {"status_code": 401, "json": {}}])
         with pytest.raises(SubmitOutcomeUnknown):
             submit(make_hook, "apimart")
 
 
-@pytest.mark.parametrize("vendor", VENDORS)
-def test_a_connection_that_never_came_about_is_tried_again(
-    vendor: str, make_hook: MakeHook, clock: Clock
+def test_an_unknown_outcome_keeps_the_capacity_flag_and_retry_after_of_the_last_attempt(
+    make_hook: MakeHook,
 ) -> None:
+    rate_limited = {"status_code": 429, "json": {}, "headers": {"Retry-After": "23"}}
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apimart"], [{"exc": requests.ReadTimeout}, rate_limited])
+        with pytest.raises(SubmitOutcomeUnknown) as caught:
+            submit(make_hook, "apimart")
+    assert caught.value.at_capacity
+    assert caught.value.retry_after == 23
+    assert not SubmitOutcomeUnknown.at_capacity
+
+
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_failed_connection_is_retried(vendor: str, make_hook: MakeHook, clock: Clock) -> None:
     with requests_mock.Mocker() as web:
         web.post(CREATE[vendor], [{"exc": requests.ConnectTimeout}] * 2 + [{"json": created(vendor)}])
         assert submit(make_hook, vendor).job.task_id == "task_1"
@@ -121,7 +134,7 @@ def test_a_connection_that_never_came_about_is_tried_again(
     assert len(clock.slept) == 2
 
 
-def test_a_vendor_that_cannot_be_reached_is_given_up_with_nothing_spent(make_hook: MakeHook) -> None:
+def test_nothing_is_spent_if_the_vendor_cannot_be_reached(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], exc=requests.ConnectTimeout)
         with pytest.raises(ConnectionFailed) as caught:
@@ -133,7 +146,7 @@ def test_a_vendor_that_cannot_be_reached_is_given_up_with_nothing_spent(make_hoo
 
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize(
-    "full",
+    "rate_limited",
     [
         {"status_code": 429, "json": {}, "headers": {"Retry-After": "23"}},
         {"status_code": 429, "text": "", "headers": {"Retry-After": "Fri, 20 Nov 2026 12:00:23 GMT"}},
@@ -141,16 +154,16 @@ def test_a_vendor_that_cannot_be_reached_is_given_up_with_nothing_spent(make_hoo
         {"status_code": 425, "text": "", "headers": {"retry-after-ms": "23000"}},
     ],
 )
-def test_a_full_vendor_is_asked_again_when_it_says(
-    vendor: str, full: dict[str, Any], make_hook: MakeHook, clock: Clock
+def test_a_submission_is_retried_after_the_vendors_retry_after(
+    vendor: str, rate_limited: dict[str, Any], make_hook: MakeHook, clock: Clock
 ) -> None:
     with requests_mock.Mocker() as web:
-        web.post(CREATE[vendor], [full, {"json": created(vendor)}])
+        web.post(CREATE[vendor], [rate_limited, {"json": created(vendor)}])
         assert submit(make_hook, vendor).job.task_id == "task_1"
     assert clock.slept == [23]
 
 
-def test_a_vendor_that_stays_full_is_given_up_and_a_retry_may_help(make_hook: MakeHook) -> None:
+def test_a_lasting_429_raises_a_retryable_error(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], status_code=429, json={"code": 429})
         with pytest.raises(RateLimited) as caught:
@@ -159,7 +172,7 @@ def test_a_vendor_that_stays_full_is_given_up_and_a_retry_may_help(make_hook: Ma
     assert not caught.value.fatal
 
 
-def test_a_503_that_says_it_took_nothing_is_tried_again(make_hook: MakeHook) -> None:
+def test_a_503_that_means_not_accepted_is_retried(make_hook: MakeHook) -> None:
     body = {"error": {"code": "", "message": "No available channel for model x"}}
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixgo"], status_code=503, json=body)
@@ -171,7 +184,7 @@ def test_a_503_that_says_it_took_nothing_is_tried_again(make_hook: MakeHook) -> 
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize("in_body", [False, True])
 @pytest.mark.parametrize(
-    ("code", "words", "error"),
+    ("code", "message", "error"),
     [
         (400, "bad field", SubmitRefused),
         (401, "bad key", BadCredentials),
@@ -185,10 +198,10 @@ def test_a_503_that_says_it_took_nothing_is_tried_again(make_hook: MakeHook) -> 
         (422, "bad value", SubmitRefused),
     ],
 )
-def test_a_refusal_is_final_and_costs_nothing(
-    vendor: str, in_body: bool, code: int, words: str, error: type[SubmitError], make_hook: MakeHook
+def test_a_refusal_is_fatal_and_nothing_is_spent(
+    vendor: str, in_body: bool, code: int, message: str, error: type[SubmitError], make_hook: MakeHook
 ) -> None:
-    body = {"code": code, "message": words, "data": None}
+    body = {"code": code, "message": message, "data": None}
     with requests_mock.Mocker() as web:
         web.post(CREATE[vendor], status_code=200 if in_body else code, json=body)
         with pytest.raises(error) as caught:
@@ -199,10 +212,12 @@ def test_a_refusal_is_final_and_costs_nothing(
     assert len(web.request_history) == 1
 
 
-def test_what_cannot_be_right_is_not_sent(make_hook: MakeHook) -> None:
-    wrong = VideoRequest(prompt=" ", model="grok-video", duration="6.5", resolution="8k", aspect_ratio="wide")
+def test_an_invalid_request_is_not_sent(make_hook: MakeHook) -> None:
+    invalid = VideoRequest(
+        prompt=" ", model="grok-video", duration="6.5", resolution="8k", aspect_ratio="wide"
+    )
     with requests_mock.Mocker() as web, pytest.raises(InvalidRequest) as caught:
-        make_hook("apixo").submit(wrong)
+        make_hook("apixo").submit(invalid)
     assert web.request_history == []
     assert {problem.field for problem in caught.value.problems} >= {
         "prompt",
@@ -213,10 +228,12 @@ def test_what_cannot_be_right_is_not_sent(make_hook: MakeHook) -> None:
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_vendor_that_repeats_key_prompt_and_link_is_not_quoted(vendor: str, make_hook: MakeHook) -> None:
-    words = f"key {KEY} may not make '{PROMPT}', see https://x.example/a?sig=s3cret"
+def test_api_key_prompt_and_link_in_the_vendors_message_are_redacted(
+    vendor: str, make_hook: MakeHook
+) -> None:
+    message = f"key {KEY} may not make '{PROMPT}', see https://x.example/a?sig=s3cret"
     with requests_mock.Mocker() as web:
-        web.post(CREATE[vendor], status_code=400, json={"code": 400, "message": words})
+        web.post(CREATE[vendor], status_code=400, json={"code": 400, "message": message})
         with pytest.raises(SubmitRefused) as caught:
             submit(make_hook, vendor)
     for secret in (KEY, PROMPT, "s3cret"):
@@ -224,7 +241,7 @@ def test_a_vendor_that_repeats_key_prompt_and_link_is_not_quoted(vendor: str, ma
         assert secret not in repr(caught.value)
 
 
-def test_an_unknown_key_form_is_masked_in_a_reply_too(make_hook: MakeHook) -> None:
+def test_an_api_key_of_unusual_form_is_redacted_too(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], status_code=401, json={"code": 401, "message": "no such key: plainword99"})
         with pytest.raises(BadCredentials) as caught:

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Who gets the key, and where a name may lead: judged at the moment of connecting."""
+"""Downloads: which host gets the API key, and which addresses are connected to."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from airflow_provider_vidgen.http.download import open_link
 LINK = "https://cdn.example.com/v.mp4?sig=s3cret"
 
 
-def fetch(link: str, told: ConnectionSettings | None = None) -> bytes:
-    with open_link(link, told or settings("apixgo")) as response:
+def fetch(link: str, account: ConnectionSettings | None = None) -> bytes:
+    with open_link(link, account or settings("apixgo")) as response:
         return bytes(response.content)
 
 
 @pytest.mark.parametrize(
-    ("link", "gets_it"),
+    ("link", "gets_key"),
     [
         ("https://img.apixgo.com/v1/videos/task_1/content", True),
         ("https://img.apixgo.com/uploads/a.mp4", False),
@@ -36,15 +36,15 @@ def fetch(link: str, told: ConnectionSettings | None = None) -> bytes:
         ("https://evil.example/v1/videos/img.apixgo.com", False),
     ],
 )
-def test_the_key_goes_only_to_the_apis_own_host(link: str, gets_it: bool) -> None:
+def test_the_api_key_is_sent_only_to_the_host_and_path_of_the_api(link: str, gets_key: bool) -> None:
     with requests_mock.Mocker() as web:
         web.get(link, content=MP4)
         fetch(link)
     (sent,) = web.request_history
-    assert sent.headers.get("Authorization") == (f"Bearer {KEY}" if gets_it else None)
+    assert sent.headers.get("Authorization") == (f"Bearer {KEY}" if gets_key else None)
 
 
-def test_the_key_is_dropped_when_the_api_redirects_to_a_store() -> None:
+def test_the_api_key_is_not_sent_to_the_target_of_a_redirect() -> None:
     own = "https://img.apixgo.com/v1/videos/task_1/content"
     with requests_mock.Mocker() as web:
         web.get(own, status_code=302, headers={"Location": LINK})
@@ -55,15 +55,15 @@ def test_the_key_is_dropped_when_the_api_redirects_to_a_store() -> None:
     assert "Authorization" not in second.headers
 
 
-def test_the_key_of_an_https_api_does_not_go_to_its_http_side() -> None:
-    told = settings("apixgo", extra={"allow_private_urls": True})
+def test_the_api_key_of_an_https_api_is_not_sent_over_http() -> None:
+    account = settings("apixgo", extra={"allow_private_urls": True})
     with requests_mock.Mocker() as web:
         web.get("http://img.apixgo.com/v1/videos/x", content=MP4)
-        fetch("http://img.apixgo.com/v1/videos/x", told)
+        fetch("http://img.apixgo.com/v1/videos/x", account)
     assert "Authorization" not in web.request_history[0].headers
 
 
-def test_a_netrc_entry_goes_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_netrc_credentials_are_not_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("default login somebody password else\n")
     netrc.chmod(0o600)
@@ -76,23 +76,23 @@ def test_a_netrc_entry_goes_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: A
 
 
 @pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Resolves every name to the addresses given; connects to none, but notes the attempt."""
-    told: dict[str, Any] = {"addresses": [], "connected": [], "asked": 0}
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Resolve every host name to the given addresses, and record connections instead of making them."""
+    calls: dict[str, Any] = {"addresses": [], "connected": [], "lookups": 0}
 
     def getaddrinfo(host: str, port: int, *_: Any, **__: Any) -> list[Any]:
-        told["asked"] += 1
-        if isinstance(told["addresses"], Exception):
-            raise told["addresses"]
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (a, port)) for a in told["addresses"]]
+        calls["lookups"] += 1
+        if isinstance(calls["addresses"], Exception):
+            raise calls["addresses"]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (a, port)) for a in calls["addresses"]]
 
     def create_connection(address: tuple[str, int], *_: Any, **__: Any) -> socket.socket:
-        told["connected"].append(address)
+        calls["connected"].append(address)
         raise ConnectionRefusedError
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(socket, "create_connection", create_connection)
-    return told
+    return calls
 
 
 @pytest.mark.parametrize(
@@ -106,76 +106,78 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         ["93.184.216.34", "10.0.0.1"],
     ],
 )
-def test_a_name_that_leads_to_a_private_address_is_not_connected_to(
-    addresses: list[str], names: dict[str, Any]
+def test_a_host_that_resolves_to_a_private_address_is_not_connected_to(
+    addresses: list[str], resolver: dict[str, Any]
 ) -> None:
-    names["addresses"] = addresses
+    resolver["addresses"] = addresses
     with pytest.raises(UnsafeLink, match="private address"):
         fetch(LINK)
-    assert names["connected"] == []
+    assert resolver["connected"] == []
 
 
-def test_the_address_that_was_judged_is_the_one_connected_to(names: dict[str, Any]) -> None:
-    names["addresses"] = ["93.184.216.34", "93.184.216.35"]
+def test_the_address_that_was_validated_is_the_one_connected_to(resolver: dict[str, Any]) -> None:
+    resolver["addresses"] = ["93.184.216.34", "93.184.216.35"]
     with pytest.raises(DownloadFailed):
         fetch(LINK)
-    assert names["connected"] == [("93.184.216.34", 443), ("93.184.216.35", 443)]
-    assert names["asked"] == 1
+    assert resolver["connected"] == [("93.184.216.34", 443), ("93.184.216.35", 443)]
+    assert resolver["lookups"] == 1
 
 
 @pytest.mark.parametrize("error", [socket.gaierror("x"), UnicodeError("label empty or too long")])
-def test_a_name_that_does_not_resolve_is_an_error_of_ours(error: Exception, names: dict[str, Any]) -> None:
-    names["addresses"] = error
+def test_a_host_that_does_not_resolve_raises_download_failed(
+    error: Exception, resolver: dict[str, Any]
+) -> None:
+    resolver["addresses"] = error
     with pytest.raises(DownloadFailed) as failure:
         fetch(LINK)
     assert "label" not in str(failure.value)
 
 
 @pytest.mark.parametrize("extra", [{}, {"allow_private_urls": True}])
-def test_a_name_that_cannot_be_one_is_an_error_of_ours(extra: dict[str, Any]) -> None:
+def test_an_invalid_host_name_raises_an_error_of_the_package(extra: dict[str, Any]) -> None:
     with pytest.raises((DownloadFailed, UnsafeLink)):
         fetch(f"https://a..{'b' * 70}.com/v.mp4", settings("apixgo", extra=extra))
 
 
-def test_a_proxy_is_not_asked_unless_the_connection_says_that_it_may_resolve_names(
-    names: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_a_proxy_is_used_only_with_allow_proxied_downloads(
+    resolver: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://worker:s3cret@127.0.0.1:9")
-    names["addresses"] = ["127.0.0.1"]
+    resolver["addresses"] = ["127.0.0.1"]
     with pytest.raises(
         DownloadBlocked, match=r"allow_proxied_downloads=.*NO_PROXY must name this host"
     ) as failure:
         fetch(LINK)
-    assert names["asked"] == 0
+    assert resolver["lookups"] == 0
     assert "s3cret" not in str(failure.value)
     with pytest.raises(DownloadFailed, match=r"the proxy 127\.0\.0\.1:9 of HTTPS_PROXY cannot be reached"):
         fetch(LINK, settings("apixgo", extra={"allow_proxied_downloads": True}))
-    assert names["connected"] == []
-    # What NO_PROXY names is reached directly, so its addresses are judged.
+    assert resolver["connected"] == []
+    # A host in NO_PROXY is reached directly, so its addresses are validated.
     monkeypatch.setenv("NO_PROXY", "cdn.example.com")
     for extra in ({}, {"allow_proxied_downloads": True}):
         with pytest.raises(UnsafeLink, match="private address"):
             fetch(LINK, settings("apixgo", extra=extra))
-    assert names["connected"] == []
+    assert resolver["connected"] == []
 
 
 @pytest.mark.parametrize(
     "link", ["http://cdn.example.com/v.mp4", "https://10.0.0.1/v", "https://db.internal/v"]
 )
-def test_a_link_that_is_unsafe_by_its_look_is_unsafe_behind_a_proxy_too(
+def test_a_link_to_http_or_a_private_host_is_unsafe_behind_a_proxy_too(
     link: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:3128")
-    told = settings("apixgo", extra={"allow_proxied_downloads": True})
+    account = settings("apixgo", extra={"allow_proxied_downloads": True})
     for first in (link, LINK):
         with requests_mock.Mocker() as web:
             web.get(LINK, status_code=302, headers={"Location": link})
             with pytest.raises(UnsafeLink):
-                fetch(first, told)
+                fetch(first, account)
         assert [sent.url for sent in web.request_history] == ([] if first == link else [LINK])
 
 
-def test_a_redirect_to_a_host_behind_the_proxy_is_not_followed_without_leave(
+def test_a_redirect_through_the_proxy_is_followed_only_with_allow_proxied_downloads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("https_proxy", "127.0.0.1:3128")

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Wait for a job on a worker, with time that passes only by sleeping."""
+"""Waiting for a job on a worker, with a clock that only sleeping advances."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.models import FailureCategory, JobStatus
 
-FIRST = {"apimodels": 10, "apixo": 30, "apixgo": 5, "apimart": 10}
+FIRST_DELAY = {"apimodels": 10, "apixo": 30, "apixgo": 5, "apimart": 10}
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_the_first_check_comes_when_the_vendor_advises_and_the_last_brings_the_video(
+def test_wait_polls_from_the_vendors_first_delay_until_the_video_is_there(
     vendor: str, make_hook: MakeHook, clock: Clock
 ) -> None:
-    seen: list[JobStatus] = []
+    changes: list[JobStatus] = []
     with requests_mock.Mocker() as web:
         replies = [running(vendor), running(vendor), finished(vendor)]
         web.get(STATUS[vendor], [{"json": reply} for reply in replies])
-        last = make_hook(vendor).wait(job(vendor), submitted_at=NOW, on_change=seen.append)
+        last = make_hook(vendor).wait(job(vendor), submitted_at=NOW, on_change=changes.append)
     assert last.has_video
-    assert FIRST[vendor] <= clock.slept[0] <= 1.1 * FIRST[vendor]
+    assert FIRST_DELAY[vendor] <= clock.slept[0] <= 1.1 * FIRST_DELAY[vendor]
     assert len(clock.slept) == 3
-    # The two looks that found it running the same way are one piece of news.
-    assert len(seen) == 2
+    # Two checks with the same result are one change.
+    assert len(changes) == 2
     assert {sent.method for sent in web.request_history} == {"GET"}
 
 
-def test_a_poll_interval_of_ones_own_is_kept(make_hook: MakeHook, clock: Clock) -> None:
+def test_poll_interval_replaces_the_vendors_schedule(make_hook: MakeHook, clock: Clock) -> None:
     with requests_mock.Mocker() as web:
         web.get(STATUS["apixo"], [{"json": running("apixo")}, {"json": finished("apixo")}])
         make_hook("apixo").wait(job("apixo"), submitted_at=NOW, poll_interval=2)
@@ -50,7 +50,7 @@ def test_a_poll_interval_of_ones_own_is_kept(make_hook: MakeHook, clock: Clock) 
     assert 1.7 <= clock.slept[1] <= 2.3
 
 
-def test_a_failed_job_ends_the_wait_with_its_reason(make_hook: MakeHook) -> None:
+def test_wait_returns_the_failure_of_a_failed_job(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
         web.get(STATUS["apixo"], json=failed("apixo", "no", "CONTENT_VIOLATION"))
         last = make_hook("apixo").wait(job("apixo"), submitted_at=NOW)
@@ -58,7 +58,7 @@ def test_a_failed_job_ends_the_wait_with_its_reason(make_hook: MakeHook) -> None
     assert last.failure.category is FailureCategory.CONTENT_POLICY
 
 
-def test_the_wait_ends_at_the_deadline_counted_from_submission(make_hook: MakeHook, clock: Clock) -> None:
+def test_wait_ends_at_the_deadline_counted_from_submission(make_hook: MakeHook, clock: Clock) -> None:
     with requests_mock.Mocker() as web:
         web.get(STATUS["apixgo"], json=running("apixgo"))
         with pytest.raises(DeadlineExceeded) as caught:
@@ -67,8 +67,8 @@ def test_the_wait_ends_at_the_deadline_counted_from_submission(make_hook: MakeHo
     assert "apixgo job task_1" in str(caught.value)
 
 
-def test_failed_checks_do_not_lose_the_job(make_hook: MakeHook) -> None:
-    bad = [
+def test_wait_continues_after_single_failed_checks(make_hook: MakeHook) -> None:
+    failing = [
         {"exc": requests.ConnectTimeout},
         {"exc": requests.ReadTimeout},
         {"exc": requests.exceptions.ChunkedEncodingError},
@@ -82,21 +82,21 @@ def test_failed_checks_do_not_lose_the_job(make_hook: MakeHook) -> None:
         {"status_code": 401, "json": {"code": 401}},
     ]
     with requests_mock.Mocker() as web:
-        web.get(STATUS["apixo"], [*bad, {"json": finished("apixo")}])
+        web.get(STATUS["apixo"], [*failing, {"json": finished("apixo")}])
         assert make_hook("apixo").wait(job("apixo"), submitted_at=NOW).has_video
-    assert len(web.request_history) == len(bad) + 1
+    assert len(web.request_history) == len(failing) + 1
     assert {sent.hostname for sent in web.request_history} == {"api.apixo.ai"}
 
 
-def test_the_vendors_wait_is_honoured_between_checks(make_hook: MakeHook, clock: Clock) -> None:
+def test_retry_after_is_honoured_between_checks(make_hook: MakeHook, clock: Clock) -> None:
     with requests_mock.Mocker() as web:
-        busy = {"status_code": 429, "headers": {"Retry-After": "41"}}
-        web.get(STATUS["apixo"], [busy, {"json": finished("apixo")}])
+        rate_limited = {"status_code": 429, "headers": {"Retry-After": "41"}}
+        web.get(STATUS["apixo"], [rate_limited, {"json": finished("apixo")}])
         make_hook("apixo").wait(job("apixo"), submitted_at=NOW)
     assert clock.slept[1:] == [41]
 
 
-def test_a_vendor_out_of_reach_ends_the_try_and_not_the_job(make_hook: MakeHook) -> None:
+def test_wait_ends_after_twenty_failed_checks_with_a_retryable_error(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
         web.get(STATUS["apixo"], exc=requests.ConnectTimeout)
         with pytest.raises(StatusUnavailable) as caught:
@@ -106,7 +106,7 @@ def test_a_vendor_out_of_reach_ends_the_try_and_not_the_job(make_hook: MakeHook)
     assert "Job: apixo job task_1" in str(caught.value)
 
 
-def test_a_job_the_vendor_never_knows_is_lost_only_after_a_minute(make_hook: MakeHook, clock: Clock) -> None:
+def test_an_unknown_job_is_lost_only_after_a_minute(make_hook: MakeHook, clock: Clock) -> None:
     with requests_mock.Mocker() as web:
         web.get(STATUS["apixgo"], status_code=400, json={"code": "task_not_exist"})
         with pytest.raises(JobLost):
@@ -114,7 +114,7 @@ def test_a_job_the_vendor_never_knows_is_lost_only_after_a_minute(make_hook: Mak
     assert (clock.now() - NOW).total_seconds() >= 60
 
 
-def test_a_key_refused_twice_ends_the_wait(make_hook: MakeHook) -> None:
+def test_wait_ends_after_two_refused_checks(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
         web.get(STATUS["apixo"], status_code=403, json={"code": 403})
         with pytest.raises(StatusRefused):
@@ -122,7 +122,7 @@ def test_a_key_refused_twice_ends_the_wait(make_hook: MakeHook) -> None:
     assert len(web.request_history) == 2
 
 
-def test_success_without_a_link_is_no_success(make_hook: MakeHook) -> None:
+def test_success_without_a_link_raises_result_missing(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
         web.get(STATUS["apixgo"], json=status("apixgo", "SUCCESS", result_url="", progress="100%"))
         with pytest.raises(ResultMissing):
@@ -130,7 +130,9 @@ def test_success_without_a_link_is_no_success(make_hook: MakeHook) -> None:
     assert len(web.request_history) == 6
 
 
-def test_a_single_check_is_repeated_and_the_error_names_the_job(make_hook: MakeHook, clock: Clock) -> None:
+def test_get_status_retries_a_failed_check_and_its_error_names_the_job(
+    make_hook: MakeHook, clock: Clock
+) -> None:
     with requests_mock.Mocker() as web:
         web.get(STATUS["apixo"], exc=requests.ConnectionError)
         with pytest.raises(StatusUnavailable, match="Job: apixo job task_1"):
@@ -139,17 +141,17 @@ def test_a_single_check_is_repeated_and_the_error_names_the_job(make_hook: MakeH
     assert len(clock.slept) == 3
 
 
-def test_another_vendors_job_is_not_asked_about(make_hook: MakeHook) -> None:
+def test_a_job_of_another_vendor_is_not_polled(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web, pytest.raises(InvalidConnection, match="must be apixo"):
         make_hook("apixgo").get_status(job("apixo"))
     assert web.request_history == []
 
 
-def test_an_unknown_state_is_waited_on_with_one_warning(
+def test_an_unknown_state_is_warned_about_once_and_counts_as_running(
     make_hook: MakeHook, logged: Callable[[], str]
 ) -> None:
     with requests_mock.Mocker() as web:
-        odd = {"json": status("apixo", "daydreaming")}
-        web.get(STATUS["apixo"], [odd, odd, odd, {"json": finished("apixo")}])
+        unknown = {"json": status("apixo", "daydreaming")}
+        web.get(STATUS["apixo"], [unknown, unknown, unknown, {"json": finished("apixo")}])
         assert make_hook("apixo").wait(job("apixo"), submitted_at=NOW).has_video
     assert logged().count("unknown state 'daydreaming'") == 1

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The one place where a trigger writes: progress, as Airflow wants it, and never in the loop's way."""
+"""Pushing XComs from a trigger, without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from fakes import task_instance
 
 from airflow_provider_vidgen import airflow_internals
 
-PROGRESS = {"state": "running", "progress": 40.0}
+PROGRESS = {"state": "running", "percent": 40.0}
 
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the triggerer's supervisor is sent."""
+    """Messages to the triggerer's supervisor."""
     messages: list[Any] = []
 
     async def asend(message: Any) -> None:
@@ -34,80 +34,80 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 class Slow(BaseXCom):
-    """A backend that stores what it is given elsewhere; it has done so once the loop has come round."""
+    """A backend that stores values elsewhere; it finishes only after the event loop has continued."""
 
-    loop_came_round = threading.Event()
-    given: list[dict[str, Any]] = []  # noqa: RUF012
+    loop_continued = threading.Event()
+    calls: list[dict[str, Any]] = []  # noqa: RUF012
 
     @staticmethod
-    def serialize_value(value: Any, **where: Any) -> Any:
-        assert Slow.loop_came_round.wait(timeout=5), "the loop stands still while the backend stores"
-        Slow.given.append(where)
-        return f"stored elsewhere: {value['progress']:g}"
+    def serialize_value(value: Any, **xcom_id: Any) -> Any:
+        assert Slow.loop_continued.wait(timeout=5), "the backend blocks the event loop"
+        Slow.calls.append(xcom_id)
+        return f"stored elsewhere: {value['percent']:g}"
 
 
 def push(**ti: Any) -> None:
     asyncio.run(airflow_internals.push_xcom_from_trigger(task_instance(**ti), "progress", PROGRESS))
 
 
-def test_the_xcom_of_a_trigger_is_set_as_airflow_sets_it(sent: list[Any]) -> None:
+def test_a_trigger_sends_the_same_xcom_message_as_airflow(sent: list[Any]) -> None:
     push(map_index=3)
-    # What Airflow itself would have sent.
+    # The message that Airflow itself sends.
     asyncio.run(
         xcom.XCom.aset(key="progress", value=PROGRESS, dag_id="d", task_id="t", run_id="r", map_index=3)
     )
-    ours, airflows = sent
-    assert isinstance(ours, SetXCom)
-    assert ours == airflows
-    assert (ours.key, ours.task_id, ours.map_index) == ("progress", "t", 3)
+    message, expected = sent
+    assert isinstance(message, SetXCom)
+    assert message == expected
+    assert (message.key, message.task_id, message.map_index) == ("progress", "t", 3)
 
 
-def test_a_backend_that_stores_elsewhere_does_not_hold_up_the_loop(
+def test_a_slow_xcom_backend_does_not_block_the_event_loop(
     sent: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(xcom, "XCom", Slow)
-    monkeypatch.setattr(Slow, "given", [])
-    monkeypatch.setattr(Slow, "loop_came_round", threading.Event())
+    monkeypatch.setattr(Slow, "calls", [])
+    monkeypatch.setattr(Slow, "loop_continued", threading.Event())
 
-    async def begin() -> None:
+    async def main() -> None:
         pushing = asyncio.create_task(
             airflow_internals.push_xcom_from_trigger(task_instance(), "progress", PROGRESS)
         )
         await asyncio.sleep(0)
-        Slow.loop_came_round.set()
+        Slow.loop_continued.set()
         await pushing
 
-    asyncio.run(begin())
+    asyncio.run(main())
     assert [message.value for message in sent] == ["stored elsewhere: 40"]
-    assert Slow.given == [{"key": "progress", "dag_id": "d", "task_id": "t", "run_id": "r", "map_index": -1}]
+    assert Slow.calls == [{"key": "progress", "dag_id": "d", "task_id": "t", "run_id": "r", "map_index": -1}]
 
 
-def test_a_backend_that_hangs_takes_no_more_than_one_thread(
+def test_a_hanging_xcom_backend_occupies_one_thread_only(
     sent: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loop's own threads look up host names; they must stay free."""
-    answers, begun = threading.Event(), []
+    """The default executor's threads resolve host names and must stay free."""
+    release, threads = threading.Event(), []
 
     class Hanging(BaseXCom):
         @staticmethod
         def serialize_value(value: Any, **_: Any) -> Any:
-            begun.append(threading.current_thread().name)
-            answers.wait(timeout=5)
+            threads.append(threading.current_thread().name)
+            release.wait(timeout=5)
 
     monkeypatch.setattr(xcom, "XCom", Hanging)
 
-    async def give_up() -> None:
+    async def push_with_timeout() -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(
                 airflow_internals.push_xcom_from_trigger(task_instance(), "progress", PROGRESS), 0.02
             )
 
-    async def begin() -> None:
+    async def main() -> None:
         for _ in range(5):
-            await give_up()
+            await push_with_timeout()
         assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 1) == "free"
-        answers.set()
+        release.set()
 
-    asyncio.run(begin())
-    assert len(begun) == 1
+    asyncio.run(main())
+    assert len(threads) == 1
     assert sent == []
