@@ -15,12 +15,12 @@ from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import StatusUnavailable
 from airflow_provider_vidgen.http.egress import (
     EgressError,
+    failure_reason,
     is_from_proxy,
     needs_tls,
     proxy_for,
-    reason,
-    refused_by,
-    unreachable,
+    proxy_refusal,
+    proxy_unreachable,
 )
 from airflow_provider_vidgen.http.wire import MAX_REPLY, encode, headers_for, url_for, without_key
 from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
@@ -66,7 +66,7 @@ class PreparedCall:
         try:
             async with session.request(self._method, self._url, ssl=tls or True, **self._how) as response:
                 if self._proxy is not None and is_from_proxy(response.status, self._settings.base_url):
-                    why = refused_by(self._proxy, response.status)
+                    why = proxy_refusal(self._proxy, response.status)
                     raise StatusUnavailable(f"{label} did not answer ({why})")
                 content = bytearray()
                 while piece := await response.content.readany():
@@ -83,7 +83,7 @@ class PreparedCall:
 
     def _reason(self, error: Exception) -> str:
         if self._proxy is not None and isinstance(error, aiohttp.ClientHttpProxyError):
-            return refused_by(self._proxy, error.status)
+            return proxy_refusal(self._proxy, error.status)
         if self._proxy is not None and isinstance(error, aiohttp.ClientProxyConnectionError):
-            return unreachable(self._proxy)
-        return reason(error, self._proxy)
+            return proxy_unreachable(self._proxy)
+        return failure_reason(error, self._proxy)

@@ -23,12 +23,12 @@ from airflow_provider_vidgen.errors import ConnectionFailed, StatusUnavailable, 
 from airflow_provider_vidgen.http.egress import (
     EgressError,
     Proxy,
+    failure_reason,
     is_from_proxy,
     proxy_for,
-    reason,
-    refused_by,
+    proxy_refusal,
 )
-from airflow_provider_vidgen.http.session import EgressAdapter, SingleRequestSession, through
+from airflow_provider_vidgen.http.session import EgressAdapter, SingleRequestSession, requests_proxies
 from airflow_provider_vidgen.http.wire import (
     MAX_REPLY,
     Overlong,
@@ -79,7 +79,7 @@ class WorkerTransport:
             raise _not_sent(label, str(error), proxy) from None
         except _NO_REPLY as error:
             if adapter.nothing_sent or isinstance(error, requests.ConnectTimeout):
-                raise _not_sent(label, reason(error, proxy), proxy) from None
+                raise _not_sent(label, failure_reason(error, proxy), proxy) from None
             raise SubmitOutcomeUnknown(
                 f"The request was sent to {label} and no whole reply came ({type(error).__name__})"
             ) from None
@@ -98,7 +98,7 @@ class WorkerTransport:
         except (EgressError, _RefusedByProxy) as error:
             raise StatusUnavailable(f"{label} could not be asked ({error})") from None
         except _NO_REPLY as error:
-            raise StatusUnavailable(f"{label} did not answer ({reason(error, proxy)})") from None
+            raise StatusUnavailable(f"{label} did not answer ({failure_reason(error, proxy)})") from None
 
     def _send(
         self, call: HttpCall, adapter: EgressAdapter, proxy: Proxy | None, *, patience: int
@@ -114,14 +114,14 @@ class WorkerTransport:
                 data=encode(call),
                 headers=headers_for(call),
                 auth=_Bearer(settings.api_key),
-                proxies=through(proxy),
+                proxies=requests_proxies(proxy),
                 timeout=(settings.timeout, read_timeout),
                 allow_redirects=False,
                 stream=True,
             ) as response,
         ):
             if proxy is not None and is_from_proxy(response.status_code, settings.base_url):
-                raise _RefusedByProxy(refused_by(proxy, response.status_code))
+                raise _RefusedByProxy(proxy_refusal(proxy, response.status_code))
             content = self._read(response, read_timeout * patience)
             return HttpReply(
                 status=response.status_code,
@@ -179,7 +179,7 @@ class _WatchedAdapter(EgressAdapter):
         self._used = True
         return super().send(*args, **kwargs)
 
-    def methods(self, connection: Any, *, proxied: bool) -> dict[str, Any]:
+    def connection_methods(self, connection: Any, *, proxied: bool) -> dict[str, Any]:
         def connect(made: Any) -> None:
             connection.connect(made)
             self._established = True

@@ -255,8 +255,8 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
             on_clear=self.on_clear,
             now=utcnow,
             warn=lambda sentence: self.log.warning("%s", sentence),
-            still_there=lambda files: bool(files) and self._landing(hook).still_there(files),
-            link_lives=lambda links: self._landing(hook).link_lives(links),
+            still_there=lambda files: bool(files) and self._landing(hook).files_exist(files),
+            link_lives=lambda links: self._landing(hook).links_are_live(links),
             **options,
         )
 
@@ -297,7 +297,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         if self.output_path is not None:
             written = unmapped_argument(context, "output_path")
             try:
-                problems += self._landing(hook).target_problems(self.output_path, written=written)
+                problems += self._landing(hook).target_problems(self.output_path, template=written)
             except StorageUnreachable:
                 if not problems:
                     raise
@@ -314,7 +314,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
         self, context: Context, hook: VideoGenHook, job: VideoJob, status: JobStatus
     ) -> list[dict[str, Any]]:
         from airflow_provider_vidgen.errors import LinkUnavailable, NotAVideo, ResultExpired
-        from airflow_provider_vidgen.landing import About
+        from airflow_provider_vidgen.landing import VideoMetadata
         from airflow_provider_vidgen.ledger import Phase
         from airflow_provider_vidgen.xcom import build_result
 
@@ -327,7 +327,7 @@ class VideoGenerationOperator(WaitsForJob, BaseOperator):
                 self.output_path,
                 job=job,
                 map_index=context["ti"].map_index,
-                about=About(
+                metadata=VideoMetadata(
                     request=self._request(hook),
                     result=build_result(job, status),
                     fingerprint=record.fingerprint if record is not None else "",

@@ -1,15 +1,15 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The kinds of files that are films: what they are called, and what their first bytes say. No I/O."""
+"""Video containers: which one a file is in, and whether the file is complete. No I/O."""
 
 from __future__ import annotations
 
 from enum import Enum
 
 
-class Kind(Enum):
-    """The container of a film."""
+class ContainerFormat(Enum):
+    """A container format that counts as a video, with its file extension and content type."""
 
     MP4 = ("mp4", "video/mp4")
     MOV = ("mov", "video/quicktime")

@@ -1,43 +1,44 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What files are called: after their job, and never outside the folder. No I/O."""
+"""The paths of landed files: fields of ``output_path`` filled in, values kept inside the folder. No I/O."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 
+from jinja2 import Environment, TemplateSyntaxError, meta
+
 from airflow_provider_vidgen.models import VideoJob
 
 FIELDS = ("vendor", "model", "task_id", "index", "ext", "map_index")
 
-#: The words of a template that are the same for all mapped tasks of a run; any other may tell them apart.
-_OF_THE_RUN = frozenset(
+#: Template variables with the same value in all mapped tasks of a run; any other may differ.
+_RUN_VARIABLES = frozenset(
     {"conn", "dag", "dag_run", "data_interval_end", "data_interval_start", "ds", "ds_nodash", "logical_date"}
     | {"params", "run_id", "ts", "ts_nodash", "ts_nodash_with_tz", "var"}
 )
-_OF_THE_TASK = ("{vendor}", "{model}", "{task_id}", "{map_index}")
+#: Fields that differ between mapped tasks.
+_TASK_FIELDS = ("{vendor}", "{model}", "{task_id}", "{map_index}")
 
 
-def same_for_all(written: object, output_path: str) -> bool:
+def is_same_in_all_mapped_tasks(template: object, output_path: str) -> bool:
     """
-    Whether all mapped tasks of a run have one and the same path, as far as can be told.
+    Whether all mapped tasks of a run have the same path, as far as the template shows.
 
-    :param written: what all of them were given for it, before rendering; ``None`` if each has its own.
-    :param output_path: what this one has made of it.
+    :param template: the argument of all mapped tasks, before rendering; ``None`` if each has its own.
+    :param output_path: its rendered value in this task.
     """
-    if not isinstance(written, str) or output_path.endswith("/"):
+    if not isinstance(template, str) or output_path.endswith("/"):
         return False
-    if any(field in output_path for field in _OF_THE_TASK):
+    if any(field in output_path for field in _TASK_FIELDS):
         return False
-    from jinja2 import Environment, TemplateSyntaxError, meta
-
     try:
-        words = meta.find_undeclared_variables(Environment().parse(written))
-    except TemplateSyntaxError:  # in the words of an extension that only the Dag knows
+        variables = meta.find_undeclared_variables(Environment().parse(template))
+    except TemplateSyntaxError:  # it uses an extension that only the Dag's own environment has
         return False
-    return words <= _OF_THE_RUN
+    return variables <= _RUN_VARIABLES
 
 
 def target_for(
@@ -59,8 +60,8 @@ def target_for(
 
     :param output_path: a URL or path as :class:`airflow.sdk.ObjectStoragePath` takes it.
     :param index: of the file among ``of`` files.
-    :param ext: the extension of its container, such as ``mp4``.
-    :param link: names the file where there is no job id, the same at each try.
+    :param ext: the extension of its container format, such as ``mp4``.
+    :param link: names the file, by its hash, where there is no job id.
     """
     if output_path.endswith("/"):
         output_path += "{task_id}-{index}.{ext}"
