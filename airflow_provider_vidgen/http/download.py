@@ -127,9 +127,7 @@ def open_link(
                 encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
                 if encoding not in ("", "identity"):
                     # A few kilobytes can decompress to more than any disk holds, and videos do not compress.
-                    raise DownloadFailed(
-                        f"{_host(link)} sent the file with a Content-Encoding that was not requested"
-                    )
+                    raise DownloadFailed(f"{_host(link)} sent the file compressed, which was not requested")
                 yield response
                 return
         raise UnsafeLink(f"{_host(link)} redirects more than {_MAX_REDIRECTS} times")

@@ -245,7 +245,7 @@ class World:
                 (submission, "Attempt", functools.partial(submission.Attempt, sleep=self.clock.sleep)),
                 (submission, "_log", _Silent()),
                 # Here links die when their time has passed.
-                (Landing, "link_lives", lambda landing, links: False),
+                (Landing, "links_are_live", lambda landing, links: False),
                 (VideoTaskTrigger, "log", _Silent()),
                 (VideoGenerationOperator, "log", _Silent()),
                 (VideoGenHook, "log", _Silent()),

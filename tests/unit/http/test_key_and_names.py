@@ -148,7 +148,7 @@ def test_a_proxy_is_not_asked_unless_the_connection_says_that_it_may_resolve_nam
         fetch(LINK)
     assert names["asked"] == 0
     assert "s3cret" not in str(failure.value)
-    with pytest.raises(DownloadFailed, match=r"the proxy 127\.0\.0\.1:9 of HTTPS_PROXY cannot be reached"):
+    with pytest.raises(DownloadFailed, match=r"the proxy 127\.0\.0\.1:9 from HTTPS_PROXY cannot be reached"):
         fetch(LINK, settings("apixgo", extra={"allow_proxied_downloads": True}))
     assert names["connected"] == []
     # What NO_PROXY names is reached directly, so its addresses are judged.
@@ -183,7 +183,7 @@ def test_a_redirect_to_a_host_behind_the_proxy_is_not_followed_without_leave(
     with requests_mock.Mocker() as web:
         web.get(LINK, status_code=302, headers={"Location": "https://store.example.com/v.mp4"})
         web.get("https://store.example.com/v.mp4", content=MP4)
-        with pytest.raises(DownloadBlocked, match=r"store\.example\.com was not asked"):
+        with pytest.raises(DownloadBlocked, match=r"store\.example\.com was not contacted"):
             fetch(LINK)
         assert len(web.request_history) == 1
         assert fetch(LINK, settings("apixgo", extra={"allow_proxied_downloads": True})) == MP4

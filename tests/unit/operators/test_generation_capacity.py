@@ -24,9 +24,8 @@ from airflow.sdk.exceptions import (
 )
 from fakes import CREATE, NOW, PROMPT, STATUS, VENDORS, Clock, context, created, finished, record_of
 
-from airflow_provider_vidgen import airflow_internals
+from airflow_provider_vidgen import airflow_internals, capacity
 from airflow_provider_vidgen.ledger import entry_key
-from airflow_provider_vidgen import capacity
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 
 Connect = Callable[..., None]

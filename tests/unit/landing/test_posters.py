@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_cdn import FRESH, LINK, Cdn, Reply, left
 from fakes import MP4, Clock, job, settings
-from test_landing import FRESH, LINK, Cdn, Reply, cdn, left  # noqa: F401
 
 from airflow_provider_vidgen.errors import DownloadFailed, LinkUnavailable
-from airflow_provider_vidgen.landing import About, Landing
+from airflow_provider_vidgen.landing import Landing, VideoMetadata
 from dev.films import film
 
 THUMB = "https://cdn.example.com/t.html?sig=s3cret"
@@ -31,16 +31,16 @@ Land = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def land(cdn: Cdn, tmp_path: Path) -> Land:  # noqa: F811
+def land(cdn: Cdn, tmp_path: Path) -> Land:
     def run(*thumbs: Any, path: str = "v.mp4", content: bytes = MP4, **how: Any) -> dict[str, Any]:
         cdn.replies[LINK] = [Reply(content, Content_Length=str(len(content)))]
         cdn.replies[THUMB] = list(thumbs)
         cdn.asked.clear()
-        about = About(result={"thumbnail_url": how.pop("thumbnail", THUMB if thumbs else None)})
+        metadata = VideoMetadata(result={"thumbnail_url": how.pop("thumbnail", THUMB if thumbs else None)})
         clock = Clock()
         options = {"verify": False, "poster": True, "sleep": clock.sleep, "now": clock.now, **how}
         landing = Landing(settings(), **options)
-        return landing.land([LINK], f"file://{tmp_path}/{path}", job=job(), about=about)[0]
+        return landing.land([LINK], f"file://{tmp_path}/{path}", job=job(), metadata=metadata)[0]
 
     return run
 
@@ -51,7 +51,7 @@ def sidecar(folder: Path) -> Any:
 
 @pytest.fixture
 def no_pyav(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_vidgen.landing.posters.can_play", lambda: False)
+    monkeypatch.setattr("airflow_provider_vidgen.landing.posters.is_pyav_installed", lambda: False)
 
 
 @pytest.mark.parametrize("ext", PICTURES)
@@ -71,7 +71,7 @@ def test_without_a_thumbnail_the_first_frame_is_the_poster(
     name: str, width: int, height: int, land: Land, tmp_path: Path
 ) -> None:
     from PIL import Image
-    from test_landing_probing import SIDEWAYS, UPSIDE_DOWN, turned
+    from test_probe import SIDEWAYS, UPSIDE_DOWN, turned
 
     films = {
         "turned": lambda: turned(SIDEWAYS, film("mp4")),
@@ -117,7 +117,7 @@ def test_a_first_frame_is_turned_as_players_turn_it(
     matrix: tuple[int, int, int, int], white: str, land: Land, tmp_path: Path
 ) -> None:
     from PIL import Image
-    from test_landing_probing import turned
+    from test_probe import turned
 
     land(content=turned(matrix, two_halves(tmp_path)))
     with Image.open(tmp_path / "v.jpg") as picture:
@@ -161,7 +161,7 @@ def test_trouble_with_a_poster_is_a_warning(
     manifest = land(NO_PICTURES[case])
     assert manifest["poster"] is None
     assert left(tmp_path) == ["v.mp4", "v.mp4.json"]
-    assert "v.mp4 has no poster" in caplog.text
+    assert "v.mp4 has landed without a poster" in caplog.text
     assert "s3cret" not in caplog.text
 
 
@@ -171,7 +171,7 @@ def test_a_thumbnail_is_fetched_only_from_where_a_video_may_be(
     land: Land,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    cdn: Cdn,  # noqa: F811
+    cdn: Cdn,
 ) -> None:
     from airflow_provider_vidgen.http import download
 
@@ -187,7 +187,7 @@ def test_a_thumbnail_is_fetched_only_from_where_a_video_may_be(
     assert cdn.asked == [LINK]
 
 
-def test_a_thumbnail_that_comes_alive_late_is_tried_again(land: Land, cdn: Cdn, tmp_path: Path) -> None:  # noqa: F811
+def test_a_thumbnail_that_comes_alive_late_is_tried_again(land: Land, cdn: Cdn, tmp_path: Path) -> None:
     land(DownloadFailed("x"), LinkUnavailable("y"), Reply(JPG))
     assert (tmp_path / "v.jpg").read_bytes() == JPG
     assert cdn.asked == [LINK, THUMB, THUMB, THUMB]
@@ -207,7 +207,7 @@ def test_a_thumbnail_that_does_not_end_is_given_up(
 
     assert land(Drip(), now=clock.now, sleep=clock.sleep)["poster"] is None
     assert sum(clock.slept) < 80
-    assert "has no poster" in caplog.text
+    assert "has landed without a poster" in caplog.text
 
 
 @pytest.mark.usefixtures("no_pyav")
@@ -219,10 +219,10 @@ def test_where_there_is_no_thumbnail_and_no_pyav_nothing_is_missed(
 
 
 @pytest.mark.parametrize("poster", [True, False])
-def test_a_file_that_is_there_keeps_its_poster(poster: bool, land: Land, cdn: Cdn, tmp_path: Path) -> None:  # noqa: F811
+def test_a_file_that_is_there_keeps_its_poster(poster: bool, land: Land, cdn: Cdn, tmp_path: Path) -> None:
     first = land(Reply(PICTURES["png"]))
     again = land(LinkUnavailable("x"), poster=poster)
-    assert again == {**first, "already_there": True}
+    assert again == {**first, "already_existed": True}
     assert cdn.asked == []
     assert (tmp_path / "v.png").read_bytes() == PICTURES["png"]
 
@@ -231,14 +231,14 @@ def test_a_file_that_is_there_keeps_its_poster(poster: bool, land: Land, cdn: Cd
 def test_a_file_that_is_there_without_its_poster_gets_one(
     before: str,
     land: Land,
-    cdn: Cdn,  # noqa: F811
+    cdn: Cdn,
     tmp_path: Path,
 ) -> None:
     first = land(Reply(JPG), poster=before == "removed")
     landed = sidecar(tmp_path)
     (tmp_path / "v.jpg").unlink(missing_ok=True)
     again = land(Reply(JPG))
-    assert again == {**first, "already_there": True, "poster": f"file://{tmp_path}/v.jpg"}
+    assert again == {**first, "already_existed": True, "poster": f"file://{tmp_path}/v.jpg"}
     assert cdn.asked == [THUMB]
     assert sidecar(tmp_path) == {**landed, "poster": again["poster"]}
 
@@ -251,7 +251,7 @@ def test_a_strangers_picture_is_replaced_only_if_asked(
     manifest = land(Reply(JPG), overwrite=overwrite)
     assert (tmp_path / "v.jpg").read_bytes() == (JPG if overwrite else b"theirs")
     assert manifest["poster"] == (f"file://{tmp_path}/v.jpg" if overwrite else None)
-    assert ("has no poster" in caplog.text) is not overwrite
+    assert ("has landed without a poster" in caplog.text) is not overwrite
 
 
 def test_the_same_picture_is_its_poster(land: Land, tmp_path: Path) -> None:
@@ -273,9 +273,9 @@ def test_a_storage_that_takes_no_poster_has_the_video(
     def full(*_: Any, **__: Any) -> Any:
         raise OSError(28, "No space left on device, s3cret")
 
-    monkeypatch.setattr(posters, "whole_or_absent", full)
+    monkeypatch.setattr(posters, "atomic_writer", full)
     assert land(Reply(JPG))["poster"] is None
-    assert "v.mp4 has no poster (OSError)" in caplog.text
+    assert "v.mp4 has landed without a poster (OSError)" in caplog.text
     assert left(tmp_path) == ["v.mp4", "v.mp4.json"]
 
 
@@ -286,15 +286,15 @@ def test_a_task_that_is_stopped_stops_at_its_poster(land: Land, tmp_path: Path) 
     assert left(tmp_path) == ["v.mp4", "v.mp4.json"]
 
 
-def test_each_file_of_a_job_has_its_own_poster(cdn: Cdn, tmp_path: Path) -> None:  # noqa: F811
+def test_each_file_of_a_job_has_its_own_poster(cdn: Cdn, tmp_path: Path) -> None:
     cdn.replies = {
         LINK: [Reply(film("mp4"))],
         FRESH: [Reply(film("webm"))],
         THUMB: [Reply(PICTURES["png"])],
     }
     landing = Landing(settings(), sleep=Clock().sleep, verify=False, sidecar=False, poster=True)
-    about = About(result={"thumbnail_url": THUMB})
-    files = landing.land([LINK, FRESH], f"file://{tmp_path}/", job=job(), about=about)
+    metadata = VideoMetadata(result={"thumbnail_url": THUMB})
+    files = landing.land([LINK, FRESH], f"file://{tmp_path}/", job=job(), metadata=metadata)
     # The one thumbnail is that of the first file.
     assert [Path(file["poster"]).name for file in files] == ["task_1-0.png", "task_1-1.jpg"]
     assert cdn.asked.count(THUMB) == 1
@@ -302,7 +302,7 @@ def test_each_file_of_a_job_has_its_own_poster(cdn: Cdn, tmp_path: Path) -> None
 
 def test_films_of_one_stem_do_not_share_a_poster(land: Land, tmp_path: Path) -> None:
     assert land(Reply(JPG), path="v.{ext}")["poster"]
-    assert land(Reply(JPG + b"2"), path="v.{ext}", content=film("webm"), overwrite=False)["already_there"]
+    assert land(Reply(JPG + b"2"), path="v.{ext}", content=film("webm"), overwrite=False)["already_existed"]
     (tmp_path / "v.mp4.json").unlink()
     assert land(Reply(JPG + b"2"), path="v.{ext}", content=film("webm"))["poster"] is None
     assert (tmp_path / "v.jpg").read_bytes() == JPG

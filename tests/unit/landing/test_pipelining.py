@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from airflow_provider_vidgen.landing.beside import Beside
+from airflow_provider_vidgen.landing.pipelining import ConsumerThreads
 
 KIB = 1024
 PIECES = [bytes([number % 251]) * (number % 7 * 100 * KIB + 1) for number in range(60)]
@@ -25,7 +25,7 @@ def _no_thread_is_left() -> Iterator[None]:
 
 
 def show_all(*takers: Callable[[bytes], object]) -> None:
-    with Beside(*takers) as beside:
+    with ConsumerThreads(*takers) as beside:
         for piece in PIECES:
             beside.put(piece)
 
@@ -40,11 +40,11 @@ def test_every_taker_gets_every_piece_in_order() -> None:
 
 def test_what_is_settled_has_been_taken_and_more_may_follow() -> None:
     taken: list[bytes] = []
-    with Beside(taken.append) as beside:
+    with ConsumerThreads(taken.append) as beside:
         for number, piece in enumerate(PIECES):
             beside.put(piece)
             if not number % 20:
-                beside.settle()
+                beside.flush()
                 assert taken == PIECES[: number + 1]
     assert taken == PIECES
 
@@ -72,10 +72,10 @@ def test_what_a_taker_raises_is_raised_to_who_puts_and_it_gets_no_more(after: in
 
 def test_an_error_is_raised_also_to_who_only_settles() -> None:
     def run() -> None:
-        with Beside(failing(0, [])) as beside:
+        with ConsumerThreads(failing(0, [])) as beside:
             beside.put(b"x")
             with pytest.raises(DiskFull):
-                beside.settle()
+                beside.flush()
 
     with pytest.raises(DiskFull):
         run()
@@ -98,7 +98,7 @@ def test_whatever_ends_the_block_what_is_left_is_dropped(error: type[BaseExcepti
             begun.wait()
             raise error
 
-    beside = Beside(take)
+    beside = ConsumerThreads(take)
     with pytest.raises(error):
         run()
     assert taken == PIECES[:1]
@@ -114,6 +114,6 @@ def test_a_thread_that_cannot_be_started_leaves_none(monkeypatch: pytest.MonkeyP
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", second_fails)
-    with pytest.raises(RuntimeError, match="new thread"), Beside(bytes, bytes):
+    with pytest.raises(RuntimeError, match="new thread"), ConsumerThreads(bytes, bytes):
         pass
     assert started

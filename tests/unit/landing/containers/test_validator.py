@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo
-from airflow_provider_vidgen.landing.container import FilmCheck
-from airflow_provider_vidgen.landing.kinds import Kind
+from airflow_provider_vidgen.landing.containers import ContainerFormat
+from airflow_provider_vidgen.landing.containers.validator import ContainerValidator
 from airflow_provider_vidgen.simulator.tiny_mp4 import mp4_head, tiny_mp4
 from dev.films import FORMATS, borders, film
 
@@ -22,19 +22,19 @@ TINY = tiny_mp4("a lighthouse", 2, 320, 240)
 NAMES = [*FORMATS, "live"]
 #: The first example makes the film.
 unhurried = settings(deadline=None)
-Verdict = Kind | tuple[type[Exception], str]
+Verdict = ContainerFormat | tuple[type[Exception], str]
 
 
 def check(content: bytes, *, pieces: int = 10**9, announced: bool = False) -> Verdict:
-    found = FilmCheck()
+    found = ContainerValidator()
     try:
         for start in range(0, len(content), pieces):
-            found.take(content[start : start + pieces])
-        found.end(announced=announced)
+            found.feed(content[start : start + pieces])
+        found.finish(length_announced=announced)
     except (DownloadFailed, NotAVideo) as error:
         return type(error), error.summary
-    assert found.kind is not None
-    return found.kind
+    assert found.format is not None
+    return found.format
 
 
 def refused(content: bytes, *, announced: bool = False, match: str = "") -> bool:
@@ -84,7 +84,7 @@ SIZES = full(b"stsz", 0, 3, 100, 100, 500)
 @given(pieces=st.integers(1, 6000), announced=st.booleans())
 def test_a_whole_film_passes_in_any_pieces(name: str, pieces: int, announced: bool) -> None:
     assert check(film(name), pieces=pieces, announced=announced) is next(
-        kind for kind in Kind if kind.ext == name.partition(",")[0]
+        kind for kind in ContainerFormat if kind.ext == name.partition(",")[0]
     )
 
 
@@ -149,12 +149,12 @@ def test_what_is_no_film_is_refused(content: bytes) -> None:
 def test_no_more_than_the_tables_is_kept() -> None:
     import tracemalloc
 
-    found, piece, pieces = FilmCheck(), bytes(1024**2), 300
-    found.take(mp4_head(len(piece) * pieces, 6, 640, 360))
+    found, piece, pieces = ContainerValidator(), bytes(1024**2), 300
+    found.feed(mp4_head(len(piece) * pieces, 6, 640, 360))
     tracemalloc.start()
     for _ in range(pieces):
-        found.take(piece)
-    found.end(announced=False)
+        found.feed(piece)
+    found.finish(length_announced=False)
     assert tracemalloc.get_traced_memory()[1] < 1024**2
     tracemalloc.stop()
 
@@ -169,10 +169,10 @@ def test_no_more_than_the_tables_is_kept() -> None:
     ],
 )
 def test_a_plain_film_must_have_all_that_its_tables_name(end: int, tables: tuple[bytes, ...]) -> None:
-    assert check(plain(*tables)) is Kind.MP4
+    assert check(plain(*tables)) is ContainerFormat.MP4
     short = end - len(plain(*tables, media=0)) - 1
-    assert refused(plain(*tables, media=short), announced=True, match=f"its pictures at byte {end} or later")
-    assert check(plain(*tables, media=short + 1)) is Kind.MP4
+    assert refused(plain(*tables, media=short), announced=True, match=f"its frames need {end} or more")
+    assert check(plain(*tables, media=short + 1)) is ContainerFormat.MP4
 
 
 @pytest.mark.parametrize(
@@ -193,23 +193,23 @@ def test_tables_that_do_not_tell_leave_it_to_whoever_sends_the_film(tables: tupl
 
 
 def test_a_film_without_samples_has_no_pictures() -> None:
-    assert refused(plain(full(b"stsz", 0, 0)), announced=True, match="no pictures")
+    assert refused(plain(full(b"stsz", 0, 0)), announced=True, match="no frames")
 
 
 @pytest.mark.parametrize("behind", [b"x", bytes(40), b"\0\0\0\x99oddy", b"<!-- 1 -->"])
 def test_what_stands_behind_the_last_box_is_left_aside(behind: bytes) -> None:
-    assert check(TINY + behind) is Kind.MP4
+    assert check(TINY + behind) is ContainerFormat.MP4
 
 
 def test_a_last_box_may_be_open_or_large() -> None:
     head = mp4_head(4096, 2, 320, 240)
     assert head[-16:-8] == b"\0\0\0\x01mdat"
     opened = head[:-16] + b"\0\0\0\0mdat" + bytes(8 + 4096)
-    assert check(opened) is Kind.MP4
-    assert refused(opened[:-1], announced=True, match="its pictures at byte")
+    assert check(opened) is ContainerFormat.MP4
+    assert refused(opened[:-1], announced=True, match="its frames need")
     # Where the table has no end of its own, nothing is known of the film.
     assert refused(FTYP + b"\0\0\0\0moov" + bytes(99), match="Neither")
-    assert check(TINY + box(b"free", bytes(9), large=True)) is Kind.MP4
+    assert check(TINY + box(b"free", bytes(9), large=True)) is ContainerFormat.MP4
     assert refused(
         (TINY + box(b"free", bytes(9), large=True))[:-1], announced=True, match="inside its free box"
     )
@@ -222,7 +222,7 @@ def test_an_ftyp_of_any_size_is_no_film_by_itself(size: int) -> None:
 
 def test_tables_of_many_hours_are_passed_over() -> None:
     moov = box(b"moov", track(full(b"stsz", 0, 2**21, more=bytes(4 * 2**21))))
-    assert check(FTYP + box(b"mdat") + moov, announced=True) is Kind.MP4
+    assert check(FTYP + box(b"mdat") + moov, announced=True) is ContainerFormat.MP4
     assert refused(FTYP + box(b"mdat") + moov, match="Neither")
 
 
@@ -275,15 +275,15 @@ TWO = (fragment(10), fragment(10, at=400))
 
 @pytest.mark.parametrize("version", [0, 1])
 def test_a_length_in_the_header_tells_whether_fragments_are_missing(version: int) -> None:
-    assert check(fragmented(*TWO, mehd=800, version=version)) is Kind.MP4
-    assert check(fragmented(*TWO, mvhd=800)) is Kind.MP4
+    assert check(fragmented(*TWO, mehd=800, version=version)) is ContainerFormat.MP4
+    assert check(fragmented(*TWO, mvhd=800)) is ContainerFormat.MP4
     long = [fragment(10, at=400 * number, version=version) for number in range(4)]
     for known in ({"mehd": 1600}, {"mvhd": 1600}):
-        assert check(fragmented(*long, **known)) is Kind.MP4
-        assert refused(fragmented(*long[:2], **known), announced=True, match="pictures for 0.8 of 1.6 s")
+        assert check(fragmented(*long, **known)) is ContainerFormat.MP4
+        assert refused(fragmented(*long[:2], **known), announced=True, match="frames for 0.8 of 1.6 s")
         # One fragment less might be how its writer counts.
         assert refused(fragmented(*long[:3], **known), match="Neither")
-        assert check(fragmented(*long[:3], **known), announced=True) is Kind.MP4
+        assert check(fragmented(*long[:3], **known), announced=True) is ContainerFormat.MP4
 
 
 @pytest.mark.parametrize(
@@ -298,18 +298,18 @@ def test_a_length_in_the_header_tells_whether_fragments_are_missing(version: int
 )
 def test_a_fragment_must_have_all_its_data(how: dict[str, int]) -> None:
     whole = fragmented(fragment(10, **how), mehd=400)
-    assert check(whole) is Kind.MP4
+    assert check(whole) is ContainerFormat.MP4
     without_data = whole[: -8 - 1000]
-    assert refused(without_data, announced=True, match="its pictures at byte")
+    assert refused(without_data, announced=True, match="its frames need")
     assert refused(whole[:-1], announced=True, match="inside its mdat box")
 
 
 def test_without_any_index_a_fragmented_film_may_go_on() -> None:
     assert refused(fragmented(*TWO), match="Neither")
-    assert check(fragmented(*TWO), announced=True) is Kind.MP4
-    assert check(fragmented(*TWO) + box(b"mfra", bytes(30))) is Kind.MP4
+    assert check(fragmented(*TWO), announced=True) is ContainerFormat.MP4
+    assert check(fragmented(*TWO) + box(b"mfra", bytes(30))) is ContainerFormat.MP4
     assert refused((fragmented(*TWO) + box(b"mfra", bytes(30)))[:-1], announced=True)
-    assert refused(fragmented() + box(b"mfra", bytes(30)), announced=True, match="no pictures")
+    assert refused(fragmented() + box(b"mfra", bytes(30)), announced=True, match="no frames")
 
 
 def sidx(*sizes: int, version: int = 0, first: int = 0) -> bytes:
@@ -321,10 +321,8 @@ def sidx(*sizes: int, version: int = 0, first: int = 0) -> bytes:
 @pytest.mark.parametrize("version", [0, 1])
 def test_an_index_in_front_tells_where_the_film_ends(version: int) -> None:
     head, sizes = fragmented(), [len(each) for each in TWO]
-    assert check(head + sidx(*sizes, version=version) + b"".join(TWO)) is Kind.MP4
-    assert refused(
-        head + sidx(*sizes, version=version) + TWO[0], announced=True, match="its pictures at byte"
-    )
+    assert check(head + sidx(*sizes, version=version) + b"".join(TWO)) is ContainerFormat.MP4
+    assert refused(head + sidx(*sizes, version=version) + TWO[0], announced=True, match="its frames need")
     assert refused(head + sidx(*sizes, first=9, version=version) + b"".join(TWO), announced=True)
     # One before each fragment knows nothing of the next.
     assert refused(head + sidx(sizes[0]) + TWO[0], match="Neither")
@@ -333,7 +331,7 @@ def test_an_index_in_front_tells_where_the_film_ends(version: int) -> None:
 
 def test_fragments_that_do_not_say_how_long_they_last_are_not_too_short() -> None:
     timeless = fragmented(fragment(10), mehd=9000, default=0)
-    assert check(timeless, announced=True) is Kind.MP4
+    assert check(timeless, announced=True) is ContainerFormat.MP4
     assert refused(timeless, match="Neither")
 
 
@@ -383,17 +381,17 @@ TIMES = [*range(0, 1000, 40)]
 @pytest.mark.parametrize("known", [True, False])
 def test_an_index_behind_a_live_stream_tells_that_it_is_whole(known: bool) -> None:
     live = segment(SECOND, TRACKS, cluster(*TIMES, known=known), cluster(*TIMES, at=1000, known=known))
-    assert check(live + CUES) is Kind.WEBM
+    assert check(live + CUES) is ContainerFormat.WEBM
     assert refused(live, match="Neither")
-    assert check(live, announced=True) is Kind.WEBM
+    assert check(live, announced=True) is ContainerFormat.WEBM
     assert refused(segment(CUES, SECOND, TRACKS, cluster(*TIMES, *range(1000, 2000, 40))), match="Neither")
-    assert refused((live + CUES)[:-1], announced=True, match="inside one of its elements")
+    assert refused((live + CUES)[:-1], announced=True, match="inside an element")
 
 
 def test_a_live_stream_that_is_shorter_than_it_says_is_cut() -> None:
     assert refused(segment(SECOND, TRACKS, cluster(*TIMES)), announced=True, match="after 1.0 of 2.0 s")
     # Pictures far apart: the last one may stay until the end.
-    assert check(segment(SECOND, TRACKS, cluster(0, 900)), announced=True) is Kind.WEBM
+    assert check(segment(SECOND, TRACKS, cluster(0, 900)), announced=True) is ContainerFormat.WEBM
 
 
 def test_blocks_in_groups_count_as_well() -> None:
@@ -401,32 +399,35 @@ def test_blocks_in_groups_count_as_well() -> None:
         element("a0", element("a1", b"\x81" + time.to_bytes(2) + bytes(9))) for time in (0, 1000, 1900)
     ]
     part = element("1f43b675", b"".join(grouped))
-    assert check(segment(SECOND, TRACKS, part), announced=True) is Kind.WEBM
+    assert check(segment(SECOND, TRACKS, part), announced=True) is ContainerFormat.WEBM
 
 
 def test_a_segment_of_known_size_ends_there() -> None:
     whole = segment(TRACKS, cluster(0, 40), known=True)
-    assert check(whole) is Kind.WEBM
-    assert check(whole + b"more", announced=False) is Kind.WEBM
+    assert check(whole) is ContainerFormat.WEBM
+    assert check(whole + b"more", announced=False) is ContainerFormat.WEBM
     # What cannot be read inside it does not make it longer.
-    assert check(segment(TRACKS, cluster(0), b"\0" * 30, known=True)) is Kind.WEBM
-    assert check(segment(TRACKS, cluster(0, known=False), known=True)) is Kind.WEBM
+    assert check(segment(TRACKS, cluster(0), b"\0" * 30, known=True)) is ContainerFormat.WEBM
+    assert check(segment(TRACKS, cluster(0, known=False), known=True)) is ContainerFormat.WEBM
 
 
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (segment(known=True), "no video track"),
-        (segment(element("1654ae6b", element("ae", element("83", b"\x02"))), cluster(0)), "no video track"),
-        (segment(TRACKS, known=True), "no pictures"),
-        (EBML, "before its pictures begin"),
-        (EBML + element("ec", bytes(9)), "before its pictures begin"),
-        (EBML + b"\0", "before its pictures begin"),
+        (segment(known=True), "without a video track"),
+        (
+            segment(element("1654ae6b", element("ae", element("83", b"\x02"))), cluster(0)),
+            "without a video track",
+        ),
+        (segment(TRACKS, known=True), "no frames"),
+        (EBML, "before its frames begin"),
+        (EBML + element("ec", bytes(9)), "before its frames begin"),
+        (EBML + b"\0", "before its frames begin"),
         (element("1a45dfa3", element("4282", b"webp")), "neither WebM nor Matroska"),
         (element("1a45dfa3", b"", known=False), "does not begin"),
         (element("1a45dfa3", bytes(5000)), "does not begin"),
         (b"\x1aE\xdf\xa3\0", "does not begin"),
-        (segment(TRACKS, element("ec", b"", known=False), cluster(0)), "no pictures"),
+        (segment(TRACKS, element("ec", b"", known=False), cluster(0)), "no frames"),
     ],
 )
 def test_what_is_no_film_of_this_kind_is_refused(content: bytes, match: str) -> None:

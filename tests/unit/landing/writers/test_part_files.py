@@ -16,18 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_cdn import LINK, Cdn, whole
 from fakes import MP4, NOW, job, settings
 from hypothesis import given
 from hypothesis import strategies as st
-from test_landing import LINK, Cdn, cdn, whole  # noqa: F401
 
-from airflow_provider_vidgen.landing import Landing, parts, storing
+from airflow_provider_vidgen.landing import Landing
+from airflow_provider_vidgen.landing.writers import local, part_files
+from airflow_provider_vidgen.landing.writers.local import LocalWriter
 
 HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def land(cdn: Cdn, tmp_path: Path) -> Callable[..., Any]:  # noqa: F811
+def land(cdn: Cdn, tmp_path: Path) -> Callable[..., Any]:
     cdn.replies[LINK] = [whole()]
 
     def run(name: str = "v.mp4", **how: Any) -> Any:
@@ -41,7 +43,7 @@ def land(cdn: Cdn, tmp_path: Path) -> Callable[..., Any]:  # noqa: F811
 def left(land: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The part of a worker that was killed a moment ago."""
     with monkeypatch.context() as killed:
-        killed.setattr(storing._LocalPart, "discard", lambda _: None)
+        killed.setattr(LocalWriter, "discard", lambda _: None)
         land("other.mp4")
     gc.collect()  # the dead hold no lock
     (found,) = tmp_path.glob(".*.part")
@@ -78,7 +80,7 @@ def test_nfs_which_locks_only_what_is_open_for_writing_keeps_no_parts(
 def test_a_part_of_another_host_whose_lock_is_not_seen_here_stays(
     land: Callable[..., Any], left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storing, "_lock", lambda _: True)
+    monkeypatch.setattr(local, "_lock", lambda _: True)
     age(left, HOUR - timedelta(minutes=1))
     land("other.mp4")
     assert left.exists()
@@ -110,17 +112,17 @@ def test_a_file_that_is_not_ours_stays(land: Callable[..., Any], tmp_path: Path)
 
 
 def test_a_name_is_new_and_hidden_and_known_again() -> None:
-    names = {parts.new_name() for _ in range(100)}
+    names = {part_files.new_name() for _ in range(100)}
     assert len(names) == 100
-    assert all(parts.is_part(name) and name.startswith(".") for name in names)
+    assert all(part_files.is_part_file(name) and name.startswith(".") for name in names)
 
 
 @given(st.text(max_size=60))
 def test_other_names_are_not_ours(text: str) -> None:
-    assert not parts.is_part(text)
-    assert not parts.is_part(parts.new_name() + text[:1] + "x")
+    assert not part_files.is_part_file(text)
+    assert not part_files.is_part_file(part_files.new_name() + text[:1] + "x")
 
 
 def test_an_hour_is_not_yet_a_while() -> None:
-    assert not parts.is_abandoned(NOW - HOUR, NOW)
-    assert parts.is_abandoned(NOW - HOUR - timedelta(microseconds=1), NOW)
+    assert not part_files.is_abandoned(NOW - HOUR, NOW)
+    assert part_files.is_abandoned(NOW - HOUR - timedelta(microseconds=1), NOW)

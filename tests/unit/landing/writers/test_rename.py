@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 from airflow.sdk.io import attach
+from fake_cdn import LINK, Cdn, whole
 from fakes import MP4, job, settings
 from fsspec.implementations.memory import MemoryFileSystem
-from test_landing import LINK, Cdn, cdn, whole  # noqa: F401
 
 from airflow_provider_vidgen.errors import StorageUnreachable
-from airflow_provider_vidgen.landing import Landing, parts
-from airflow_provider_vidgen.landing.described import Described
-from airflow_provider_vidgen.landing.places import place_at
-from airflow_provider_vidgen.landing.storing import whole_or_absent
+from airflow_provider_vidgen.landing import Landing
+from airflow_provider_vidgen.landing.storage import storage_path
+from airflow_provider_vidgen.landing.upload_options import UploadOptions
+from airflow_provider_vidgen.landing.writers import atomic_writer, part_files
 
-FILM = Described(content_type="video/mp4")
+OPTIONS = UploadOptions(content_type="video/mp4")
 
 
 class Memory(MemoryFileSystem):  # type: ignore[misc]
@@ -54,8 +54,8 @@ def told(memory: Memory) -> list[str]:
 
 
 def test_nothing_is_seen_under_the_name_before_the_end(memory: Memory) -> None:
-    target = place_at(f"{memory.url}/v.mp4")
-    with whole_or_absent(target, overwrite=False, described=FILM) as sink:
+    target = storage_path(f"{memory.url}/v.mp4")
+    with atomic_writer(target, overwrite=False, options=OPTIONS) as sink:
         sink.write(MP4)
         assert not memory.exists("/videos/v.mp4")
         sink.restart()
@@ -66,7 +66,7 @@ def test_nothing_is_seen_under_the_name_before_the_end(memory: Memory) -> None:
 
 def test_what_breaks_off_leaves_nothing(memory: Memory) -> None:
     def break_off() -> None:
-        with whole_or_absent(place_at(f"{memory.url}/v.mp4"), overwrite=False, described=FILM) as sink:
+        with atomic_writer(storage_path(f"{memory.url}/v.mp4"), overwrite=False, options=OPTIONS) as sink:
             sink.write(bytes(5 * 1024**2))
             raise RuntimeError
 
@@ -75,12 +75,12 @@ def test_what_breaks_off_leaves_nothing(memory: Memory) -> None:
     assert seen(memory) == []
 
 
-def test_a_video_lands(memory: Memory, cdn: Cdn) -> None:  # noqa: F811
+def test_a_video_lands(memory: Memory, cdn: Cdn) -> None:
     cdn.replies[LINK] = [whole()]
     landing = Landing(settings(), verify=False)
     (file,) = landing.land([LINK], f"{memory.url}/v.mp4", job=job())
-    assert not file["already_there"]
-    assert landing.land([LINK], f"{memory.url}/v.mp4", job=job())[0]["already_there"]
+    assert not file["already_existed"]
+    assert landing.land([LINK], f"{memory.url}/v.mp4", job=job())[0]["already_existed"]
     assert seen(memory) == ["/videos/v.mp4", "/videos/v.mp4.json"]
 
 
@@ -96,7 +96,7 @@ def test_storage_that_cannot_rename_is_told(memory: Memory, monkeypatch: pytest.
 
     monkeypatch.setattr(memory, "mv", refuse)
     (problem,) = told(memory)
-    assert "takes no files (files could not be shown whole or not at all: NotImplementedError" in problem
+    assert "does not accept files (files would not appear atomically: NotImplementedError" in problem
     assert seen(memory) == []
 
 
@@ -111,7 +111,7 @@ def test_storage_that_does_not_rename_as_it_should_is_told(
 
     monkeypatch.setattr(memory, "mv", move)
     (problem,) = told(memory)
-    assert "a file that was renamed is not there, or not whole" in problem
+    assert "a renamed file is missing or incomplete" in problem
     assert seen(memory) == []
 
 
@@ -138,15 +138,15 @@ def test_a_name_that_is_taken_is_replaced_only_where_it_is_asked_for(
         move(path, final, **how)
 
     monkeypatch.setattr(memory, "mv", exclusive)
-    monkeypatch.setattr("airflow_provider_vidgen.landing.storing.exists", lambda _: False)
+    monkeypatch.setattr("airflow_provider_vidgen.landing.writers.exists", lambda _: False)
     memory.pipe_file("/videos/v.mp4", b"old")
-    target = place_at(f"{memory.url}/v.mp4")
+    target = storage_path(f"{memory.url}/v.mp4")
     from airflow_provider_vidgen.errors import TargetExists
 
-    with pytest.raises(TargetExists), whole_or_absent(target, overwrite=False, described=FILM) as sink:
+    with pytest.raises(TargetExists), atomic_writer(target, overwrite=False, options=OPTIONS) as sink:
         sink.write(MP4)
     assert memory.cat_file("/videos/v.mp4") == b"old"
-    with whole_or_absent(target, overwrite=True, described=FILM) as sink:
+    with atomic_writer(target, overwrite=True, options=OPTIONS) as sink:
         sink.write(MP4)
     assert memory.cat_file("/videos/v.mp4") == MP4
     assert seen(memory) == ["/videos/v.mp4"]
@@ -156,7 +156,7 @@ def test_a_name_that_is_taken_is_replaced_only_where_it_is_asked_for(
 def test_what_is_abandoned_goes_and_what_tells_no_time_stays(
     memory: Memory, monkeypatch: pytest.MonkeyPatch, zone: Any
 ) -> None:
-    old, timeless = (f"/videos/{parts.new_name()}" for _ in range(2))
+    old, timeless = (f"/videos/{part_files.new_name()}" for _ in range(2))
     for path in (old, timeless):
         memory.pipe_file(path, b"half")
 
@@ -166,7 +166,7 @@ def test_what_is_abandoned_goes_and_what_tells_no_time_stays(
         return (datetime.now(UTC) - timedelta(hours=2)).replace(tzinfo=zone)
 
     monkeypatch.setattr(memory, "modified", modified)
-    with whole_or_absent(place_at(f"{memory.url}/v.mp4"), overwrite=False, described=FILM) as sink:
+    with atomic_writer(storage_path(f"{memory.url}/v.mp4"), overwrite=False, options=OPTIONS) as sink:
         sink.write(MP4)
     assert seen(memory) == sorted([timeless, "/videos/v.mp4"])
 
@@ -178,6 +178,6 @@ def test_a_folder_that_cannot_be_looked_through_is_no_trouble(
         raise PermissionError
 
     monkeypatch.setattr(memory, "ls", refuse)
-    with whole_or_absent(place_at(f"{memory.url}/v.mp4"), overwrite=False, described=FILM) as sink:
+    with atomic_writer(storage_path(f"{memory.url}/v.mp4"), overwrite=False, options=OPTIONS) as sink:
         sink.write(MP4)
     assert memory.cat_file("/videos/v.mp4") == MP4

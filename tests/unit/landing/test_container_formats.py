@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_cdn import FRESH, LINK, Cdn, Reply, left
 from fakes import Clock, job, settings
-from test_landing import FRESH, LINK, Cdn, Reply, cdn, left  # noqa: F401
 from urllib3.exceptions import ProtocolError
 
 from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo, TargetExists, UnsafeLink
@@ -31,7 +31,7 @@ def ext_of(name: str) -> str:
 
 
 @pytest.fixture
-def land(cdn: Cdn, tmp_path: Path) -> Land:  # noqa: F811
+def land(cdn: Cdn, tmp_path: Path) -> Land:
     def run(*replies: Any, path: str = "", **how: Any) -> dict[str, Any]:
         cdn.replies[LINK] = list(replies)
         cdn.asked.clear()
@@ -91,7 +91,7 @@ def test_a_film_cut_at_a_border_never_lands_even_where_the_announced_length_is_t
 def test_where_the_container_does_not_tell_the_end_the_store_of_results_must(
     land: Land, tmp_path: Path
 ) -> None:
-    with pytest.raises(DownloadFailed, match="Neither the file nor the store of results tells"):
+    with pytest.raises(DownloadFailed, match="Neither the file nor the HTTP response states"):
         land(Reply(film("live")))
     assert left(tmp_path) == []
     land(chunked(film("live")))
@@ -139,7 +139,7 @@ def test_what_is_no_film_does_not_land(name: str, land: Land, tmp_path: Path) ->
 
 @pytest.mark.parametrize("brand", [b"heic", b"avif", b"mif1", b"M4A "])
 def test_images_and_sound_are_called_what_they_are(brand: bytes, land: Land) -> None:
-    with pytest.raises(NotAVideo, match="image" if brand != b"M4A " else "sound"):
+    with pytest.raises(NotAVideo, match="image" if brand != b"M4A " else "audio"):
         land(announced(branded(brand)))
 
 
@@ -155,10 +155,10 @@ def test_an_old_mov_has_no_ftyp(land: Land, tmp_path: Path) -> None:
 def test_a_film_that_is_there_is_found_under_any_extension_without_a_download(
     name: str,
     land: Land,
-    cdn: Cdn,  # noqa: F811
+    cdn: Cdn,
 ) -> None:
     first = land(announced(film(name)), sidecar=True)
-    assert land(UnsafeLink("x"), sidecar=True) == {**first, "already_there": True}
+    assert land(UnsafeLink("x"), sidecar=True) == {**first, "already_existed": True}
     assert cdn.asked == []
 
 
@@ -184,7 +184,7 @@ def test_another_file_under_the_films_own_extension_is_refused(land: Land, tmp_p
 
 
 def test_several_films_of_a_job_have_each_its_own_extension(
-    cdn: Cdn,  # noqa: F811
+    cdn: Cdn,
     tmp_path: Path,
 ) -> None:
     cdn.replies = {LINK: [announced(film("mov"))], FRESH: [announced(film("webm"))]}

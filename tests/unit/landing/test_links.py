@@ -6,21 +6,29 @@
 from __future__ import annotations
 
 import hashlib
-import signal
-import threading
 from collections.abc import Callable
-from concurrent.futures import wait
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowTaskTimeout
+from fake_cdn import (
+    FRESH,
+    LINK,
+    Cdn,
+    Land,
+    RefreshLinks,
+    Reply,
+    broken,
+    left,
+    page,
+    rest,
+    whole,
+)
 from fakes import MP4, NOW, Clock, job, settings
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from test_landing import FRESH, LINK, Cdn, Reply, broken, cdn, left, rest, whole  # noqa: F401
 
 from airflow_provider_vidgen.errors import (
     DownloadFailed,
@@ -36,55 +44,18 @@ from airflow_provider_vidgen.landing import Landing
 
 #: What all the waits for one link come to, without and with all that may be added.
 LEAST, MOST = 300, 312
+
+
 LATER, EARLIER = NOW + timedelta(hours=1), NOW - timedelta(seconds=1)
-
-
-def page() -> Reply:
-    return Reply(b"<!DOCTYPE html><title>Sign in</title>")
-
-
-class Vendor:
-    """Gives links anew: in turn, the last answer for ever; an error is raised."""
-
-    def __init__(self, *answers: list[str] | VidgenError, clock: Clock, seconds: float = 0) -> None:
-        self.answers = list(answers)
-        self.asked: list[Any] = []
-        self._clock = clock
-        self._seconds = seconds
-
-    def __call__(self) -> list[str]:
-        self.asked.append(self._clock.now())
-        self._clock.time += timedelta(seconds=self._seconds)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if isinstance(answer, VidgenError):
-            raise answer
-        return answer
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def land(cdn: Cdn, clock: Clock, tmp_path: Path) -> Callable[..., dict[str, Any]]:  # noqa: F811
-    """Land what the link replies with, one reply after the other."""
-
-    def run(*replies: Any, **more: Any) -> dict[str, Any]:
-        cdn.replies[LINK] = list(replies)
-        landing = Landing(settings(), sidecar=False, verify=False, sleep=clock.sleep, now=clock.now)
-        return landing.land([LINK], f"file://{tmp_path}/v.mp4", **{"job": job(), **more})[0]
-
-    return run
 
 
 @pytest.mark.parametrize("not_live", [LinkUnavailable("x"), page(), Reply()], ids=["dead", "page", "empty"])
 @pytest.mark.parametrize("expires_at", [None, LATER])
 @pytest.mark.parametrize("can_ask", [True, False])
 def test_a_cdn_that_is_late_by_a_minute_costs_nothing_but_time(
-    not_live: Any, expires_at: Any, can_ask: bool, land: Callable[..., Any], clock: Clock, tmp_path: Path
+    not_live: Any, expires_at: Any, can_ask: bool, land: Land, clock: Clock, tmp_path: Path
 ) -> None:
-    vendor = Vendor([LINK], clock=clock)
+    vendor = RefreshLinks([LINK], clock=clock)
     # It is tried after 0, 1, 3, 7, 15, 30 and 60 seconds.
     land(*[not_live] * 6, whole(), expires_at=expires_at, refresh=vendor if can_ask else None)
     assert (tmp_path / "v.mp4").read_bytes() == MP4
@@ -93,12 +64,12 @@ def test_a_cdn_that_is_late_by_a_minute_costs_nothing_but_time(
 
 
 def test_a_link_that_stays_dead_and_whose_time_is_not_known_is_left_to_a_retry(
-    land: Callable[..., Any],
-    cdn: Cdn,  # noqa: F811
+    land: Land,
+    cdn: Cdn,
     clock: Clock,
     tmp_path: Path,
 ) -> None:
-    vendor = Vendor([LINK], clock=clock)
+    vendor = RefreshLinks([LINK], clock=clock)
     with pytest.raises(LinkUnavailable) as failure:
         land(LinkUnavailable("The link at cdn.example.com is dead (HTTP 404)"), refresh=vendor)
     assert not failure.value.fatal
@@ -111,9 +82,9 @@ def test_a_link_that_stays_dead_and_whose_time_is_not_known_is_left_to_a_retry(
     assert left(tmp_path) == []
 
 
-def test_a_page_that_stays_is_left_to_a_retry(land: Callable[..., Any], clock: Clock) -> None:
+def test_a_page_that_stays_is_left_to_a_retry(land: Land, clock: Clock) -> None:
     with pytest.raises(NotAVideo, match="A retry asks the vendor for a fresh link") as failure:
-        land(page(), refresh=Vendor([LINK], clock=clock))
+        land(page(), refresh=RefreshLinks([LINK], clock=clock))
     assert not failure.value.fatal
     assert LEAST <= sum(clock.slept) <= MOST
 
@@ -121,34 +92,34 @@ def test_a_page_that_stays_is_left_to_a_retry(land: Callable[..., Any], clock: C
 @pytest.mark.parametrize("dead", [LinkUnavailable("dead"), page()], ids=["dead", "page"])
 def test_a_dead_link_whose_time_has_passed_is_asked_for_once_more(
     dead: Any,
-    land: Callable[..., Any],
-    cdn: Cdn,  # noqa: F811
+    land: Land,
+    cdn: Cdn,
     clock: Clock,
 ) -> None:
     cdn.replies[FRESH] = [dead]
-    vendor = Vendor([FRESH], clock=clock)
+    vendor = RefreshLinks([FRESH], clock=clock)
     with pytest.raises(ResultExpired, match="asks for a live link once more") as failure:
         land(dead, refresh=vendor, expires_at=EARLIER)
     assert failure.value.fatal
-    assert "and its time has passed (2026-11-20T11:59:59+00:00)" in str(failure.value)
+    assert "and it expired at 2026-11-20T11:59:59+00:00" in str(failure.value)
     assert cdn.asked == [LINK, FRESH]
     assert len(vendor.asked) == 1
     assert sum(clock.slept) <= 2
 
 
 def test_a_link_whose_time_has_passed_lands_if_the_vendor_gives_a_good_one(
-    land: Callable[..., Any],
-    cdn: Cdn,  # noqa: F811
+    land: Land,
+    cdn: Cdn,
     clock: Clock,
 ) -> None:
     cdn.replies[FRESH] = [whole()]
-    assert land(LinkUnavailable("x"), refresh=Vendor([FRESH], clock=clock), expires_at=EARLIER)["bytes"]
+    assert land(LinkUnavailable("x"), refresh=RefreshLinks([FRESH], clock=clock), expires_at=EARLIER)["bytes"]
 
 
 def test_a_time_that_passes_meanwhile_counts_only_once_the_vendor_was_asked_after_it(
-    land: Callable[..., Any], clock: Clock
+    land: Land, clock: Clock
 ) -> None:
-    vendor, ends = Vendor([LINK], clock=clock), NOW + timedelta(seconds=40)
+    vendor, ends = RefreshLinks([LINK], clock=clock), NOW + timedelta(seconds=40)
     with pytest.raises(ResultExpired):
         land(LinkUnavailable("x"), refresh=vendor, expires_at=ends)
     assert [asked >= ends for asked in vendor.asked] == [False] * 6 + [True]
@@ -159,23 +130,27 @@ def test_a_time_that_passes_meanwhile_counts_only_once_the_vendor_was_asked_afte
 def test_a_vendor_that_cannot_be_asked_says_nothing_about_the_link(
     trouble: VidgenError,
     expires_at: Any,
-    land: Callable[..., Any],
-    cdn: Cdn,  # noqa: F811
+    land: Land,
+    cdn: Cdn,
     clock: Clock,
 ) -> None:
     cdn.replies[FRESH] = [whole()]
     assert land(
-        LinkUnavailable("x"), refresh=Vendor(*[trouble] * 5, [FRESH], clock=clock), expires_at=expires_at
+        LinkUnavailable("x"),
+        refresh=RefreshLinks(*[trouble] * 5, [FRESH], clock=clock),
+        expires_at=expires_at,
     )
     clock.slept.clear()
     with pytest.raises(type(trouble)):
-        land(LinkUnavailable("x"), refresh=Vendor(trouble, clock=clock), expires_at=expires_at, job=job())
+        land(
+            LinkUnavailable("x"), refresh=RefreshLinks(trouble, clock=clock), expires_at=expires_at, job=job()
+        )
 
 
 def test_a_vendor_that_cannot_be_asked_is_not_asked_for_longer_than_the_link_is_tried(
-    land: Callable[..., Any], clock: Clock
+    land: Land, clock: Clock
 ) -> None:
-    vendor = Vendor(StatusUnavailable("down"), clock=clock, seconds=110)
+    vendor = RefreshLinks(StatusUnavailable("down"), clock=clock, seconds=110)
     with pytest.raises(StatusUnavailable):
         land(LinkUnavailable("x"), refresh=vendor)
     assert len(vendor.asked) == 3
@@ -187,27 +162,25 @@ def test_a_vendor_without_a_link_in_place_leaves_it_dead(
     fresh: Any,
     expires_at: Any,
     error: type[VidgenError],
-    land: Callable[..., Any],
-    cdn: Cdn,  # noqa: F811
+    land: Land,
+    cdn: Cdn,
     clock: Clock,
 ) -> None:
     with pytest.raises(error):
-        land(LinkUnavailable("x"), refresh=Vendor(fresh, clock=clock), expires_at=expires_at)
+        land(LinkUnavailable("x"), refresh=RefreshLinks(fresh, clock=clock), expires_at=expires_at)
     assert set(cdn.asked) == {LINK}
 
 
 @pytest.mark.parametrize(
     ("of", "told"),
     [
-        (None, "The vendor can be asked for a fresh link only with video= instead of url=."),
-        (job(task_id=""), "The vendor gave this job no id, so it cannot be asked for a fresh link."),
+        (None, "Fresh links can be requested from the vendor only with video= instead of url=."),
+        (job(task_id=""), "The vendor gave this job no id, so no fresh link can be requested."),
         (job(), ""),
     ],
 )
 @pytest.mark.parametrize("dead", [LinkUnavailable("x"), page()], ids=["dead", "page"])
-def test_without_a_vendor_to_ask_no_fresh_link_is_promised(
-    of: Any, told: str, dead: Any, land: Callable[..., Any]
-) -> None:
+def test_without_a_vendor_to_ask_no_fresh_link_is_promised(of: Any, told: str, dead: Any, land: Land) -> None:
     with pytest.raises((LinkUnavailable, NotAVideo)) as failure:
         land(dead, job=of)
     assert str(failure.value).endswith(
@@ -216,8 +189,8 @@ def test_without_a_vendor_to_ask_no_fresh_link_is_promised(
 
 
 def test_without_a_vendor_to_ask_a_link_whose_time_has_passed_is_tried_once_more(
-    land: Callable[..., Any],
-    cdn: Cdn,  # noqa: F811
+    land: Land,
+    cdn: Cdn,
 ) -> None:
     with pytest.raises(ResultExpired):
         land(LinkUnavailable("x"), job=job(task_id=""), expires_at=EARLIER)
@@ -225,44 +198,44 @@ def test_without_a_vendor_to_ask_a_link_whose_time_has_passed_is_tried_once_more
 
 
 def test_a_file_that_is_too_large_is_not_fetched_for_minutes(
-    land: Callable[..., Any],
-    cdn: Cdn,  # noqa: F811
+    land: Land,
+    cdn: Cdn,
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("airflow_provider_vidgen.landing.fetching._LARGEST", 2000)
+    monkeypatch.setattr("airflow_provider_vidgen.landing.download._MAX_FILE_SIZE", 2000)
     with pytest.raises(NotAVideo, match="larger than 2000"):
-        land(Reply(*[MP4] * 50), refresh=Vendor([LINK], clock=clock))
+        land(Reply(*[MP4] * 50), refresh=RefreshLinks([LINK], clock=clock))
     assert cdn.asked == [LINK]
 
 
 @pytest.mark.parametrize("breaks", [1, 2, 3])
 def test_a_link_that_dies_after_broken_downloads_is_asked_for_anew(
     breaks: int,
-    land: Callable[..., Any],
-    cdn: Cdn,  # noqa: F811
+    land: Land,
+    cdn: Cdn,
     clock: Clock,
 ) -> None:
     cdn.replies[FRESH] = [whole()]
-    land(*[DownloadFailed("x")] * breaks, LinkUnavailable("x"), refresh=Vendor([FRESH], clock=clock))
+    land(*[DownloadFailed("x")] * breaks, LinkUnavailable("x"), refresh=RefreshLinks([FRESH], clock=clock))
     assert cdn.asked == [LINK] * (breaks + 1) + [FRESH]
 
 
 def test_a_link_that_dies_in_the_middle_and_comes_back_goes_on_where_it_stopped(
-    land: Callable[..., Any],
-    cdn: Cdn,  # noqa: F811
+    land: Land,
+    cdn: Cdn,
     clock: Clock,
     tmp_path: Path,
 ) -> None:
-    file = land(broken(), *[LinkUnavailable("x")] * 5, rest(), refresh=Vendor([LINK], clock=clock))
+    file = land(broken(), *[LinkUnavailable("x")] * 5, rest(), refresh=RefreshLinks([LINK], clock=clock))
     assert cdn.ranges == [(0, ""), *[(400, '"one"')] * 6]
     assert file["sha256"] == hashlib.sha256(MP4).hexdigest()
     assert left(tmp_path) == ["v.mp4"]
 
 
 def test_a_page_in_the_middle_begins_the_file_again(
-    land: Callable[..., Any],
-    cdn: Cdn,  # noqa: F811
+    land: Land,
+    cdn: Cdn,
     tmp_path: Path,
 ) -> None:
     land(broken(), page(), page(), whole())
@@ -271,9 +244,9 @@ def test_a_page_in_the_middle_begins_the_file_again(
 
 
 def test_a_link_that_brings_much_each_time_before_it_dies_is_not_given_up(
-    land: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    land: Land, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("airflow_provider_vidgen.landing.fetching._WORTH", 100)
+    monkeypatch.setattr("airflow_provider_vidgen.landing.download._MIN_GAIN", 100)
     steps: list[Any] = [broken()]
     for start in range(400, 1000, 100):
         told = f"bytes {start}-{len(MP4) - 1}/{len(MP4)}"
@@ -284,123 +257,13 @@ def test_a_link_that_brings_much_each_time_before_it_dies_is_not_given_up(
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
-# --- several files of one job ----------------------------------------------------------------------------
-
-
-def landing_of(clock: Clock, **how: Any) -> Landing:
-    return Landing(settings(), **{"sidecar": False, "verify": False, "sleep": clock.sleep, **how})
-
-
-def test_one_file_lands_while_the_other_is_not_live_yet(cdn: Cdn, clock: Clock, tmp_path: Path) -> None:  # noqa: F811
-    cdn.replies = {LINK: [whole()], FRESH: [*[LinkUnavailable("x")] * 6, whole(MP4 + b"2")]}
-    vendor = Vendor([LINK, FRESH], clock=clock)
-    files = landing_of(clock).land([LINK, FRESH], f"file://{tmp_path}/", job=job(), refresh=vendor)
-    assert [file["bytes"] for file in files] == [len(MP4), len(MP4) + 1]
-    assert cdn.asked.count(LINK) == 1
-
-
-@pytest.mark.parametrize(("expires_at", "error"), [(None, LinkUnavailable), (EARLIER, ResultExpired)])
-def test_the_files_beside_a_dead_one_stay_and_are_not_fetched_again(
-    expires_at: Any,
-    error: type[VidgenError],
-    cdn: Cdn,  # noqa: F811
-    clock: Clock,
-    tmp_path: Path,
-) -> None:
-    cdn.replies = {LINK: [whole()], FRESH: [LinkUnavailable("x")]}
-    run = landing_of(clock, sidecar=True)
-    for _ in range(2):
-        with pytest.raises(error):
-            run.land([LINK, FRESH], f"file://{tmp_path}/", job=job(), expires_at=expires_at)
-    assert left(tmp_path) == ["task_1-0.mp4", "task_1-0.mp4.json"]
-    assert cdn.asked.count(LINK) == 1
-
-
-def test_files_that_wait_for_their_links_keep_no_other_from_landing(cdn: Cdn, tmp_path: Path) -> None:  # noqa: F811
-    links = [f"{LINK}&n={number}" for number in range(6)]
-    asked_last = threading.Event()
-
-    class Last(Reply):
-        def opened(self) -> Reply:
-            asked_last.set()
-            return super().opened()
-
-    last = Last(MP4)
-    asked_last.clear()
-    cdn.replies = {link: [LinkUnavailable("x"), whole(MP4 + link.encode())] for link in links[:5]}
-    cdn.replies[links[5]] = [last]
-
-    def sleep(_: float) -> None:
-        assert asked_last.wait(30), "the last file has to wait until the others are given up"
-
-    landing = Landing(settings(), sidecar=False, verify=False, sleep=sleep)
-    assert len(landing.land(links, f"file://{tmp_path}/", job=job())) == 6
-
-
-def test_several_dead_links_are_asked_for_once(cdn: Cdn, tmp_path: Path, clock: Clock) -> None:  # noqa: F811
-    old, new = [f"{LINK}&n={n}" for n in range(3)], [f"{FRESH}?n={n}" for n in range(3)]
-    cdn.replies = {link: [LinkUnavailable("x")] for link in old} | {link: [whole()] for link in new}
-    vendor = Vendor(new, clock=clock)
-    landing_of(clock, sleep=lambda _: None).land(old, f"file://{tmp_path}/", job=job(), refresh=vendor)
-    assert len(vendor.asked) == 1
-    assert len(left(tmp_path)) == 3
-
-
-# --- a task that is stopped ------------------------------------------------------------------------------
-
-
-def test_an_execution_timeout_ends_the_wait_for_a_link_at_once(cdn: Cdn, tmp_path: Path) -> None:  # noqa: F811
-    def out_of_time(*_: Any) -> None:
-        raise AirflowTaskTimeout("Timeout")
-
-    cdn.replies = {LINK: [LinkUnavailable("x")]}
-    before = signal.signal(signal.SIGALRM, out_of_time)
-    signal.setitimer(signal.ITIMER_REAL, 0.5)
-    try:
-        with pytest.raises(AirflowTaskTimeout):
-            Landing(settings()).land([LINK], f"file://{tmp_path}/v.mp4", job=job())
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    assert len(cdn.asked) == 1
-    assert left(tmp_path) == []
-
-
-def test_an_execution_timeout_ends_the_waits_for_several_links_at_once(
-    cdn: Cdn,  # noqa: F811
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    links = [LINK, FRESH, f"{LINK}&n=2"]
-    cdn.replies = {LINK: [LinkUnavailable("x")], FRESH: [page()], links[2]: [LinkUnavailable("x")]}
-    asked = threading.Semaphore(0)
-
-    def refresh() -> list[str]:
-        asked.release()
-        return links
-
-    def out_of_time(futures: Any, timeout: float | None = None) -> Any:
-        if timeout is not None:
-            return wait(futures, timeout)
-        for _ in links:
-            assert asked.acquire(timeout=30)
-        raise AirflowTaskTimeout("Timeout")
-
-    monkeypatch.setattr("airflow_provider_vidgen.landing.room.wait", out_of_time)
-    landing = Landing(settings())
-    with pytest.raises(AirflowTaskTimeout):
-        landing.land(links, f"file://{tmp_path}/", job=job(), refresh=refresh)
-    assert sorted(cdn.asked) == sorted(links)
-    assert left(tmp_path) == []
-
-
 def busy(seconds: float | None) -> DownloadFailed:
     return DownloadFailed("busy", retry_after=seconds)
 
 
 def test_a_store_of_results_that_asks_to_wait_is_waited_for(
-    land: Callable[..., Any],
-    cdn: Cdn,  # noqa: F811
+    land: Land,
+    cdn: Cdn,
     clock: Clock,
     tmp_path: Path,
 ) -> None:
@@ -413,8 +276,8 @@ def test_a_store_of_results_that_asks_to_wait_is_waited_for(
 @pytest.mark.parametrize("seconds", [0, 0.5, 1, 29, 100, 299])
 def test_a_store_of_results_that_always_asks_to_wait_is_given_up_after_minutes(
     seconds: float,
-    land: Callable[..., Any],
-    cdn: Cdn,  # noqa: F811
+    land: Land,
+    cdn: Cdn,
     clock: Clock,
 ) -> None:
     with pytest.raises(DownloadFailed, match="no new video is made"):
@@ -424,15 +287,13 @@ def test_a_store_of_results_that_always_asks_to_wait_is_given_up_after_minutes(
 
 
 def test_a_store_of_results_that_asks_for_more_than_minutes_is_left_to_the_next_try(
-    land: Callable[..., Any], clock: Clock
+    land: Land, clock: Clock
 ) -> None:
     with pytest.raises(DownloadFailed):
         land(busy(301))
     assert clock.slept == []
     land(busy(300), whole())
 
-
-# --- any course ------------------------------------------------------------------------------------------
 
 REPLIES: dict[str, Callable[[], Any]] = {
     "dead": lambda: LinkUnavailable("dead"),
@@ -442,6 +303,8 @@ REPLIES: dict[str, Callable[[], Any]] = {
     "busy": lambda: busy(50),
     "whole": whole,
 }
+
+
 ANSWERS: dict[str, Any] = {
     "same": [LINK],
     "none": [],
@@ -470,10 +333,12 @@ def test_a_video_is_given_up_for_good_only_after_its_time_and_a_look_at_the_vend
     clock, results = Clock(), Cdn()
     monkeypatch.setattr(download, "open_link", results.open_link)
     results.replies[LINK] = [REPLIES[reply]() for reply in replies]
-    vendor = Vendor(*[ANSWERS[answer] for answer in answers], clock=clock)
+    vendor = RefreshLinks(*[ANSWERS[answer] for answer in answers], clock=clock)
     ends = None if ends_in is None else NOW + timedelta(seconds=ends_in)
     (tmp_path / "v.mp4").unlink(missing_ok=True)
-    landing = landing_of(clock, now=clock.now)
+    landing = Landing(
+        settings(), **{"sidecar": False, "verify": False, "sleep": clock.sleep, "now": clock.now}
+    )
     error: VidgenError | None = None
     try:
         landing.land([LINK], f"file://{tmp_path}/v.mp4", job=job(), refresh=vendor, expires_at=ends)

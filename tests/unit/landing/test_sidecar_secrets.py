@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_vidgen.landing.sidecar import About
+from airflow_provider_vidgen.landing.sidecar import VideoMetadata
 from airflow_provider_vidgen.models import VideoRequest
 
 SECRET = "s3cr3tSignature0f40Letters1234567890abcd"
@@ -23,7 +23,9 @@ SECRET = "s3cr3tSignature0f40Letters1234567890abcd"
 
 def told(extra: Any) -> Any:
     """What the sidecar keeps of ``extra``."""
-    kept = About(request=VideoRequest(prompt="a kite", extra=extra)).request_told(True)
+    kept = VideoMetadata(request=VideoRequest(prompt="a kite", extra=extra)).request_as_json(
+        include_prompt=True
+    )
     assert kept is not None
     return kept["extra"]
 
@@ -121,7 +123,7 @@ def test_the_text_around_a_secret_stays(written: str, kept: str) -> None:
 
 def test_a_secret_in_the_prompt_is_not_kept_either() -> None:
     prompt = f"a kite like https://a.example/kite.png?sig={SECRET} over the sea"
-    kept = About(request=VideoRequest(prompt=prompt)).request_told(True)
+    kept = VideoMetadata(request=VideoRequest(prompt=prompt)).request_as_json(include_prompt=True)
     assert kept == {"prompt": "a kite like https://a.example/kite.png over the sea"}
 
 
@@ -240,6 +242,6 @@ def test_a_request_nested_too_deep_does_not_cost_its_video() -> None:
     deep: Any = SECRET
     for _ in range(5000):
         deep = [deep]
-    assert told({"deep": deep}) == "nested too deep to be kept"
+    assert told({"deep": deep}) == "omitted: nested too deeply"
     nested = "[" * 700 + f'{{"token": "{SECRET}"}}' + "]" * 700
     assert SECRET not in json.dumps(told({"text": nested}))

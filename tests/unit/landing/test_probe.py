@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_cdn import LINK, Cdn, Reply, left
 from fakes import MODEL, PROMPT, Clock, job, settings
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
-from test_landing import LINK, Cdn, Reply, cdn, left  # noqa: F401
 
 from airflow_provider_vidgen.errors import NotPlayable, VideoMismatch
-from airflow_provider_vidgen.landing import About, Landing, probing
+from airflow_provider_vidgen.landing import Landing, VideoMetadata, probe
+from airflow_provider_vidgen.landing.probe import Probe, mismatches
 from airflow_provider_vidgen.models import VideoRequest
 from dev.films import film
 
@@ -29,12 +30,12 @@ Land = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def land(cdn: Cdn, tmp_path: Path) -> Land:  # noqa: F811
+def land(cdn: Cdn, tmp_path: Path) -> Land:
     def run(content: bytes, *, vendor: str = "apixo", asked: VideoRequest | None = None, **how: Any) -> Any:
         cdn.replies[LINK] = [Reply(content, Content_Length=str(len(content)))]
         landing = Landing(settings(vendor), sleep=Clock().sleep, **{"verify": "fail", **how})
-        about = About(request=asked)
-        return landing.land([LINK], f"file://{tmp_path}/", job=job(vendor), about=about)[0]
+        metadata = VideoMetadata(request=asked)
+        return landing.land([LINK], f"file://{tmp_path}/", job=job(vendor), metadata=metadata)[0]
 
     return run
 
@@ -151,7 +152,7 @@ def test_a_film_that_cannot_be_looked_into_has_landed_all_the_same(
     assert (manifest["probe"], manifest["mismatches"]) == (None, [])
     assert left(tmp_path) == ["task_1-0.mp4", "task_1-0.mp4.json"]
     assert json.loads((tmp_path / "task_1-0.mp4.json").read_text())["probe"] is None
-    assert "could not be looked into" in caplog.text
+    assert "could not be probed" in caplog.text
     assert "s3cret" not in caplog.text
 
 
@@ -162,11 +163,11 @@ def test_the_sidecar_is_there_before_the_film_is_looked_into(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(probing, "probe", killed)
+        patched.setattr(probe, "probe", killed)
         with pytest.raises(KeyboardInterrupt):
             land(film("mp4"))
     assert left(tmp_path) == ["task_1-0.mp4", "task_1-0.mp4.json"]
-    assert land(film("mp4"))["already_there"]
+    assert land(film("mp4"))["already_existed"]
 
 
 def test_what_was_found_stands_in_the_sidecar(land: Land, tmp_path: Path) -> None:
@@ -191,15 +192,15 @@ def test_a_film_that_does_not_play_fails_with_the_file_in_its_place(
         assert "apixo job task_1" in str(failure.value)
         assert failure.value.fatal
     assert (tmp_path / "task_1-0.mp4").read_bytes() == undecodable()
-    assert json.loads((tmp_path / "task_1-0.mp4.json").read_text())["mismatches"] == ["it does not play"]
+    assert json.loads((tmp_path / "task_1-0.mp4.json").read_text())["mismatches"] == ["it cannot be played"]
     assert land(undecodable(), verify=False)["mismatches"] == []
 
 
 def test_a_film_whose_tables_cannot_be_found_is_not_turned(tmp_path: Path) -> None:
-    from airflow_provider_vidgen.landing.probing import _is_turned
+    from airflow_provider_vidgen.landing.probe import _is_rotated
 
     sideways = turned(SIDEWAYS, film("mp4"))
-    assert _is_turned(io.BytesIO(sideways))
+    assert _is_rotated(io.BytesIO(sideways))
     for odd in (
         sideways[:2000],
         sideways[:32] + bytes(99),
@@ -207,17 +208,17 @@ def test_a_film_whose_tables_cannot_be_found_is_not_turned(tmp_path: Path) -> No
         sideways[:32] + b"\0\0\0\0mdat",
         b"",
     ):
-        assert not _is_turned(io.BytesIO(odd))
+        assert not _is_rotated(io.BytesIO(odd))
 
 
 def test_a_worker_without_pyav_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    from airflow_provider_vidgen.landing.playing import can_play
+    from airflow_provider_vidgen.landing.pyav import is_pyav_installed
 
-    assert can_play()
+    assert is_pyav_installed()
     monkeypatch.setitem(sys.modules, "av", None)
-    assert not can_play()
+    assert not is_pyav_installed()
 
 
 def test_a_codec_that_this_pyav_does_not_know_is_no_reason_to_fail(
@@ -225,4 +226,27 @@ def test_a_codec_that_this_pyav_does_not_know_is_no_reason_to_fail(
 ) -> None:
     manifest = land(film("mp4").replace(b"avc1", b"zzz9"))
     assert (manifest["probe"], manifest["mismatches"]) == (None, [])
-    assert "could not be looked into" in caplog.text
+    assert "could not be probed" in caplog.text
+
+
+FOUND = Probe(6.04, 720, 1280, "h264")
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({}, []),
+        ({"duration": 6, "aspect_ratio": "9:16", "resolution": "720p"}, []),
+        ({"duration": None, "aspect_ratio": None, "resolution": None}, []),
+        ({"duration": "auto", "aspect_ratio": "auto", "resolution": "auto"}, []),
+        ({"duration": 5}, ["its duration is 6.04 s, not 5 s"]),
+        ({"aspect_ratio": "16:9"}, ["its size is 720x1280, not 16:9"]),
+        ({"resolution": "1080P"}, ["its size is 720x1280, not 1080p"]),
+    ],
+)
+def test_a_video_is_held_against_what_was_asked(asked: dict[str, Any], told: list[str]) -> None:
+    assert mismatches(FOUND, asked) == told
+
+
+def test_a_result_alone_is_held_against_what_the_vendor_said() -> None:
+    assert VideoMetadata(result={"duration_seconds": 6.0}).requested_properties() == {"duration": 6.0}

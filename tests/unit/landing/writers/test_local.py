@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_cdn import LINK, Cdn, whole
 from fakes import MP4, job, settings
-from test_landing import LINK, Cdn, cdn, whole  # noqa: F401
 
 from airflow_provider_vidgen.landing import Landing
 
@@ -55,7 +55,7 @@ class Disk:
 def test_a_power_cut_leaves_no_name_without_its_bytes(
     overwrite: bool,
     hard_links: bool,
-    cdn: Cdn,  # noqa: F811
+    cdn: Cdn,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -72,7 +72,7 @@ def test_a_power_cut_leaves_no_name_without_its_bytes(
 
 
 def test_a_disk_that_cannot_flush_folders_takes_the_video(
-    cdn: Cdn,  # noqa: F811
+    cdn: Cdn,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_vidgen.errors import StorageUnreachable
-from airflow_provider_vidgen.landing import Landing, described, places
-from airflow_provider_vidgen.landing.described import Described
+from airflow_provider_vidgen.landing import Landing, upload_options
+from airflow_provider_vidgen.landing.upload_options import UploadOptions
 
 PATH = {"s3": "s3://b/v/", "gs": "gs://b/v/", "abfs": "abfs://b/v/", "file": "/v/", "sftp": "sftp://c@/v/"}
 
 
 def told(given: Any, protocol: str) -> list[str]:
-    return [str(problem) for problem in described.problems_with_upload_args(given, protocol)]
+    return [str(problem) for problem in upload_options.upload_args_problems(given, protocol)]
 
 
 @pytest.mark.parametrize(
@@ -51,9 +50,9 @@ def test_what_a_store_takes_passes(protocol: str, given: Any) -> None:
         *(("s3", {name: "x"}, "must be one of ACL, ") for name in ("ContentType", "SSECustomerKey", "acl")),
         *(("gs", {name: "x"}, "custom_time, kms_key_name") for name in ("content_type", "autocommit", "acl")),
         ("az", {"content_encoding": "gzip"}, "metadata on Azure"),
-        ("file", {"StorageClass": "x"}, "must be left out: nothing is taken by file://"),
-        ("", {"StorageClass": "x"}, "must be left out: nothing is taken by file://"),
-        ("sftp", {"mode": "x"}, "must be left out: nothing is taken by sftp://"),
+        ("file", {"StorageClass": "x"}, "must be left out: no arguments are taken by file://"),
+        ("", {"StorageClass": "x"}, "must be left out: no arguments are taken by file://"),
+        ("sftp", {"mode": "x"}, "must be left out: no arguments are taken by sftp://"),
         ("s3", {"Metadata": "team=ads"}, "must map ASCII text to ASCII text"),
         ("s3", {"Metadata": {"team": "Größe"}}, "must map ASCII text to ASCII text"),
         ("gs", {"metadata": {"team": 7}}, "must map ASCII text to ASCII text"),
@@ -101,7 +100,7 @@ def test_wrong_arguments_are_told_with_what_is_wrong_with_the_path(path: str) ->
 def test_a_sidecar_is_kept_as_its_video_and_shown_to_nobody_else(
     given: dict[str, Any], video: str, sidecar: str, left: dict[str, Any]
 ) -> None:
-    assert described.args_for_sidecar(given, video, sidecar) == left
+    assert upload_options.sidecar_upload_args(given, video, sidecar) == left
 
 
 @given(st.text(min_size=1))
@@ -110,18 +109,18 @@ def test_any_text_can_be_metadata(text: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         return
-    for value in described.as_headers({"jobid": text}).values():
+    for value in upload_options.encode_metadata({"jobid": text}).values():
         assert value.isascii()
         assert value.isprintable()
         assert 0 < len(value) <= 256
 
 
 def test_metadata_that_is_empty_or_too_long_is_left_out() -> None:
-    assert described.as_headers({"a": "", "b": "x" * 257, "c": "x" * 256}) == {"c": "x" * 256}
+    assert upload_options.encode_metadata({"a": "", "b": "x" * 257, "c": "x" * 256}) == {"c": "x" * 256}
 
 
 def test_other_file_systems_are_told_nothing() -> None:
-    assert Described(content_type="video/mp4").for_protocol("memory") == {}
+    assert UploadOptions(content_type="video/mp4").for_protocol("memory") == {}
 
 
 @pytest.mark.parametrize(
@@ -129,7 +128,7 @@ def test_other_file_systems_are_told_nothing() -> None:
     [("s3://b/v", "s3"), ("/v", ""), ("v", ""), (True, ""), (None, ""), (" gs://b", "gs"), ("{{ x }}", "")],
 )
 def test_the_protocol_of_a_path_is_told(path: object, protocol: str) -> None:
-    assert described.protocol_of(path) == protocol
+    assert upload_options.protocol_of(path) == protocol
 
 
 class Refusing(MemoryFileSystem):  # type: ignore[misc]
@@ -186,7 +185,7 @@ def problems(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], list[str]
         def refuse(*_: Any) -> None:
             raise error
 
-        monkeypatch.setattr("airflow_provider_vidgen.landing.target.try_upload", refuse)
+        monkeypatch.setattr("airflow_provider_vidgen.landing.preflight.check_upload", refuse)
         landing = Landing(settings(), verify=False)
         return [problem.constraint for problem in landing.target_problems("s3://refusing@b/{task_id}.mp4")]
 
@@ -223,33 +222,3 @@ def test_what_is_wrong_is_told_even_if_the_place_of_the_sidecars_is_in_trouble(
                 landing.target_problems(path)
         else:
             assert [problem.field for problem in landing.target_problems(path)] == [field]
-
-
-class Unreadable(MemoryFileSystem):  # type: ignore[misc]
-    """A store that an account may not look at, or that is in trouble."""
-
-    error: Exception = PermissionError("no")
-
-    def exists(self, path: str, **_: Any) -> bool:
-        raise self.error
-
-    def open(self, path: str, *_: Any, **__: Any) -> Any:
-        raise self.error
-
-
-def test_what_may_not_be_known_is_not_there() -> None:
-    attach("s3", conn_id="unreadable", fs=Unreadable())
-    place = places.place_at("s3://unreadable@b/v.mp4")
-    assert not places.exists(place)
-    assert not places.has_content(place, "x")
-
-
-def test_what_cannot_be_known_just_now_is_no_answer(tmp_path: Path) -> None:
-    storage = Unreadable()
-    storage.error = ConnectionError("reset")
-    attach("s3", conn_id="unreadable_now", fs=storage)
-    place = places.place_at("s3://unreadable_now@b/v.mp4")
-    with pytest.raises(ConnectionError):
-        places.exists(place)
-    with pytest.raises(ConnectionError):
-        places.has_content(place, "x")

@@ -24,9 +24,9 @@ from airflow_provider_vidgen.landing import Landing, target_for
 LINK, FRESH = "https://cdn.example.com/a?sig=s3cret", "https://cdn.example.com/b"
 
 
-def told(output_path: Any, *, written: object = None, **how: Any) -> list[str]:
+def told(output_path: Any, *, template: object = None, **how: Any) -> list[str]:
     """What is wrong with a target."""
-    problems = Landing(settings(), **how).target_problems(output_path, written=written)
+    problems = Landing(settings(), **how).target_problems(output_path, template=template)
     assert all(problem.field == "output_path" and problem.is_error for problem in problems)
     return [problem.constraint for problem in problems]
 
@@ -57,24 +57,24 @@ def test_a_target_that_may_be_free_passes(path: str, tmp_path: Path, monkeypatch
 
 
 def test_a_path_from_the_users_home_leads_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_vidgen.landing.places import place_at
+    from airflow_provider_vidgen.landing.storage import storage_path
 
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert place_at("~/a/v.mp4").path == f"{tmp_path}/a/v.mp4"
+    assert storage_path("~/a/v.mp4").path == f"{tmp_path}/a/v.mp4"
     (tmp_path / "v.mp4").write_bytes(b"x")
-    assert told("~/v.mp4") == ["must be free: there is already a file"]
+    assert told("~/v.mp4") == ["must not exist yet: there is already a file"]
 
 
 def test_an_occupied_target_is_refused(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_bytes(b"x")
-    assert told(f"file://{tmp_path}/v.mp4") == ["must be free: there is already a file"]
+    assert told(f"file://{tmp_path}/v.mp4") == ["must not exist yet: there is already a file"]
     assert told(f"file://{tmp_path}/v.mp4", overwrite=True) == []
 
 
 def test_a_file_whose_name_a_folder_has_is_refused(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").mkdir()
     for overwrite in (False, True):
-        assert told(f"{tmp_path}/v.mp4", overwrite=overwrite) == ["must end in /, for it is a folder"]
+        assert told(f"{tmp_path}/v.mp4", overwrite=overwrite) == ["must end in /, since it is a folder"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_file_whose_name_a_folder_has_is_refused(tmp_path: Path) -> None:
 )
 def test_a_field_that_nothing_fills_in_is_refused(path: str, names: str, tmp_path: Path) -> None:
     (problem,) = told(f"{tmp_path}/{path}")
-    assert problem.startswith(f"must not hold {names}")
+    assert problem.startswith(f"must not contain {names}")
     for field in ("{vendor}", "{model}", "{task_id}", "{index}", "{ext}", "{map_index}", "{{ params."):
         assert field in problem
 
@@ -101,7 +101,7 @@ def test_a_field_that_nothing_fills_in_is_refused(path: str, names: str, tmp_pat
 )
 def test_a_template_that_was_not_rendered_is_refused(path: str) -> None:
     assert told(path)[0].startswith("must be rendered")
-    assert not any("must not hold {" in problem for problem in told(path))
+    assert not any("must not contain {" in problem for problem in told(path))
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_a_template_that_was_not_rendered_is_refused(path: str) -> None:
     ],
 )
 def test_a_name_that_a_template_makes_of_nothing_is_refused(path: str) -> None:
-    assert [problem for problem in told(path) if "as a template makes it" in problem]
-    assert not any("as a template makes it" in problem for problem in told(path, written=path))
+    assert [problem for problem in told(path) if "which a template renders" in problem]
+    assert not any("which a template renders" in problem for problem in told(path, template=path))
 
 
 @pytest.mark.parametrize("path", ["", " ", "\n", None, 7, float("nan"), Path("/v/"), ["/v/"]])
@@ -159,14 +159,14 @@ def test_a_folder_under_a_file_is_refused(path: str, tmp_path: Path) -> None:
     nearest = tmp_path / path.partition("/")[0]
     for overwrite in (False, True):
         assert told(f"{tmp_path}/{path}", overwrite=overwrite) == [
-            f"must not lie under {nearest}, which is not a folder"
+            f"must not be under {nearest}, which is not a folder"
         ]
 
 
 @pytest.mark.parametrize("path", ["/proc/v.mp4", "file:///proc/videos/{task_id}.mp4", "/proc/a/b/c/"])
 def test_a_folder_that_takes_no_files_not_even_from_root_is_refused(path: str) -> None:
     (problem,) = told(path)
-    assert problem.startswith("must be where this worker may write: /proc takes no files (")
+    assert problem.startswith("must be where this worker may write: /proc does not accept files (")
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
@@ -180,7 +180,7 @@ def test_a_folder_that_may_not_be_written_is_refused(
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     assert told(f"{tmp_path}/{path}") == [
-        f"must be where this worker may write: {tmp_path} takes no files ({os.strerror(code)})"
+        f"must be where this worker may write: {tmp_path} does not accept files ({os.strerror(code)})"
     ]
 
 
@@ -199,7 +199,7 @@ def test_a_disk_in_trouble_may_be_better_for_the_next_try(
 
 
 def test_all_that_is_wrong_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_vidgen.landing.room.can_play", lambda: False)
+    monkeypatch.setattr("airflow_provider_vidgen.landing.preflight.is_pyav_installed", lambda: False)
     problems = Landing(settings(), verify="fail").target_problems("/dev/null/None/{product}")
     assert [str(problem).partition(" ")[0] for problem in problems] == [
         "verify='fail':",
@@ -224,7 +224,7 @@ def test_a_signed_link_for_a_path_is_told_without_its_signature() -> None:
 )
 def test_one_path_for_all_mapped_tasks_is_refused_with_nothing_spent(written: str, rendered: str) -> None:
     for overwrite in (True, False):
-        problems = told(rendered, written=written, overwrite=overwrite)
+        problems = told(rendered, template=written, overwrite=overwrite)
         assert problems == ["must differ between mapped tasks: end in /, or have {task_id} or {map_index}"]
 
 
@@ -249,7 +249,7 @@ def test_one_path_for_all_mapped_tasks_is_refused_with_nothing_spent(written: st
 def test_a_path_that_may_differ_between_mapped_tasks_passes(
     written: object, rendered: str, tmp_path: Path
 ) -> None:
-    assert told(f"file://{tmp_path}/{rendered}", written=written) == []
+    assert told(f"file://{tmp_path}/{rendered}", template=written) == []
 
 
 def test_a_local_target_loads_no_other_storage(tmp_path: Path) -> None:

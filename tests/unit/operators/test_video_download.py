@@ -56,7 +56,7 @@ def test_a_link_lands_with_its_manifest(download: Callable[..., Any], tmp_path: 
         "sha256": hashlib.sha256(MP4).hexdigest(),
         "content_type": "video/mp4",
         "task_id": None,
-        "already_there": False,
+        "already_existed": False,
         "sidecar": f"file://{tmp_path}/v.mp4.json",
         "poster": None,
         "probe": {"duration_seconds": 6.0, "width": 320, "height": 240, "codec": "mjpeg"},
@@ -98,8 +98,8 @@ def test_a_retry_finds_what_was_landed_before_also_in_a_folder(
 ) -> None:
     replies = {LINK: [{"content": MP4}], OTHER: [{"content": MP4 + b"2"}]}
     first, again = download(replies, url=[LINK, OTHER]), download(replies, url=[LINK, OTHER])
-    assert [file["already_there"] for file in first + again] == [False, False, True, True]
-    assert [{**file, "already_there": False} for file in again] == first
+    assert [file["already_existed"] for file in first + again] == [False, False, True, True]
+    assert [{**file, "already_existed": False} for file in again] == first
     assert len(list(tmp_path.glob("*.mp4"))) == len(list(tmp_path.glob("*.json"))) == 2
 
 
@@ -218,7 +218,7 @@ def test_a_video_of_another_vendor_is_landed_and_not_asked_about(download: Calla
 def test_a_video_landed_before_needs_no_link_any_more(download: Callable[..., Any]) -> None:
     (first,) = download({LINK: [{"content": MP4}]}, video=VIDEO)
     (again,) = download({LINK: [{"status_code": 410}]}, video=VIDEO)
-    assert again == {**first, "already_there": True}
+    assert again == {**first, "already_existed": True}
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_each_of_the_three_is_taken(verify: Any) -> None:
 
 @pytest.mark.parametrize("given", [{}, {"url": LINK, "video": VIDEO}])
 def test_either_url_or_video_is_given(given: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="either url or video"):
+    with pytest.raises(ValueError, match="exactly one of url and video"):
         VideoDownloadOperator(task_id="t", output_path="x", **given)
 
 
@@ -265,7 +265,7 @@ def test_nothing_to_download_is_not_a_success(left: dict[str, Any], download: Ca
     with pytest.raises(AirflowFailException) as failure:
         download({}, **left)
     assert "There is nothing to download" in str(failure.value)
-    must_be = {"url": "must be a link or a list of links", "video": "must be what a generation returned"}[
+    must_be = {"url": "must be a link or a list of links", "video": "must be the result of a generation"}[
         field
     ]
     assert f"{field}={type(value).__name__}: {must_be}" in str(failure.value)

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 from airflow.sdk.io import attach
+from fake_cdn import FRESH, LINK, Cdn, whole
 from fakes import MP4, Clock, job, settings
 from fsspec.implementations.memory import MemoryFileSystem
-from test_landing import FRESH, LINK, Cdn, cdn, whole  # noqa: F401
 
 from airflow_provider_vidgen.errors import StorageUnreachable
-from airflow_provider_vidgen.landing import Landing
+from airflow_provider_vidgen.landing import Landing, storage
 
 Manifests = list[dict[str, Any]]
 
@@ -27,19 +27,19 @@ def landing() -> Landing:
 
 
 @pytest.fixture
-def landed(landing: Landing, cdn: Cdn, tmp_path: Path) -> Manifests:  # noqa: F811
+def landed(landing: Landing, cdn: Cdn, tmp_path: Path) -> Manifests:
     """Two files of a job, and what was told of them."""
     cdn.replies = {LINK: [whole()], FRESH: [whole(MP4 + b"2")]}
     return landing.land([LINK, FRESH], f"file://{tmp_path}/", job=job())
 
 
 def test_files_that_are_there_whole_are_there(landing: Landing, landed: Manifests) -> None:
-    assert landing.still_there(landed)
-    assert landing.still_there(landed[1:])
+    assert landing.files_exist(landed)
+    assert landing.files_exist(landed[1:])
 
 
 def test_without_files_nothing_is_there(landing: Landing) -> None:
-    assert not landing.still_there([])
+    assert not landing.files_exist([])
 
 
 HARMS: dict[str, Callable[[Path], Any]] = {
@@ -56,7 +56,7 @@ HARMS: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.parametrize("harm", HARMS)
 def test_one_file_that_is_not_as_it_was_is_enough(harm: str, landing: Landing, landed: Manifests) -> None:
     HARMS[harm](Path(landed[1]["path"].removeprefix("file://")))
-    assert not landing.still_there(landed)
+    assert not landing.files_exist(landed)
 
 
 @pytest.mark.parametrize("name", ["path", "bytes", "sha256"])
@@ -67,7 +67,7 @@ def test_a_manifest_that_does_not_say_all_tells_of_no_file(
     landed[1][name] = left
     if left == "absent":
         del landed[1][name]
-    assert not landing.still_there(landed)
+    assert not landing.files_exist(landed)
 
 
 class Closed(MemoryFileSystem):  # type: ignore[misc]
@@ -83,9 +83,9 @@ def test_a_storage_in_trouble_is_no_answer(landing: Landing, landed: Manifests) 
     attach("s3", conn_id="closed_now", fs=Closed())
     landed[1]["path"] = "s3://closed_now@b/v.mp4"
     with pytest.raises(
-        StorageUnreachable, match=r"still there could not be found out.*a retry looks again\.$"
+        StorageUnreachable, match=r"still exists could not be checked.*a retry checks again\.$"
     ) as found:
-        landing.still_there(landed)
+        landing.files_exist(landed)
     assert not found.value.fatal
     assert "s3cret" not in str(found.value)
     assert "submits" not in str(found.value)
@@ -93,4 +93,34 @@ def test_a_storage_in_trouble_is_no_answer(landing: Landing, landed: Manifests) 
 
 def test_a_storage_that_is_not_installed_here_is_no_answer(landing: Landing) -> None:
     with pytest.raises(StorageUnreachable):
-        landing.still_there([{"path": "nostorage://b/v.mp4", "bytes": 1, "sha256": "x"}])
+        landing.files_exist([{"path": "nostorage://b/v.mp4", "bytes": 1, "sha256": "x"}])
+
+
+class Unreadable(MemoryFileSystem):  # type: ignore[misc]
+    """A store that an account may not look at, or that is in trouble."""
+
+    error: Exception = PermissionError("no")
+
+    def exists(self, path: str, **_: Any) -> bool:
+        raise self.error
+
+    def open(self, path: str, *_: Any, **__: Any) -> Any:
+        raise self.error
+
+
+def test_what_may_not_be_known_is_not_there() -> None:
+    attach("s3", conn_id="unreadable", fs=Unreadable())
+    path = storage.storage_path("s3://unreadable@b/v.mp4")
+    assert not storage.exists(path)
+    assert not storage.has_content(path, "x")
+
+
+def test_what_cannot_be_known_just_now_is_no_answer(tmp_path: Path) -> None:
+    file_system = Unreadable()
+    file_system.error = ConnectionError("reset")
+    attach("s3", conn_id="unreadable_now", fs=file_system)
+    path = storage.storage_path("s3://unreadable_now@b/v.mp4")
+    with pytest.raises(ConnectionError):
+        storage.exists(path)
+    with pytest.raises(ConnectionError):
+        storage.has_content(path, "x")
