@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Which hosts are public. No I/O: names are judged by their look, addresses by their range."""
+"""Which hosts are public: names by their syntax, addresses by their range. No I/O."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import ipaddress
 import re
 import unicodedata
 
-#: IPv4 ranges on which nobody on the public internet serves files. From the IANA IPv4 Special-Purpose Address
+#: IPv4 ranges without servers of the public internet. From the IANA IPv4 Special-Purpose Address
 #: Registry (https://www.iana.org/assignments/iana-ipv4-special-registry) and the IPv4 Address Space Registry.
-#: The patch levels of one Python version disagree about them, so the standard library is not asked.
+#: Not ``is_global`` of the standard library: patch levels of one Python version disagree about these ranges.
 _NOT_PUBLIC_IPV4 = tuple(
     map(
         ipaddress.IPv4Network,
@@ -38,11 +38,11 @@ _NOT_PUBLIC_IPV4 = tuple(
         ),
     )
 )
-#: All of IPv6 that IANA has given out for public use (IPv6 Address Space Registry). Outside it are local,
+#: All of IPv6 that IANA has assigned for public use (IPv6 Address Space Registry). Outside it are local,
 #: multicast, discard-only and segment routing addresses: fc00::/7, fe80::/10, fec0::/10, ff00::/8, 100::/64,
 #: 5f00::/16.
 _PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")
-#: What is special in it, from the IANA IPv6 Special-Purpose Address Registry
+#: Its special-purpose ranges, from the IANA IPv6 Special-Purpose Address Registry
 #: (https://www.iana.org/assignments/iana-ipv6-special-registry).
 _NOT_PUBLIC_IPV6 = tuple(
     map(
@@ -56,36 +56,36 @@ _NOT_PUBLIC_IPV6 = tuple(
     )
 )
 #: IPv6 ranges whose last 32 bits are the IPv4 address that is reached: mapped, compatible, translated.
-_IPV4_INSIDE = tuple(
+_IPV4_EMBEDDING = tuple(
     map(ipaddress.IPv6Network, ("::ffff:0:0/96", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96"))
 )
-#: What the C library takes for (the last part of) an IPv4 address: ``127.1``, ``0x7f.1``, ``127.0x0.0.1``.
+#: What the C library parses as (the last part of) an IPv4 address: ``127.1``, ``0x7f.1``, ``127.0x0.0.1``.
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*", re.ASCII)
 _LOCAL_NAMES = ("localhost", "local", "internal", "lan", "home.arpa")
 
 
 def is_public_address(address: str) -> bool:
-    """Whether an IP address is on the public internet; IPv4 inside IPv6 is judged as the IPv4 it is."""
+    """Whether an IP address is on the public internet; IPv4 embedded in IPv6 is treated as IPv4."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
     if isinstance(ip, ipaddress.IPv6Address):
-        inside = _ipv4_inside(ip)
-        if inside is None:
+        embedded = _embedded_ipv4(ip)
+        if embedded is None:
             return ip in _PUBLIC_IPV6 and not any(ip in network for network in _NOT_PUBLIC_IPV6)
-        ip = inside
+        ip = embedded
     return not any(ip in network for network in _NOT_PUBLIC_IPV4)
 
 
-def _ipv4_inside(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    if any(ip in network for network in _IPV4_INSIDE):
+def _embedded_ipv4(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    if any(ip in network for network in _IPV4_EMBEDDING):
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.sixtofour
 
 
 def may_be_public_host(host: str) -> bool:
-    """Whether a host is a public address, or a name that could lead to one; one without a dot cannot."""
+    """Whether a host is a public address, or a name that may resolve to one; one without a dot cannot."""
     host = unicodedata.normalize("NFKC", host).replace("\u3002", ".").strip("[]").rstrip(".").lower()
     if ":" in host or _NUMBER.fullmatch(host.rpartition(".")[2]):
         return is_public_address(host)

@@ -36,7 +36,7 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.job_wait import JobWait
-from airflow_provider_vidgen.landing import About, Landing
+from airflow_provider_vidgen.landing import Landing, VideoMetadata
 from airflow_provider_vidgen.ledger import Ledger, Phase, Record
 from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.state_store import NonExpiringStateStore
@@ -193,7 +193,7 @@ class Generation:
         if self._operator.output_path is not None:
             unmapped = airflow_internals.unmapped_argument(self._context, "output_path")
             try:
-                problems += self._landing.target_problems(self._operator.output_path, written=unmapped)
+                problems += self._landing.target_problems(self._operator.output_path, template=unmapped)
             except StorageUnreachable:
                 if not problems:
                     raise
@@ -286,7 +286,7 @@ class Generation:
                 output_path,
                 job=job,
                 map_index=self._ti.map_index,
-                about=About(
+                metadata=VideoMetadata(
                     request=self._request(),
                     result=build_result(job, status),
                     fingerprint=record.fingerprint if record is not None else "",

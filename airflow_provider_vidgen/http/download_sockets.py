@@ -2,10 +2,10 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-The TCP connections of downloads, which are cut when nobody needs them any more, or when they drip.
+The sockets of downloads: shut down when the task is stopped, or when a download is too slow.
 
-A timeout of a socket only limits how long it is silent, and a thread that waits for bytes hears of nothing
-else.
+A socket's timeout only limits how long it may be silent, and nothing else interrupts a thread that is waiting
+for bytes.
 """
 
 from __future__ import annotations
@@ -14,57 +14,57 @@ import socket
 import threading
 from contextlib import suppress
 
-#: Bytes a second, over the time of a connection's timeout, with which a download still counts as one.
+#: Bytes per second, averaged over the connection's timeout, below which a download counts as broken.
 MINIMUM_RATE = 4096
 
 
 class OpenSockets:
-    """The connections that some threads wait on, to be cut by another thread."""
+    """The sockets that some threads are waiting on, so that another thread can shut them down."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
-        self._cut = False
+        self._handles: set[socket.socket] = set()
+        self._is_shut_down = False
 
-    def add(self, connected: socket.socket) -> socket.socket:
+    def add(self, connection: socket.socket) -> socket.socket:
         """
-        Take in a connection; once they have been cut, each that comes is cut at once.
+        Register a socket; after :meth:`shut_down_all` it is shut down at once.
 
-        :return: a handle of it, for :func:`cut` and :meth:`release`. Unlike the connection itself it stays
-            the same under TLS and through a proxy.
+        :return: a duplicate of it, for :func:`shut_down` and :meth:`release`. Unlike the socket itself it
+            remains valid under TLS and through a proxy.
         """
-        handle = connected.dup()
+        handle = connection.dup()
         with self._lock:
-            self._open.add(handle)
-            if self._cut:
-                cut(handle)
+            self._handles.add(handle)
+            if self._is_shut_down:
+                shut_down(handle)
         return handle
 
     def release(self, handle: socket.socket) -> None:
-        """Forget a connection."""
+        """Unregister a socket."""
         with self._lock:
-            self._open.discard(handle)
+            self._handles.discard(handle)
             handle.close()
 
-    def cut(self) -> None:
-        """End all of them, for good."""
+    def shut_down_all(self) -> None:
+        """Shut down all sockets, and every one registered later."""
         with self._lock:
-            self._cut = True
-            for handle in self._open:
-                cut(handle)
+            self._is_shut_down = True
+            for handle in self._handles:
+                shut_down(handle)
 
 
-def cut(handle: socket.socket) -> None:
-    """End a connection: whoever waits for its bytes is told that there are no more."""
-    with suppress(OSError):  # it has ended by itself, or was released in the meantime
+def shut_down(handle: socket.socket) -> None:
+    """Shut down a socket: a thread waiting for its bytes sees the end of the stream."""
+    with suppress(OSError):  # it is closed already, or was released in the meantime
         handle.shutdown(socket.SHUT_RDWR)
 
 
 class MinimumRate:
     """
-    Tells a download that drips from one that is slow.
+    Detects a download that is too slow.
 
-    :param seconds: over which the rate is taken.
+    :param seconds: the interval over which the rate is averaged.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -72,16 +72,16 @@ class MinimumRate:
         self._bytes = 0
         self._waited = 0.0
 
-    def is_kept(self, size: int, waited: float) -> bool:
+    def is_met(self, size: int, waited: float) -> bool:
         """
-        Take note of bytes.
+        Record received bytes, and return whether the rate is high enough.
 
-        :param waited: the seconds spent on waiting for them; those in which they are stored do not count.
+        :param waited: the seconds spent on waiting for them, without those spent on storing them.
         """
         self._bytes += size
         self._waited += waited
         if self._waited < self._seconds:
             return True
-        kept = self._bytes >= MINIMUM_RATE * self._waited
+        is_met = self._bytes >= MINIMUM_RATE * self._waited
         self._bytes, self._waited = 0, 0.0
-        return kept
+        return is_met

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The session of a worker's single request."""
+"""requests sessions for a single request, with this package's proxies and certificates."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ from airflow_provider_vidgen.http.egress import Proxy, tls_context
 
 class EgressAdapter(HTTPAdapter):
     """
-    Trusts the certificates that :func:`tls_context` does, of proxies too, and tries once.
+    Trusts the certificates of :func:`tls_context`, for proxies too, and never retries.
 
-    A subclass gives the connections methods of its own by :meth:`methods`.
+    A subclass overrides methods of the connections by :meth:`connection_methods`.
 
-    :raises EgressError: when sending over TLS, if there are none.
+    :raises EgressError: when sending over TLS, if the certificates cannot be used.
     """
 
     def __init__(self) -> None:
         super().__init__(max_retries=0)
 
-    def methods(self, connection: Any, *, proxied: bool) -> dict[str, Any]:
+    def connection_methods(self, connection: Any, *, proxied: bool) -> dict[str, Any]:
         """
-        Return the methods that replace those of a kind of connection.
+        Return the methods that override those of a connection class.
 
         :param connection: the class.
-        :param proxied: whether it goes to a proxy.
+        :param proxied: whether it connects to a proxy.
         """
         raise NotImplementedError
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pools of direct connections."""
+        """Create the pools of direct connections."""
         super().init_poolmanager(*args, **kwargs)
         self._adapt(self.poolmanager, proxied=False)
 
     def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """Return what distinguishes pools of connections."""
+        """Return what distinguishes connection pools."""
         host, tls = super().build_connection_pool_key_attributes(*args, **kwargs)
         if host["scheme"] == "https":
             tls["ssl_context"] = tls_context()
         return host, tls
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        """Return the pools of connections of a proxy."""
+        """Return the connection pools of a proxy."""
         if proxy in self.proxy_manager:
             return self.proxy_manager[proxy]
         if proxy.startswith("https:"):
@@ -59,28 +59,28 @@ class EgressAdapter(HTTPAdapter):
         return manager
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        """Leave the context as it is; requests would add its own certificates to it."""
+        """Leave the TLS context unchanged; requests would add its own certificates to it."""
 
     def _adapt(self, manager: PoolManager, *, proxied: bool) -> None:
-        """Have the manager's own kinds of connection, which a proxy may choose, use our methods."""
+        """Override methods of the connection classes that the manager, which may be a proxy's, uses."""
         manager.pool_classes_by_scheme = {
-            scheme: self._adapted(pool, proxied) for scheme, pool in manager.pool_classes_by_scheme.items()
+            scheme: self._subclass(pool, proxied) for scheme, pool in manager.pool_classes_by_scheme.items()
         }
 
-    def _adapted(self, pool: type[HTTPConnectionPool], proxied: bool) -> type[HTTPConnectionPool]:
-        plain: Any = pool.ConnectionCls
-        ours = type(plain.__name__, (plain,), self.methods(plain, proxied=proxied))
-        return type(pool.__name__, (pool,), {"ConnectionCls": ours})
+    def _subclass(self, pool: type[HTTPConnectionPool], proxied: bool) -> type[HTTPConnectionPool]:
+        base: Any = pool.ConnectionCls
+        connection = type(base.__name__, (base,), self.connection_methods(base, proxied=proxied))
+        return type(pool.__name__, (pool,), {"ConnectionCls": connection})
 
 
 class SingleRequestSession(requests.Session):
     """
-    A session that knows nothing of redirects, nor of the environment.
+    A session that ignores redirects and the environment.
 
-    Also where it is told not to follow them, requests reads the whole body of a redirecting reply, however
-    long that is, and stumbles over a location that is no link. A .netrc entry would replace the key.
+    Even with ``allow_redirects=False``, requests reads the whole body of a redirect, however long, and fails
+    if its location is no URL. A .netrc entry would replace the API key.
 
-    :param adapter: what sends.
+    :param adapter: sends the request.
     """
 
     def __init__(self, adapter: EgressAdapter) -> None:
@@ -90,10 +90,10 @@ class SingleRequestSession(requests.Session):
             self.mount(prefix, adapter)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return nothing: the caller decides."""
+        """Return nothing: the caller handles redirects."""
         return None
 
 
-def through(proxy: Proxy | None) -> dict[str, str]:
-    """Return a proxy as requests takes it."""
+def requests_proxies(proxy: Proxy | None) -> dict[str, str]:
+    """Return a proxy as the ``proxies`` argument of requests."""
     return {} if proxy is None else dict.fromkeys(("http", "https"), proxy.url)

@@ -14,12 +14,12 @@ from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import StatusUnavailable
 from airflow_provider_vidgen.http.egress import (
     EgressError,
+    failure_reason,
     is_from_proxy,
     needs_tls,
     proxy_for,
-    reason,
-    refused_by,
-    unreachable,
+    proxy_refusal,
+    proxy_unreachable,
 )
 from airflow_provider_vidgen.http.loop_resources import LoopResources
 from airflow_provider_vidgen.http.wire import MAX_REPLY, encode_body, headers_for, mask_api_key, url_for
@@ -72,7 +72,7 @@ class PreparedCall:
                 resources.session.request(self._method, self._url, ssl=tls, **self._options) as response,
             ):
                 if self._proxy is not None and is_from_proxy(response.status, self._settings.base_url):
-                    raise self._unavailable(f"did not answer ({refused_by(self._proxy, response.status)})")
+                    raise self._unavailable(f"did not answer ({proxy_refusal(self._proxy, response.status)})")
                 content = bytearray()
                 while chunk := await response.content.readany():
                     content += chunk
@@ -93,7 +93,7 @@ class PreparedCall:
 
     def _reason(self, error: Exception) -> str:
         if self._proxy is not None and isinstance(error, aiohttp.ClientHttpProxyError):
-            return refused_by(self._proxy, error.status)
+            return proxy_refusal(self._proxy, error.status)
         if self._proxy is not None and isinstance(error, aiohttp.ClientProxyConnectionError):
-            return unreachable(self._proxy)
-        return reason(error, self._proxy)
+            return proxy_unreachable(self._proxy)
+        return failure_reason(error, self._proxy)

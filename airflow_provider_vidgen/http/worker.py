@@ -24,12 +24,12 @@ from airflow_provider_vidgen.errors import ConnectionFailed, StatusUnavailable, 
 from airflow_provider_vidgen.http.egress import (
     EgressError,
     Proxy,
+    failure_reason,
     is_from_proxy,
     proxy_for,
-    reason,
-    refused_by,
+    proxy_refusal,
 )
-from airflow_provider_vidgen.http.session import EgressAdapter, SingleRequestSession, through
+from airflow_provider_vidgen.http.session import EgressAdapter, SingleRequestSession, requests_proxies
 from airflow_provider_vidgen.http.wire import (
     MAX_REPLY,
     OverlongReply,
@@ -84,7 +84,7 @@ class WorkerTransport:
             raise _connection_failed(label, str(error), proxy) from None
         except _NO_REPLY_ERRORS as error:
             if adapter.never_connected or isinstance(error, requests.ConnectTimeout):
-                raise _connection_failed(label, reason(error, proxy), proxy) from None
+                raise _connection_failed(label, failure_reason(error, proxy), proxy) from None
             raise SubmitOutcomeUnknown(
                 f"The request was sent to {label} and no complete reply was received ({type(error).__name__})"
             ) from None
@@ -104,7 +104,9 @@ class WorkerTransport:
         except (EgressError, _RefusedByProxy) as error:
             raise StatusUnavailable(f"{label} cannot be reached ({error})", job=job) from None
         except _NO_REPLY_ERRORS as error:
-            raise StatusUnavailable(f"{label} did not answer ({reason(error, proxy)})", job=job) from None
+            raise StatusUnavailable(
+                f"{label} did not answer ({failure_reason(error, proxy)})", job=job
+            ) from None
 
     def _send(
         self, call: HttpCall, adapter: EgressAdapter, proxy: Proxy | None, *, read_timeouts: int
@@ -120,14 +122,14 @@ class WorkerTransport:
                 data=encode_body(call),
                 headers=headers_for(call),
                 auth=_BearerAuth(settings.api_key),
-                proxies=through(proxy),
+                proxies=requests_proxies(proxy),
                 timeout=(settings.timeout, read_timeout),
                 allow_redirects=False,
                 stream=True,
             ) as response,
         ):
             if proxy is not None and is_from_proxy(response.status_code, settings.base_url):
-                raise _RefusedByProxy(refused_by(proxy, response.status_code))
+                raise _RefusedByProxy(proxy_refusal(proxy, response.status_code))
             content = self._read(response, time_limit=read_timeout * read_timeouts)
             return HttpReply(
                 status=response.status_code,
@@ -185,7 +187,7 @@ class _ConnectTrackingAdapter(EgressAdapter):
         self._used = True
         return super().send(*args, **kwargs)
 
-    def methods(self, connection: Any, *, proxied: bool) -> dict[str, Any]:
+    def connection_methods(self, connection: Any, *, proxied: bool) -> dict[str, Any]:
         def connect(instance: Any) -> None:
             connection.connect(instance)
             self._established = True

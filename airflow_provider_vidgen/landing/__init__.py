@@ -2,17 +2,18 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-A result link in, a verified object in storage out.
+Land a result link as a validated object in storage.
 
-An object under its final name is whole: the bytes go to a place nobody looks at, and only when length and
-container have been checked are they moved there. Landing has retries of its own and never makes a new video.
+An object under its final name is complete: the bytes go to a hidden place, and only when length and container
+have been checked do they get that name. Landing has retries of its own and never makes a new video.
 """
 
 from __future__ import annotations
 
-from airflow_provider_vidgen.landing.names import target_for
-from airflow_provider_vidgen.landing.results import Refresh
-from airflow_provider_vidgen.landing.room import Landing, Verify
-from airflow_provider_vidgen.landing.sidecar import About
+from airflow_provider_vidgen.landing.links import Refresh
+from airflow_provider_vidgen.landing.options import Verify
+from airflow_provider_vidgen.landing.paths import target_for
+from airflow_provider_vidgen.landing.service import Landing
+from airflow_provider_vidgen.landing.sidecar import VideoMetadata
 
-__all__ = ["About", "Landing", "Refresh", "Verify", "target_for"]
+__all__ = ["Landing", "Refresh", "Verify", "VideoMetadata", "target_for"]

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The picture beside a landed video: the one that its vendor gave, or the first of its own."""
+"""The poster of a landed video: the vendor's thumbnail, or the video's first frame."""
 
 from __future__ import annotations
 
@@ -13,149 +13,150 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import DownloadFailed, LandingError, LinkUnavailable, TargetExists
+from airflow_provider_vidgen.http import download as http_download
 from airflow_provider_vidgen.http.download_sockets import OpenSockets
-from airflow_provider_vidgen.landing.described import Described
-from airflow_provider_vidgen.landing.places import exists
-from airflow_provider_vidgen.landing.playing import can_play, opened
-from airflow_provider_vidgen.landing.storing import compared, whole_or_absent
+from airflow_provider_vidgen.landing.pyav import is_pyav_installed, open_video
+from airflow_provider_vidgen.landing.storage import exists
+from airflow_provider_vidgen.landing.upload_options import UploadOptions
+from airflow_provider_vidgen.landing.writers import atomic_writer, compare_with_existing
 
 if TYPE_CHECKING:
     import av
     from airflow.sdk import ObjectStoragePath
 
-_LARGEST = 20 * 1024**2
-_PIECE = 64 * 1024
-#: Seconds between the tries of a thumbnail, which may come alive late.
+_MAX_SIZE = 20 * 1024**2
+_CHUNK_SIZE = 64 * 1024
+#: Seconds between the tries of a thumbnail, whose link may not be live yet.
 _BACKOFF = (1.0, 2.0)
-_LONGEST = timedelta(seconds=60)
-#: Extension -> what such a picture begins with, and what follows eight bytes later.
-_BEGINNINGS = {
+_TIMEOUT = timedelta(seconds=60)
+#: Extension -> the first bytes of such an image, and those at offset 8.
+_SIGNATURES = {
     "jpg": (b"\xff\xd8\xff", b""),
     "png": (b"\x89PNG\r\n\x1a\n", b""),
     "webp": (b"RIFF", b"WEBP"),
     "gif": (b"GIF8", b""),
 }
-_TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif"}
-#: Degrees against the clock by which players turn a picture -> how that is done.
-_TURNS = {-90: ("transpose=clock",), 90: ("transpose=cclock",), 180: ("hflip", "vflip")}
+_CONTENT_TYPES = {"jpg": "image/jpeg", "png": "image/png", "webp": "image/webp", "gif": "image/gif"}
+#: Degrees counterclockwise by which players rotate a frame -> the FFmpeg filters that do it.
+_ROTATION_FILTERS = {-90: ("transpose=clock",), 90: ("transpose=cclock",), 180: ("hflip", "vflip")}
 
 
 class NoPoster(LandingError):
-    """There is no picture, or none that may stand beside a video."""
+    """There is no image, or none that may be stored as a poster."""
 
 
-def kind_of(content: bytes | bytearray) -> str:
+def image_extension(content: bytes | bytearray) -> str:
     """
-    Return the extension of a picture, by its own bytes.
+    Return the extension of an image, by its first bytes.
 
-    :raises NoPoster: it is none of those that show a picture and do nothing else.
+    :raises NoPoster: it is not one of the accepted formats, all of which are free of scripts.
     """
-    for ext, (first, then) in _BEGINNINGS.items():
-        if content.startswith(first) and content.startswith(then, 8):
+    for ext, (first, at_8) in _SIGNATURES.items():
+        if content.startswith(first) and content.startswith(at_8, 8):
             return ext
-    raise NoPoster("The thumbnail is no JPEG, PNG, WebP or GIF picture")
+    raise NoPoster("The thumbnail is not a JPEG, PNG, WebP or GIF image")
 
 
-def picture_of(
+def get_poster(
     target: ObjectStoragePath,
     link: Any,
     settings: ConnectionSettings,
     *,
-    connections: OpenSockets,
+    sockets: OpenSockets,
     wait: Callable[[float], None],
-    go_on: Callable[[], None],
+    check_stopped: Callable[[], None],
     now: Callable[[], datetime],
 ) -> bytes | None:
     """
-    Return the picture that is to stand beside a landed video.
+    Return the poster of a landed video.
 
-    :param link: the vendor's; ``None`` if it gave none.
-    :param connections: takes in each connection, so that another thread can cut it.
-    :param wait: waits for so many seconds; what it raises ends the tries.
-    :param go_on: called after each piece; what it raises ends the download.
+    :param link: the vendor's thumbnail; ``None`` if there is none.
+    :param sockets: registers each connection, so that another thread can shut it down.
+    :param wait: waits for this many seconds; an exception from it ends the tries.
+    :param check_stopped: called after each chunk; an exception from it ends the download.
     :param now: the clock.
-    :return: ``None`` if there is none, and none was to be expected.
-    :raises Exception: it cannot be had.
+    :return: ``None`` if there is neither a thumbnail nor PyAV.
+    :raises Exception: neither source returned an image.
     """
-    trouble: Exception | None = None
+    thumbnail_error: Exception | None = None
     if link is not None:
         try:
-            return _fetch_patiently(link, settings, connections=connections, wait=wait, go_on=go_on, now=now)
+            return _fetch_with_retries(
+                link, settings, sockets=sockets, wait=wait, check_stopped=check_stopped, now=now
+            )
         except Exception as error:
-            trouble = error
-    if can_play():
+            thumbnail_error = error
+    if is_pyav_installed():
         return first_frame(target)
-    if trouble is not None:
-        raise trouble
+    if thumbnail_error is not None:
+        raise thumbnail_error
     return None
 
 
-def _fetch_patiently(
+def _fetch_with_retries(
     link: Any,
     settings: ConnectionSettings,
     *,
-    connections: OpenSockets,
+    sockets: OpenSockets,
     wait: Callable[[float], None],
-    go_on: Callable[[], None],
+    check_stopped: Callable[[], None],
     now: Callable[[], datetime],
 ) -> bytes:
-    until = now() + _LONGEST
+    deadline = now() + _TIMEOUT
 
-    def in_time() -> None:
-        go_on()
-        if now() > until:
-            raise NoPoster(f"The thumbnail took longer than {_LONGEST.seconds} s")
+    def check_deadline() -> None:
+        check_stopped()
+        if now() > deadline:
+            raise NoPoster(f"The thumbnail took longer than {_TIMEOUT.seconds} s")
 
-    for seconds in _BACKOFF:
+    for delay in _BACKOFF:
         try:
-            return fetch(link, settings, in_time, connections)
+            return fetch(link, settings, check_deadline, sockets)
         except (DownloadFailed, LinkUnavailable):
-            wait(seconds)
-            in_time()
-    return fetch(link, settings, in_time, connections)
+            wait(delay)
+            check_deadline()
+    return fetch(link, settings, check_deadline, sockets)
 
 
 def fetch(
-    link: str, settings: ConnectionSettings, go_on: Callable[[], None], connections: OpenSockets
+    link: str, settings: ConnectionSettings, on_chunk: Callable[[], None], sockets: OpenSockets
 ) -> bytes:
     """
-    Fetch a thumbnail, from where a video may be fetched.
+    Fetch a thumbnail, under the same rules for its host as a video.
 
-    :param connections: takes in the connection, so that another thread can cut it.
-    :param go_on: called after each piece; what it raises ends the download.
-    :raises LandingError: it cannot be had, or is no picture.
+    :param sockets: registers the connection, so that another thread can shut it down.
+    :param on_chunk: called after each chunk; an exception from it ends the download.
+    :raises LandingError: the download failed, or returned no image.
     """
-    from airflow_provider_vidgen.http.download import open_link, read_body
-
     content = bytearray()
-    with open_link(link, settings, connections=connections) as reply:
-        for piece in read_body(reply, _PIECE, settings.timeout):
-            content += piece
-            if len(content) > _LARGEST:
+    with http_download.open_link(link, settings, sockets=sockets) as response:
+        for chunk in http_download.read_body(response, _CHUNK_SIZE, settings.timeout):
+            content += chunk
+            if len(content) > _MAX_SIZE:
                 break
-            go_on()
+            on_chunk()
         else:
             if content:
-                kind_of(content)
+                image_extension(content)
                 return bytes(content)
-    raise NoPoster(f"The thumbnail is empty, or larger than {_LARGEST} bytes")
+    raise NoPoster(f"The thumbnail is empty, or larger than {_MAX_SIZE} bytes")
 
 
 def first_frame(target: ObjectStoragePath) -> bytes:
     """
-    Return the first picture of a landed video as a JPEG, turned as players show it.
+    Return the first frame of a landed video as a JPEG, rotated as players show it.
 
     :raises NoPoster: it has none.
     :raises Exception: it cannot be read.
     """
-    with opened(target) as (container, _):
+    with open_video(target) as (container, _):
         if container is not None and container.streams.video:
             stream = container.streams.video[0]
-            # A picture for each thread would be held in memory.
+            # Each decoder thread would hold a frame in memory.
             stream.codec_context.thread_count = 1
             for frame in container.decode(stream):
                 return _as_jpeg(frame)
-    raise NoPoster("The video has no picture that can be read")
+    raise NoPoster("The video has no frame that can be decoded")
 
 
 def _as_jpeg(frame: av.VideoFrame) -> bytes:
@@ -166,36 +167,37 @@ def _as_jpeg(frame: av.VideoFrame) -> bytes:
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25)
     )
-    steps = [step.partition("=") for step in (*_TURNS.get(_turn(frame), ()), "format=yuvj420p")]
-    nodes = [source, *(graph.add(name, how or None) for name, _, how in steps), graph.add("buffersink")]
+    filters = [
+        text.partition("=") for text in (*_ROTATION_FILTERS.get(_rotation_of(frame), ()), "format=yuvj420p")
+    ]
+    nodes = [source, *(graph.add(name, args or None) for name, _, args in filters), graph.add("buffersink")]
     graph.link_nodes(*nodes).configure()
     frame.pts = 0
     graph.push(frame)
-    turned: Any = graph.pull()
+    rotated: Any = graph.pull()
     encoder: Any = VideoCodecContext.create("mjpeg", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = turned.width, turned.height, "yuvj420p"
+    encoder.width, encoder.height, encoder.pix_fmt = rotated.width, rotated.height, "yuvj420p"
     encoder.time_base = Fraction(1, 25)
     encoder.qmin, encoder.qmax = 2, 5
-    return b"".join(bytes(packet) for packet in (*encoder.encode(turned), *encoder.encode(None)))
+    return b"".join(bytes(packet) for packet in (*encoder.encode(rotated), *encoder.encode(None)))
 
 
-def _turn(frame: av.VideoFrame) -> int:
+def _rotation_of(frame: av.VideoFrame) -> int:
     return 180 if abs(frame.rotation) == 180 else frame.rotation
 
 
-def beside(target: ObjectStoragePath, ext: str) -> ObjectStoragePath:
-    """Return where the poster of a video is: its name with another extension."""
+def poster_path(target: ObjectStoragePath, ext: str) -> ObjectStoragePath:
+    """Return the path of a video's poster: the same name with another extension."""
     return target.parent / f"{PurePosixPath(target.name).stem}.{ext}"
 
 
-def kept(target: ObjectStoragePath, told: Any) -> str | None:
+def find_existing(target: ObjectStoragePath, recorded: Any) -> str | None:
     """
-    Return where the poster of a video is that is there already.
+    Return the path of a video's poster, if it exists.
 
-    :param told: what its sidecar says of that.
-    :return: ``None`` if there is none.
+    :param recorded: the path of the poster in the sidecar, from which only the name is used.
     """
-    name = PurePosixPath(told).name if isinstance(told, str) else ""
+    name = PurePosixPath(recorded).name if isinstance(recorded, str) else ""
     if not name or not exists(target.parent / name):
         return None
     return str(target.parent / name)
@@ -210,23 +212,24 @@ def write(
     upload_args: Mapping[str, Any],
 ) -> str:
     """
-    Put a poster beside its video.
+    Store the poster of a video in the same folder.
 
-    :param overwrite: replace another file.
-    :param metadata: what the store keeps with it.
+    :param overwrite: replace an existing file.
+    :param metadata: stored with the object.
     :param upload_args: the user's arguments for the store, as for the video.
-    :return: where it is.
-    :raises LandingError: it is no picture, or another file is there.
-    :raises Exception: the storage does not take it.
+    :return: its path.
+    :raises LandingError: it is no image, or another file exists.
+    :raises Exception: the storage refused it.
     """
-    ext = kind_of(content)
-    place = beside(target, ext)
-    if place.path == target.path:
-        raise TargetExists(f"The video itself is at {place}")
-    there = exists(place) and not overwrite
-    described = Described(content_type=_TYPES[ext], metadata=metadata, upload_args=upload_args)
+    ext = image_extension(content)
+    path = poster_path(target, ext)
+    if path.path == target.path:
+        raise TargetExists(f"The poster would replace the video itself at {path}")
+    options = UploadOptions(content_type=_CONTENT_TYPES[ext], metadata=metadata, upload_args=upload_args)
     with (
-        compared(place) if there else whole_or_absent(place, overwrite=overwrite, described=described)
+        compare_with_existing(path)
+        if exists(path) and not overwrite
+        else atomic_writer(path, overwrite=overwrite, options=options)
     ) as sink:
         sink.write(content)
-    return str(place)
+    return str(path)

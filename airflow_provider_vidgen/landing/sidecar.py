@@ -2,9 +2,9 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-The note beside a landed video: what it is, of which job, asked for how, at what cost.
+The JSON sidecar of a landed video: what it is, of which job, for which request, at what cost.
 
-It makes a folder of videos explain itself, and lets a later try know a file again without fetching it.
+It documents a folder of videos, and lets a later try recognise a file without downloading it again.
 """
 
 from __future__ import annotations
@@ -15,37 +15,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from airflow.sdk import ObjectStoragePath
 
 from airflow_provider_vidgen.errors import TargetExists
-from airflow_provider_vidgen.landing.described import Described
-from airflow_provider_vidgen.landing.names import target_for
-from airflow_provider_vidgen.landing.places import has_content, is_forbidden, place_at
-from airflow_provider_vidgen.landing.storing import whole_or_absent
+from airflow_provider_vidgen.landing.paths import target_for
+from airflow_provider_vidgen.landing.storage import has_content, storage_path
+from airflow_provider_vidgen.landing.storage_errors import is_forbidden
+from airflow_provider_vidgen.landing.upload_options import UploadOptions
+from airflow_provider_vidgen.landing.writers import atomic_writer
 from airflow_provider_vidgen.models import VideoJob, VideoRequest
 from airflow_provider_vidgen.redaction import without_secrets
 
-if TYPE_CHECKING:
-    from airflow.sdk import ObjectStoragePath
-
 _log = logging.getLogger(__name__)
 
-_MADE_BY = "airflow-provider-vidgen"
-_VERSION = 1
-_LONGEST = 1024**2
-_TELLING = ("prompt", "image_urls", "extra")
+CONTENT_TYPE = "application/json"
+_GENERATOR = "airflow-provider-vidgen"
+_SCHEMA_VERSION = 1
+_MAX_SIZE = 1024**2
+#: Fields of the request that may contain or repeat the prompt.
+_PROMPT_FIELDS = ("prompt", "image_urls", "extra")
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
+class VideoMetadata:
     """
     What is known of a video besides its bytes.
 
-    :param request: what was asked for; ``None`` where only the result is known.
-    :param result: what the generation handed on, see :mod:`airflow_provider_vidgen.xcom`.
-    :param fingerprint: the ledger's of the request: two requests that differ have different ones. Empty where
-        it is not known.
-    :param secrets: the connection's key, which must not be kept wherever the request may hold it.
+    :param request: ``None`` where only the result is known.
+    :param result: the result of the generation, see :mod:`airflow_provider_vidgen.xcom`.
+    :param fingerprint: the ledger's fingerprint of the request; empty where it is not known.
+    :param secrets: the API key, which is removed from the request wherever that contains it.
     """
 
     request: VideoRequest | None = None
@@ -53,8 +54,8 @@ class About:
     fingerprint: str = ""
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
-    def asked(self) -> dict[str, Any]:
-        """Return what the video can be held against."""
+    def requested_properties(self) -> dict[str, Any]:
+        """Return what a probe is compared with."""
         if self.request is None:
             return {"duration": self.result.get("duration_seconds")}
         return {
@@ -63,52 +64,52 @@ class About:
             "resolution": self.request.resolution,
         }
 
-    def request_told(self, prompt: bool) -> dict[str, Any] | None:
+    def request_as_json(self, *, include_prompt: bool) -> dict[str, Any] | None:
         """
         Return the request as JSON values, without keys, tokens and signatures.
 
-        :param prompt: with the prompt, and whatever else may repeat it.
+        :param include_prompt: include the prompt and every field that may repeat it.
         """
         if self.request is None:
             return None
-        # The callback's link carries a secret of ours.
-        left_out = {"callback_url", *(() if prompt else _TELLING)}
-        told: dict[str, Any] = {}
+        # The callback URL contains a token of this package.
+        omitted = {"callback_url", *(() if include_prompt else _PROMPT_FIELDS)}
+        values: dict[str, Any] = {}
         for name in (item.name for item in fields(self.request)):
             value = getattr(self.request, name)
-            if value is not None and name not in left_out:
+            if value is not None and name not in omitted:
                 try:
-                    told[name] = without_secrets(value, self.secrets)
+                    values[name] = without_secrets(value, self.secrets)
                 except RecursionError:
-                    told[name] = "nested too deep to be kept"
-        return told
+                    values[name] = "omitted: nested too deeply"
+        return values
 
 
-class Known(Enum):
-    """What the sidecar says of the file that is there."""
+class SidecarMatch(Enum):
+    """Whether a sidecar shows that an existing file is the one to land."""
 
-    SAME = "whole, and of the same job"
-    OTHER = "of another job or request"
-    NOTHING = "nothing that could be relied on"
+    SAME = "complete, and of the same job and request"
+    DIFFERENT = "of another job or request"
+    UNKNOWN = "the sidecar does not describe the file"
 
 
-def place_for(
+def sidecar_path(
     target: ObjectStoragePath, folder: str | None, *, job: VideoJob | None, index: int, map_index: int | None
 ) -> ObjectStoragePath:
     """
-    Return where the sidecar of a file is: its name with ``.json`` behind it.
+    Return the path of a file's sidecar: its name with ``.json`` appended.
 
-    :param folder: with fields still to be filled in, and ``/`` at its end; ``None`` is the file's own.
-    :raises ValueError: the folder is on no storage that is known here.
+    :param folder: ends in ``/``, with fields still to be filled in; ``None`` is the file's own folder.
+    :raises ValueError: the folder does not end in ``/``, or its storage is not installed.
     """
     if folder is None:
         return target.parent / f"{target.name}.json"
     if not folder.endswith("/"):
         raise ValueError(f"{folder!r} must end in /")
-    # A name with {index} is as it is; without one, this would be named after the job.
+    # {index} keeps target_for from appending a name of its own; only the folder of the result is used.
     ext = PurePosixPath(target.name).suffix.removeprefix(".")
-    inside = target_for(f"{folder}{{index}}", job=job, index=index, of=1, map_index=map_index, ext=ext)
-    return place_at(f"{inside.rpartition('/')[0]}/{target.name}.json")
+    path = target_for(f"{folder}{{index}}", job=job, index=index, of=1, map_index=map_index, ext=ext)
+    return storage_path(f"{path.rpartition('/')[0]}/{target.name}.json")
 
 
 def build(
@@ -117,24 +118,24 @@ def build(
     name: str,
     job: VideoJob | None,
     index: int,
-    about: About,
-    prompt: bool,
+    metadata: VideoMetadata,
+    include_prompt: bool,
     landed_at: str,
 ) -> dict[str, Any]:
     """Return the content of a sidecar."""
     return {
-        "made_by": _MADE_BY,
-        "version": _VERSION,
+        "generator": _GENERATOR,
+        "schema_version": _SCHEMA_VERSION,
         "vendor": job.vendor if job else None,
         "model": job.model if job else None,
         "task_id": job.task_id if job else None,
         "index": index,
-        "fingerprint": about.fingerprint or None,
-        "request": about.request_told(prompt),
-        "created_at": about.result.get("created_at"),
-        "completed_at": about.result.get("completed_at"),
+        "fingerprint": metadata.fingerprint or None,
+        "request": metadata.request_as_json(include_prompt=include_prompt),
+        "created_at": metadata.result.get("created_at"),
+        "completed_at": metadata.result.get("completed_at"),
         "landed_at": landed_at,
-        "cost": about.result.get("cost"),
+        "cost": metadata.result.get("cost"),
         "file": {
             "name": name,
             **{key: manifest[key] for key in ("path", "bytes", "sha256", "content_type")},
@@ -146,68 +147,73 @@ def build(
 
 
 def write(
-    place: ObjectStoragePath, content: Mapping[str, Any], *, overwrite: bool, described: Described
+    path: ObjectStoragePath, content: Mapping[str, Any], *, overwrite: bool, options: UploadOptions
 ) -> str | None:
     """
-    Put a sidecar into its place. The video is there already, so nothing here fails its task.
+    Write a sidecar. Its video has landed already, so an error here never fails the task.
 
-    :param overwrite: also replace a file that is not a sidecar, or that of another video.
-    :param described: what the store is told of it.
-    :return: where it is; ``None`` if it could not be written.
+    :param overwrite: also replace a file that is no sidecar, or that of another video.
+    :param options: sent to the store with the object.
+    :return: its path; ``None`` if it could not be written.
     """
     try:
-        ours = read(place, content["file"]["path"]) is not None
+        replaces_own = read(path, content["file"]["path"]) is not None
         text = json.dumps(content, indent=2, ensure_ascii=False, default=str)
-        with whole_or_absent(place, overwrite=overwrite or ours, described=described) as sink:
+        with atomic_writer(path, overwrite=overwrite or replaces_own, options=options) as sink:
             sink.write(f"{text}\n".encode())
     except TargetExists:
-        _log.warning("No sidecar was written: another file is already at %s", place)
+        _log.warning("The sidecar was not written: another file already exists at %s", path)
         return None
     except Exception as error:
-        _log.warning("The sidecar %s could not be written (%s)", place, type(error).__name__)
+        _log.warning("The sidecar %s could not be written (%s)", path, type(error).__name__)
         return None
-    return str(place)
+    return str(path)
 
 
-def read(place: ObjectStoragePath, path: str) -> dict[str, Any] | None:
+def read(path: ObjectStoragePath, video_path: str) -> dict[str, Any] | None:
     """
-    Read the sidecar of a file; ``None`` if there is none, or what is there is something else.
+    Read the sidecar of a video.
 
-    :param path: of the file.
+    :return: ``None`` if there is none, or the file is no sidecar, or that of another video.
     """
     try:
-        with place.fs.open(place.path, "rb") as file:
-            content = json.loads(file.read(_LONGEST))
+        with path.fs.open(path.path, "rb") as file:
+            content = json.loads(file.read(_MAX_SIZE))
     except (OSError, ValueError, RecursionError):
         return None
     except Exception as error:
         if is_forbidden(error):
             return None
         raise
-    if not isinstance(content, dict) or content.get("made_by") != _MADE_BY:
+    if not isinstance(content, dict) or content.get("generator") != _GENERATOR:
         return None
-    file_told = content.get("file")
-    if not isinstance(file_told, dict):
+    described_file = content.get("file")
+    if not isinstance(described_file, dict):
         return None
-    # A folder of sidecars may serve several folders of videos, and names may be the same in two of them.
-    beside = str(place) == f"{path}.json"
-    return content if beside or file_told.get("path") == path else None
+    # A folder of sidecars may serve several folders of videos, with equal names in two of them.
+    in_same_folder = str(path) == f"{video_path}.json"
+    return content if in_same_folder or described_file.get("path") == video_path else None
 
 
-def recognise(
-    target: ObjectStoragePath, told: Mapping[str, Any], job: VideoJob, index: int, fingerprint: str
-) -> Known:
+def match_existing(
+    target: ObjectStoragePath, content: Mapping[str, Any], job: VideoJob, index: int, fingerprint: str
+) -> SidecarMatch:
     """
-    Hold a file against what its sidecar says, and that against the job; reads the whole file.
+    Compare an existing file with its sidecar, and the sidecar with the job; reads the whole file.
 
-    :param fingerprint: of the request, for a vendor may give the id of an old job again; empty where it is
-        not known.
+    :param content: of the sidecar.
+    :param fingerprint: of the request, since a vendor may assign the id of an old job again; empty where it
+        is not known.
     """
-    file = told["file"]
+    file = content["file"]
     if target.fs.size(target.path) != file.get("bytes"):
-        return Known.NOTHING
-    if (told.get("vendor"), told.get("task_id"), told.get("index")) != (job.vendor, job.task_id, index):
-        return Known.OTHER if told.get("task_id") else Known.NOTHING
-    if fingerprint and told.get("fingerprint") and told["fingerprint"] != fingerprint:
-        return Known.OTHER
-    return Known.SAME if has_content(target, file.get("sha256")) else Known.NOTHING
+        return SidecarMatch.UNKNOWN
+    if (content.get("vendor"), content.get("task_id"), content.get("index")) != (
+        job.vendor,
+        job.task_id,
+        index,
+    ):
+        return SidecarMatch.DIFFERENT if content.get("task_id") else SidecarMatch.UNKNOWN
+    if fingerprint and content.get("fingerprint") and content["fingerprint"] != fingerprint:
+        return SidecarMatch.DIFFERENT
+    return SidecarMatch.SAME if has_content(target, file.get("sha256")) else SidecarMatch.UNKNOWN

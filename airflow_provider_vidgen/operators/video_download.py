@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from airflow_provider_vidgen.airflow_errors import as_airflow_errors
+from airflow_provider_vidgen.clock import from_iso
+from airflow_provider_vidgen.errors import InvalidRequest, Problem
+from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
+from airflow_provider_vidgen.models import VideoJob
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -21,30 +25,30 @@ if TYPE_CHECKING:
 
 class VideoDownloadOperator(BaseOperator):
     """
-    Land finished videos in storage: each file is whole under its final name, or absent.
+    Land finished videos in storage: each file appears under its final name complete, or not at all.
 
     Downloads are retried on their own; a retry of this task never makes a new video.
 
     :param url: a result link, or a list of them, such as ``generate.output["result_urls"]``. (templated)
-    :param video: what a generation returned, such as ``generate.output``. Better than ``url``: the vendor is
-        asked for a fresh link where one is dead, and files can be named after the job. (templated)
+    :param video: the result of a generation, such as ``generate.output``. Better than ``url``: the vendor is
+        asked for a fresh link when one is dead, and files can be named after the job. (templated)
     :param output_path: as :class:`airflow.sdk.ObjectStoragePath` takes it; ``{vendor}``, ``{model}``,
         ``{task_id}``, ``{index}``, ``{ext}`` and ``{map_index}`` are filled in, and a path ending in ``/``
         is a folder. (templated)
     :param vidgen_conn_id: Airflow connection of type ``vidgen``, the one that made the video. (templated)
-    :param overwrite: replace a file that is already there. Without it the same video is left alone, and
-        another one refused.
-    :param sidecar: put ``{name}.json`` beside each file, which says what it is; text is the folder where
-        they go instead, with the fields of ``output_path`` and ``/`` at its end. (templated)
-    :param verify: look into each file where PyAV is installed (extra ``verify``): ``True`` warns if it does
-        not play or lasts longer or shorter than the vendor said, ``"fail"`` fails the task then, with the
-        file in its place.
-    :param poster: put a picture beside each file: the ``thumbnail_url`` of ``video``, or where there is none
-        the first frame, if PyAV is installed. Trouble with it is a warning.
+    :param overwrite: replace an existing file. Without it the same video is left unchanged, and the task
+        fails if the file is another one.
+    :param sidecar: write ``{name}.json`` next to each file, with what it is and of which job; text is the
+        folder for it instead, with the fields of ``output_path``, ending in ``/``. (templated)
+    :param verify: probe each file where PyAV is installed (extra ``verify``): the task fails, with the file
+        landed, if it cannot be played; if its duration is not the one the vendor reported, ``True`` warns and
+        ``"fail"`` fails the task, too.
+    :param poster: store an image next to each file: the ``thumbnail_url`` of ``video``, or where there is
+        none the first frame, if PyAV is installed. An error with it is only logged.
     :param upload_args: the store's own arguments for each file, such as ``{"StorageClass": "GLACIER_IR"}`` on
         S3: encryption, access, headers, metadata; docs/landing.md has the names. (templated)
-    :return: for each file path, bytes, sha256, content_type, the task_id of its job, already_there, sidecar,
-        poster, probe and mismatches.
+    :return: for each file path, bytes, sha256, content_type, the task_id of its job, already_existed,
+        sidecar, poster, probe and mismatches.
     """
 
     template_fields: Sequence[str] = (
@@ -73,7 +77,7 @@ class VideoDownloadOperator(BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         if (url is None) == (video is None):
-            raise ValueError("give either url or video")
+            raise ValueError("exactly one of url and video must be given")
         if verify not in (True, False, "fail"):
             raise ValueError(f"verify={verify!r}: must be True, False or 'fail'")
         self.url = url
@@ -90,12 +94,11 @@ class VideoDownloadOperator(BaseOperator):
         """
         Download every link.
 
-        :raises AirflowFailException: a link must not be fetched, its time has passed, or its place is taken.
+        :raises AirflowFailException: a link must not be fetched, has expired, or another file has its path.
         :raises AirflowException: another try may help.
         """
-        from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
-        from airflow_provider_vidgen.landing import About, Landing
-        from airflow_provider_vidgen.models import VideoJob
+        # Here, because it imports requests, which parsing a Dag does not need.
+        from airflow_provider_vidgen.landing import Landing, VideoMetadata
 
         with as_airflow_errors():
             hook = VideoGenHook(self.vidgen_conn_id)
@@ -117,37 +120,36 @@ class VideoDownloadOperator(BaseOperator):
                 self.output_path,
                 job=job,
                 map_index=map_index,
-                about=About(result=self.video),
+                metadata=VideoMetadata(result=self.video),
                 expires_at=self._expires_at(),
                 refresh=(lambda: hook.get_status(job).result_urls) if job.task_id else None,
             )
 
     def _expires_at(self) -> datetime | None:
-        """Return when the links of ``video`` die, where that can be told."""
-        from airflow_provider_vidgen.clock import from_iso
-
+        """Return when the links of ``video`` expire, if that is known."""
         try:
             return from_iso((self.video or {})["expires_at"])
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
     def _links(self) -> list[str]:
-        """Return the links; what a template or another task left in their place may be anything."""
-        from airflow_provider_vidgen.errors import InvalidRequest, Problem
-
+        """Return the links; a template or another task may have rendered values of any type."""
         links: Any
         if self.video is None:
             field, links = "url", [self.url] if isinstance(self.url, str) else self.url
-            constraint = "must be a link or a list of links; the task that makes them may have left none"
+            constraint = (
+                "must be a link or a list of links; the task that returns them may have returned none"
+            )
         else:
-            known = isinstance(self.video, Mapping) and {"vendor", "model", "task_id"} <= set(self.video)
-            field, links = "video", self.video.get("result_urls") if known else None
-            constraint = "must be what a generation returned, with its result_urls"
-        several = isinstance(links, Iterable) and not isinstance(links, str | Mapping)
-        found: list[str] = list(links) if several else []
+            is_result = isinstance(self.video, Mapping) and {"vendor", "model", "task_id"} <= set(self.video)
+            field, links = "video", self.video.get("result_urls") if is_result else None
+            constraint = "must be the result of a generation, with its result_urls"
+        is_list = isinstance(links, Iterable) and not isinstance(links, str | Mapping)
+        found: list[str] = list(links) if is_list else []
         if not found or not all(isinstance(link, str) for link in found):
-            kind = type(getattr(self, field)).__name__
+            value_type = type(getattr(self, field)).__name__
             raise InvalidRequest(
-                "There is nothing to download", [Problem(field=field, value=kind, constraint=constraint)]
+                "There is nothing to download",
+                [Problem(field=field, value=value_type, constraint=constraint)],
             )
         return found

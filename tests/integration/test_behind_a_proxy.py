@@ -230,10 +230,10 @@ def test_a_proxy_that_does_not_help_is_named_and_nothing_was_sent(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    told = f"the proxy {company.host} of HTTPS_PROXY did not pass it on, HTTP {trouble}"
+    told = f"the proxy {company.host} from HTTPS_PROXY did not forward the request, HTTP {trouble}"
     if trouble == "407":
         monkeypatch.setenv("HTTPS_PROXY", company.url.replace("worker:", "somebody:"))
-        told = f"the proxy {company.host} of HTTPS_PROXY asks for other credentials, HTTP 407"
+        told = f"the proxy {company.host} from HTTPS_PROXY requires other credentials, HTTP 407"
     elif trouble == "403":
         company.status = 403
     elif trouble == "502":
@@ -245,7 +245,7 @@ def test_a_proxy_that_does_not_help_is_named_and_nothing_was_sent(
         if trouble == "not a proxy":
             dead = behind_of(vendors)
         monkeypatch.setenv("HTTPS_PROXY", f"http://{CREDENTIALS}@{dead}")
-        told = f"the proxy {dead} of HTTPS_PROXY "
+        told = f"the proxy {dead} from HTTPS_PROXY "
     ended = outcomes(account(), clock, tmp_path)
     assert {name: type(error) for name, error in ended.items()} == KINDS
     assert [name for name, error in ended.items() if told not in str(error)] == []
@@ -436,11 +436,11 @@ def test_a_proxy_that_refuses_a_request_without_tls_is_not_taken_for_the_vendor(
     hook = account()
     plain = replace(hook.settings, base_url=f"http://{API}/apixo", allow_private_urls=True)
     client = WorkerClient(plain, now=clock.now, sleep=clock.sleep)
-    with pytest.raises(ConnectionFailed, match=f"{company.host} .* asks for other credentials") as failure:
+    with pytest.raises(ConnectionFailed, match=f"{company.host} .* requires other credentials") as failure:
         client.submit(VideoRequest(prompt="a lamp", model="grok-video"))
     assert "Nothing was spent" in str(failure.value)
     link = FINISHED.result_urls[0].replace("https:", "http:")
-    with pytest.raises(DownloadFailed, match="asks for other credentials"), open_link(link, plain):
+    with pytest.raises(DownloadFailed, match="requires other credentials"), open_link(link, plain):
         pass
     job = VideoJob(vendor="apixo", base_url=plain.base_url, model="grok-video", task_id="task_1")
 
@@ -448,7 +448,7 @@ def test_a_proxy_that_refuses_a_request_without_tls_is_not_taken_for_the_vendor(
         async with loop_resources() as resources:
             await TriggererClient(plain, resources).status(job)
 
-    with pytest.raises(StatusUnavailable, match="asks for other credentials"):
+    with pytest.raises(StatusUnavailable, match="requires other credentials"):
         asyncio.run(check())
     # From inside of TLS it would be the vendor's own word.
     assert posts(vendors) == 0
@@ -503,5 +503,5 @@ def test_a_link_is_not_called_dead_because_the_proxy_may_not_be_used(
 ) -> None:
     landing = Landing(account(allow_proxied_downloads=False).settings)
     with pytest.raises(DownloadBlocked, match="allow_proxied_downloads"):
-        landing.link_lives(FINISHED.result_urls)
+        landing.links_are_live(FINISHED.result_urls)
     assert company.asked == []

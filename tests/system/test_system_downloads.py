@@ -23,7 +23,7 @@ MANIFEST = {
     "sha256",
     "content_type",
     "task_id",
-    "already_there",
+    "already_existed",
     "sidecar",
     "poster",
     "probe",

@@ -64,8 +64,8 @@ def test_a_whole_film_lands_and_one_that_is_cut_at_a_border_does_not(
     name: str, way: Send, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A cut film is as cut the second time.
-    monkeypatch.setattr("airflow_provider_vidgen.landing.results._ATTEMPTS", 1)
-    monkeypatch.setattr("airflow_provider_vidgen.landing.results._BACKOFF", ())
+    monkeypatch.setattr("airflow_provider_vidgen.landing.links._MAX_BROKEN", 1)
+    monkeypatch.setattr("airflow_provider_vidgen.landing.links._BACKOFF", ())
     extra = {"vendor": "apixo", "allow_private_urls": True}
     settings = ConnectionSettings.read("films", host="http://127.0.0.1:9", password=KEY, extra=extra)
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id="task_1")

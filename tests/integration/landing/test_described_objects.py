@@ -182,8 +182,8 @@ def test_a_value_that_s3_does_not_take_is_told_before_anything_is_paid(
 
 
 def test_the_sidecar_says_what_it_said(server: FilmServer, store: Store) -> None:
-    from airflow_provider_vidgen.landing.places import place_at
+    from airflow_provider_vidgen.landing.storage import storage_path
 
     make_film(server.folder / "film.mp4", SMALL)
-    place = place_at(land(server, store.output)["sidecar"])
+    place = storage_path(land(server, store.output)["sidecar"])
     assert json.loads(place.fs.cat_file(place.path))["task_id"] == "task_1"

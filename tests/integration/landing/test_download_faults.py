@@ -311,7 +311,7 @@ def test_what_can_be_finished_is_whole_and_the_rest_leaves_nothing(
         assert len(store.ways) == 1, "the store was not asked as often as it should have been"
     assert set(store.methods) == {"GET"}
     assert not any("Authorization" in asked or KEY in str(asked) for asked in store.asked)
-    assert not {thread for thread in threading.enumerate() if thread.name == "vidgen-beside"} - threads
+    assert not {thread for thread in threading.enumerate() if thread.name == "vidgen-pipeline"} - threads
 
 
 def test_the_key_goes_to_the_api_and_not_to_where_it_redirects(
@@ -337,7 +337,7 @@ def test_a_file_that_is_there_is_compared_and_kept(there: str, store: Store, pla
     path.fs.pipe_file(path.path, old)
     store.ways = [cut, whole]
     if there == "whole":
-        assert land(f"{store.url}/film.mp4", place)["already_there"]
+        assert land(f"{store.url}/film.mp4", place)["already_existed"]
     else:
         with pytest.raises(TargetExists):
             land(f"{store.url}/film.mp4", place)

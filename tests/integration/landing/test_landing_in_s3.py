@@ -61,7 +61,7 @@ def test_a_file_lands_in_parts_with_its_sidecar_and_is_known_again(
     assert hashlib.sha256(there["Body"].read()).hexdigest() == file["sha256"]
     beside = s3.client().get_object(Bucket="videos", Key="whole/v.mp4.json")["Body"].read()
     assert json.loads(beside)["file"]["sha256"] == file["sha256"]
-    assert land(store, "whole", account=account) == {**file, "already_there": True}
+    assert land(store, "whole", account=account) == {**file, "already_existed": True}
     with pytest.raises(TargetExists):
         land(store, "whole", account=account, task_id="task_2")
     assert store.methods["GET"] == 1
@@ -107,12 +107,12 @@ def test_an_upload_that_cannot_be_taken_back_is_said_and_hides_no_error(
 
 
 def test_a_part_that_s3_refuses_fails_the_landing(store: FilmServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_provider_vidgen.landing.s3 import S3Upload
+    from airflow_provider_vidgen.landing.writers.s3 import S3Writer
 
     async def refuse(*_: Any) -> Any:
         raise PermissionError("part")
 
-    monkeypatch.setattr(S3Upload, "_upload_part", refuse)
+    monkeypatch.setattr(S3Writer, "_upload_part", refuse)
     with pytest.raises(StorageError, match="part"):
         land(store, "parts")
 

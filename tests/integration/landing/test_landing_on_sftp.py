@@ -18,10 +18,10 @@ from asyncssh.sftp import SFTPClient, SFTPClientFile, SFTPOpUnsupported
 
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import DownloadFailed, StorageUnreachable, TargetExists
-from airflow_provider_vidgen.landing import Landing, parts
-from airflow_provider_vidgen.landing.described import Described
-from airflow_provider_vidgen.landing.places import place_at
-from airflow_provider_vidgen.landing.storing import whole_or_absent
+from airflow_provider_vidgen.landing import Landing
+from airflow_provider_vidgen.landing.storage import storage_path
+from airflow_provider_vidgen.landing.upload_options import UploadOptions
+from airflow_provider_vidgen.landing.writers import atomic_writer, part_files
 from airflow_provider_vidgen.models import VideoJob
 from dev.airflow_settings import free_port
 from dev.film_server import FilmServer, make_film
@@ -29,7 +29,7 @@ from dev.object_stores import LocalSftp
 
 #: More than is written at once.
 LARGE = 9 * 1024**2 + 7
-FILM = Described(content_type="video/mp4")
+OPTIONS = UploadOptions(content_type="video/mp4")
 
 
 @pytest.fixture
@@ -75,20 +75,20 @@ def test_a_video_lands_with_its_sidecar_and_is_known_again(server: FilmServer, f
     assert (folder / "a/b/v.mp4").read_bytes() == (server.folder / "film.mp4").read_bytes()
     assert json.loads((folder / "a/b/v.mp4.json").read_text())["file"]["sha256"] == digest
     asked = sum(server.methods.values())
-    assert land(server, "here/a/b/v.mp4") == {**first, "already_there": True}
+    assert land(server, "here/a/b/v.mp4") == {**first, "already_existed": True}
     assert sum(server.methods.values()) == asked
-    assert landing().still_there([first])
+    assert landing().files_exist([first])
     with pytest.raises(TargetExists):
         land(server, "here/a/b/v.mp4", task_id="task_2")
 
 
 def test_nothing_is_seen_under_the_name_before_all_is_there(folder: Path) -> None:
-    target = place_at("sftp://sftp_default@/here/v.mp4")
-    with whole_or_absent(target, overwrite=False, described=FILM) as sink:
+    target = storage_path("sftp://sftp_default@/here/v.mp4")
+    with atomic_writer(target, overwrite=False, options=OPTIONS) as sink:
         for _ in range(3):
             sink.write(bytes(LARGE))
             (name,) = names(folder)
-            assert parts.is_part(name)
+            assert part_files.is_part_file(name)
         sink.restart()
         sink.write(b"whole")
     assert names(folder) == ["v.mp4"]
@@ -114,8 +114,8 @@ def test_bytes_are_on_the_servers_disk_before_they_get_their_name(
 
     monkeypatch.setattr(SFTPClient, "rename", note_name)
     monkeypatch.setattr(SFTPClientFile, "fsync", note_flush)
-    with whole_or_absent(
-        place_at("sftp://sftp_default@/here/v.mp4"), overwrite=False, described=FILM
+    with atomic_writer(
+        storage_path("sftp://sftp_default@/here/v.mp4"), overwrite=False, options=OPTIONS
     ) as sink:
         sink.write(b"whole")
     assert steps == (["flushed", "named"] if server_can else ["named"])
@@ -127,10 +127,10 @@ def test_a_disk_that_is_full_at_the_end_leaves_nothing(folder: Path, monkeypatch
         raise OSError("No space left on device")
 
     monkeypatch.setattr(SFTPClientFile, "fsync", fail)
-    target = place_at("sftp://sftp_default@/here/v.mp4")
+    target = storage_path("sftp://sftp_default@/here/v.mp4")
     with (
         pytest.raises(OSError, match="No space left"),
-        whole_or_absent(target, overwrite=False, described=FILM) as sink,
+        atomic_writer(target, overwrite=False, options=OPTIONS) as sink,
     ):
         sink.write(b"half")
     assert names(folder) == []
@@ -165,7 +165,7 @@ def test_another_file_is_replaced_where_it_is_asked_for(
 
 def test_what_killed_workers_left_goes_once_nobody_writes_to_it(server: FilmServer, folder: Path) -> None:
     make_film(server.folder / "film.mp4", 5000)
-    dead, alive, foreign = parts.new_name(), parts.new_name(), ".somebody-elses.part"
+    dead, alive, foreign = part_files.new_name(), part_files.new_name(), ".somebody-elses.part"
     for name in (dead, alive, foreign):
         (folder / name).write_bytes(b"half")
     hours_ago = time.time() - 3700
@@ -174,7 +174,7 @@ def test_what_killed_workers_left_goes_once_nobody_writes_to_it(server: FilmServ
     land(server, sidecar=False)
     assert names(folder) == sorted([alive, foreign, "v.mp4"])
     later = datetime.now(UTC) + timedelta(hours=1, seconds=5)
-    assert land(server, sidecar=False, now=lambda: later)["already_there"]
+    assert land(server, sidecar=False, now=lambda: later)["already_existed"]
     assert names(folder) == sorted([foreign, "v.mp4"])
 
 
@@ -199,9 +199,9 @@ def test_a_folder_that_may_not_be_written_is_told_before_anything_is_paid(
 def test_a_file_that_is_there_and_a_folder_under_a_file_are_told(folder: Path) -> None:
     (folder / "v.mp4").write_bytes(b"x")
     (taken,) = landing().target_problems("sftp://sftp_default@/here/v.mp4")
-    assert taken.constraint == "must be free: there is already a file"
+    assert taken.constraint == "must not exist yet: there is already a file"
     (under,) = landing().target_problems("sftp://sftp_default@/here/v.mp4/w.mp4")
-    assert under.constraint == "must not lie under /here/v.mp4, which is not a folder"
+    assert under.constraint == "must not be under /here/v.mp4, which is not a folder"
 
 
 @pytest.mark.usefixtures("folder")
@@ -227,10 +227,10 @@ def test_a_file_of_a_connection_that_is_gone_is_left_to_the_next_landing(
     def gone(*_: Any, **__: Any) -> None:
         raise ConnectionError("Connection lost")
 
-    target = place_at("sftp://sftp_default@/here/v.mp4")
+    target = storage_path("sftp://sftp_default@/here/v.mp4")
 
     def break_off() -> None:
-        with whole_or_absent(target, overwrite=False, described=FILM) as sink:
+        with atomic_writer(target, overwrite=False, options=OPTIONS) as sink:
             sink.write(b"half")
             monkeypatch.setattr(target.fs, "rm_file", gone)
             raise RuntimeError("the first error")
@@ -239,4 +239,4 @@ def test_a_file_of_a_connection_that_is_gone_is_left_to_the_next_landing(
         break_off()
     assert "could not be removed (ConnectionError)" in caplog.text
     (name,) = names(folder)
-    assert parts.is_part(name)
+    assert part_files.is_part_file(name)

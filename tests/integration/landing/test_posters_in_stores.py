@@ -13,7 +13,7 @@ from landing_places import Place
 from test_download_faults import KEY
 
 from airflow_provider_vidgen.connection import ConnectionSettings
-from airflow_provider_vidgen.landing import About, Landing
+from airflow_provider_vidgen.landing import Landing, VideoMetadata
 from airflow_provider_vidgen.models import VideoJob
 from dev.film_server import FilmServer
 from dev.films import film
@@ -34,12 +34,12 @@ def test_a_film_is_looked_into_and_gets_its_poster(
     with FilmServer(tmp_path).running() as server:
 
         def land() -> dict[str, object]:
-            about = About(result={"thumbnail_url": f"{server.url}/thumb" if thumbnail else None})
+            metadata = VideoMetadata(result={"thumbnail_url": f"{server.url}/thumb" if thumbnail else None})
             landing = Landing(settings, poster=True, sleep=lambda _: None)
-            return landing.land([f"{server.url}/film"], place.output, job=job, about=about)[0]
+            return landing.land([f"{server.url}/film"], place.output, job=job, metadata=metadata)[0]
 
         manifest = land()
-        assert land() == {**manifest, "already_there": True}
+        assert land() == {**manifest, "already_existed": True}
         assert server.methods["GET"] == (2 if thumbnail else 1)
     poster = f"task_1-0.{'png' if thumbnail else 'jpg'}"
     there = place.names()

@@ -19,9 +19,9 @@ from landing_places import Place
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import TargetExists
 from airflow_provider_vidgen.landing import Landing
-from airflow_provider_vidgen.landing.described import Described
-from airflow_provider_vidgen.landing.places import exists, place_at
-from airflow_provider_vidgen.landing.storing import whole_or_absent
+from airflow_provider_vidgen.landing.storage import exists, storage_path
+from airflow_provider_vidgen.landing.upload_options import UploadOptions
+from airflow_provider_vidgen.landing.writers import atomic_writer
 from airflow_provider_vidgen.models import VideoJob
 from dev.film_server import FilmServer, make_film
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: Two parts on S3, and several blocks elsewhere.
 LARGE = 9 * 1024**2
-FILM = Described(content_type="video/mp4")
+OPTIONS = UploadOptions(content_type="video/mp4")
 #: What has an object appear in S3.
 SHOWING = ("put_object", "complete_multipart_upload")
 
@@ -43,8 +43,8 @@ def too_early(monkeypatch: pytest.MonkeyPatch) -> None:
     def look(target: ObjectStoragePath) -> bool:
         return looks.pop() if looks else exists(target)
 
-    monkeypatch.setattr("airflow_provider_vidgen.landing.storing.exists", look)
-    monkeypatch.setattr("airflow_provider_vidgen.landing.places.exists", lambda _: False)
+    monkeypatch.setattr("airflow_provider_vidgen.landing.writers.exists", look)
+    monkeypatch.setattr("airflow_provider_vidgen.landing.storage.exists", lambda _: False)
 
 
 @pytest.fixture
@@ -71,20 +71,20 @@ def land(server: FilmServer, place: Place, film: str, *, task_id: str = "task_1"
 @pytest.mark.usefixtures("too_early")
 @pytest.mark.parametrize("more", [b"", bytes(LARGE)], ids=["small", "large"])
 def test_the_first_stays(place: Place, more: bytes) -> None:
-    target = place_at(f"{place.output}v.mp4")
+    target = storage_path(f"{place.output}v.mp4")
     refused = pytest.raises(TargetExists, match="in the meantime")
-    with refused, whole_or_absent(target, overwrite=False, described=FILM) as late:
+    with refused, atomic_writer(target, overwrite=False, options=OPTIONS) as late:
         late.write(b"late" + more)
-        with whole_or_absent(target, overwrite=False, described=FILM) as early:
+        with atomic_writer(target, overwrite=False, options=OPTIONS) as early:
             early.write(b"early" + more)
     assert place.names() == {"v.mp4": b"early" + more}
 
 
 def test_what_is_to_be_replaced_is(place: Place) -> None:
-    target = place_at(f"{place.output}v.mp4")
-    with whole_or_absent(target, overwrite=True, described=FILM) as late:
+    target = storage_path(f"{place.output}v.mp4")
+    with atomic_writer(target, overwrite=True, options=OPTIONS) as late:
         late.write(b"late")
-        with whole_or_absent(target, overwrite=True, described=FILM) as early:
+        with atomic_writer(target, overwrite=True, options=OPTIONS) as early:
             early.write(b"early")
     assert place.names() == {"v.mp4": b"late"}
 
@@ -103,7 +103,7 @@ def test_another_jobs_video_stays_and_the_job_is_named(server: FilmServer, place
 def test_the_same_bytes_are_no_quarrel(server: FilmServer, place: Place) -> None:
     make_film(server.folder / "one.mp4", LARGE, 1)
     first, second = (land(server, place, "one.mp4") for _ in range(2))
-    assert second == {**first, "already_there": True}
+    assert second == {**first, "already_existed": True}
     assert list(place.names()) == ["v.mp4"]
 
 
@@ -148,7 +148,7 @@ def test_a_store_like_s3_without_conditions_is_landed_in_all_the_same(
     digest = make_film(server.folder / "one.mp4", size)
     assert land(server, place, "one.mp4")["sha256"] == digest
     assert place.names() == {"v.mp4": (server.folder / "one.mp4").read_bytes()}
-    assert land(server, place, "one.mp4")["already_there"]
+    assert land(server, place, "one.mp4")["already_existed"]
 
 
 @pytest.mark.parametrize("place", WITHOUT_CONDITIONS, indirect=True)
@@ -156,11 +156,11 @@ def test_a_store_like_s3_without_conditions_is_landed_in_all_the_same(
 def test_without_conditions_a_file_that_came_during_the_download_is_seen_and_stays(
     place: Place, more: bytes
 ) -> None:
-    target = place_at(f"{place.output}v.mp4")
+    target = storage_path(f"{place.output}v.mp4")
     refused = pytest.raises(TargetExists, match="in the meantime")
-    with refused, whole_or_absent(target, overwrite=False, described=FILM) as late:
+    with refused, atomic_writer(target, overwrite=False, options=OPTIONS) as late:
         late.write(b"late" + more)
-        with whole_or_absent(target, overwrite=False, described=FILM) as early:
+        with atomic_writer(target, overwrite=False, options=OPTIONS) as early:
             early.write(b"early" + more)
     assert place.names() == {"v.mp4": b"early" + more}
 
@@ -186,12 +186,12 @@ def test_what_a_worker_killed_between_the_name_and_the_end_leaves_goes_with_the_
     landed = tmp_path / "landed"
     place = Place(f"file://{landed}/", dict)
     with monkeypatch.context() as killed:
-        killed.setattr("airflow_provider_vidgen.landing.storing._LocalPart.discard", lambda _: None)
+        killed.setattr("airflow_provider_vidgen.landing.writers.local.LocalWriter.discard", lambda _: None)
         land(server, place, "one.mp4")
     assert len(names_in(landed)) == 2
     gc.collect()  # the dead worker holds no lock
-    assert land(server, place, "one.mp4")["already_there"]
+    assert land(server, place, "one.mp4")["already_existed"]
     assert len(names_in(landed)) == 2, "it may be another host's, whose lock is not seen here"
     later = datetime.now(UTC) + timedelta(hours=1, seconds=5)
-    assert land(server, place, "one.mp4", now=lambda: later)["already_there"]
+    assert land(server, place, "one.mp4", now=lambda: later)["already_existed"]
     assert names_in(landed) == ["v.mp4"]

@@ -15,7 +15,7 @@ from landing_places import Place
 
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import TargetExists
-from airflow_provider_vidgen.landing import About, Landing
+from airflow_provider_vidgen.landing import Landing, VideoMetadata
 from airflow_provider_vidgen.models import VideoJob, VideoRequest
 from dev.film_server import FilmServer, make_film
 
@@ -32,9 +32,9 @@ def land(
     server: FilmServer, output: str, sidecar: Any, *, task_id: str = "task_1", of: int = 1, **how: Any
 ) -> list[dict[str, Any]]:
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id=task_id)
-    about = About(request=VideoRequest(prompt="a secret launch"))
+    metadata = VideoMetadata(request=VideoRequest(prompt="a secret launch"))
     links = [f"{server.url}/film.mp4"] * of
-    return landing(sidecar, **how).land(links, output, job=job, map_index=3, about=about)
+    return landing(sidecar, **how).land(links, output, job=job, map_index=3, metadata=metadata)
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_videos_of_any_store_have_their_sidecars_in_another(
     assert "a secret launch" in (notes / "apixo/task_1/task_1-0.mp4.json").read_text()
     asked = sum(server.methods.values())
     assert land(server, place.output, f"file://{notes}/{{vendor}}/{{task_id}}/") == [
-        {**file, "already_there": True}
+        {**file, "already_existed": True}
     ]
     assert sum(server.methods.values()) == asked, "the sidecar tells the file, it need not be fetched"
 
@@ -91,7 +91,7 @@ def test_videos_of_one_name_in_two_folders_are_not_taken_for_each_other(
     assert second["sidecar"] is None
     assert f"another file is already at {notes}/v.mp4.json" in caplog.text
     assert json.loads((notes / "v.mp4.json").read_text())["task_id"] == "task_1"
-    assert land(server, f"{tmp_path}/b/v.mp4", f"{notes}/", task_id="task_2")[0]["already_there"]
+    assert land(server, f"{tmp_path}/b/v.mp4", f"{notes}/", task_id="task_2")[0]["already_existed"]
     with pytest.raises(TargetExists):
         land(server, f"{tmp_path}/a/v.mp4", f"{notes}/", task_id="task_3")
 
@@ -100,11 +100,11 @@ def test_videos_of_one_name_in_two_folders_are_not_taken_for_each_other(
     ("folder", "told"),
     [
         ("nostorage://b/", "must be in storage that is installed"),
-        ("{tmp}/notes", "must end in /, for it is a folder"),
+        ("{tmp}/notes", "must end in /, since it is a folder"),
         ("", "must be a folder that ends in /"),
         ("{tmp}/{product}/", "must not hold {product}"),
         ("{tmp}/None/", "must not hold 'None' for a name"),
-        ("{tmp}/file/", "must not lie under "),
+        ("{tmp}/file/", "must not be under "),
         ("/proc/notes/", "takes no files"),
         ("{{ x }}/", "must be rendered"),
         (7, "must be True, False or a folder's path"),

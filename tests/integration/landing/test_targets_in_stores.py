@@ -74,14 +74,14 @@ def test_a_file_in_a_store_is_still_there_until_it_is_not(store: Buckets, tmp_pa
     room = landing()
     with FilmServer(tmp_path).running() as server:
         files = room.land([f"{server.url}/film.mp4"], f"{store.scheme}videos/there/v.mp4")
-    assert room.still_there(files)
-    assert not room.still_there([*files, {**files[0], "path": f"{store.scheme}videos/there/w.mp4"}])
-    assert not room.still_there([{**files[0], "path": f"{store.scheme}typo/v.mp4"}])
+    assert room.files_exist(files)
+    assert not room.files_exist([*files, {**files[0], "path": f"{store.scheme}videos/there/w.mp4"}])
+    assert not room.files_exist([{**files[0], "path": f"{store.scheme}typo/v.mp4"}])
     path = ObjectStoragePath(files[0]["path"])
     path.fs.pipe_file(path.path, (tmp_path / "film.mp4").read_bytes()[:-1] + b"!")
-    assert not room.still_there(files)
+    assert not room.files_exist(files)
     path.fs.rm_file(path.path)
-    assert not room.still_there(files)
+    assert not room.files_exist(files)
 
 
 def test_landing_makes_no_bucket(store: Buckets, tmp_path: Path) -> None:

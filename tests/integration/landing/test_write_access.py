@@ -136,7 +136,7 @@ def test_who_may_write_elsewhere_and_not_look_is_let_in(elsewhere: dict[str, str
 def test_who_may_write_elsewhere_and_not_look_lands_a_video(elsewhere: dict[str, str], film: str) -> None:
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id="task_1")
     (file,) = landing().land([film], elsewhere["writer"], job=job)
-    assert (file["bytes"], file["already_there"]) == (LARGE, False)
+    assert (file["bytes"], file["already_existed"]) == (LARGE, False)
     assert file["sidecar"] == f"{elsewhere['writer']}task_1-0.mp4.json"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from vidgen_wire import MODEL, VENDORS, MakeAccount, SimClock, billed, cdn_saw_no_key, posts, submit, wait
 
-from airflow_provider_vidgen.landing import About, Landing
+from airflow_provider_vidgen.landing import Landing, VideoMetadata
 from airflow_provider_vidgen.models import VideoRequest
 from airflow_provider_vidgen.simulator import Simulator
 from airflow_provider_vidgen.xcom import build_result
@@ -39,7 +39,7 @@ def test_a_marketing_run_whose_links_live_three_seconds_lands_all_its_files(
                 f"file://{tmp_path}/{{vendor}}/",
                 job=submission.job,
                 refresh=lambda hook=hook, job=submission.job: hook.get_status(job).result_urls,
-                about=About(request=request, result=build_result(submission.job, status)),
+                metadata=VideoMetadata(request=request, result=build_result(submission.job, status)),
             )
     assert len(landed) == len(VENDORS) * len(LATE) == posts(vendors) == billed(vendors)
     assert cdn_saw_no_key(vendors)

@@ -150,7 +150,7 @@ def test_a_proxy_is_used_only_with_allow_proxied_downloads(
         fetch(LINK)
     assert resolver["lookups"] == 0
     assert "s3cret" not in str(failure.value)
-    with pytest.raises(DownloadFailed, match=r"the proxy 127\.0\.0\.1:9 of HTTPS_PROXY cannot be reached"):
+    with pytest.raises(DownloadFailed, match=r"the proxy 127\.0\.0\.1:9 from HTTPS_PROXY cannot be reached"):
         fetch(LINK, settings("apixgo", extra={"allow_proxied_downloads": True}))
     assert resolver["connected"] == []
     # A host in NO_PROXY is reached directly, so its addresses are validated.
@@ -185,7 +185,7 @@ def test_a_redirect_through_the_proxy_is_followed_only_with_allow_proxied_downlo
     with requests_mock.Mocker() as web:
         web.get(LINK, status_code=302, headers={"Location": "https://store.example.com/v.mp4"})
         web.get("https://store.example.com/v.mp4", content=MP4)
-        with pytest.raises(DownloadBlocked, match=r"store\.example\.com was not asked"):
+        with pytest.raises(DownloadBlocked, match=r"store\.example\.com was not contacted"):
             fetch(LINK)
         assert len(web.request_history) == 1
         assert fetch(LINK, settings("apixgo", extra={"allow_proxied_downloads": True})) == MP4

@@ -41,27 +41,27 @@ def _read_anew() -> Iterator[None]:
     ("variables", "url", "expected"),
     [
         ({}, URL, None),
-        ({"HTTPS_PROXY": PROXY}, URL, "proxy.example.com:3128 of HTTPS_PROXY"),
-        ({"https_proxy": PROXY}, URL, "proxy.example.com:3128 of https_proxy"),
-        ({"ALL_PROXY": PROXY}, URL, "proxy.example.com:3128 of ALL_PROXY"),
-        ({"all_proxy": PROXY}, URL, "proxy.example.com:3128 of all_proxy"),
+        ({"HTTPS_PROXY": PROXY}, URL, "proxy.example.com:3128 from HTTPS_PROXY"),
+        ({"https_proxy": PROXY}, URL, "proxy.example.com:3128 from https_proxy"),
+        ({"ALL_PROXY": PROXY}, URL, "proxy.example.com:3128 from ALL_PROXY"),
+        ({"all_proxy": PROXY}, URL, "proxy.example.com:3128 from all_proxy"),
         ({"HTTP_PROXY": PROXY}, URL, None),
-        ({"HTTP_PROXY": PROXY}, "http://api.example.com/", "proxy.example.com:3128 of HTTP_PROXY"),
-        ({"HTTPS_PROXY": PROXY, "ALL_PROXY": PROXY}, URL, "proxy.example.com:3128 of HTTPS_PROXY"),
+        ({"HTTP_PROXY": PROXY}, "http://api.example.com/", "proxy.example.com:3128 from HTTP_PROXY"),
+        ({"HTTPS_PROXY": PROXY, "ALL_PROXY": PROXY}, URL, "proxy.example.com:3128 from HTTPS_PROXY"),
         (
             {"HTTPS_PROXY": "http://other:1", "https_proxy": PROXY},
             URL,
-            "proxy.example.com:3128 of https_proxy",
+            "proxy.example.com:3128 from https_proxy",
         ),
         ({"HTTPS_PROXY": "socks5://other:1", "https_proxy": ""}, URL, None),
         ({"HTTPS_PROXY": PROXY, "NO_PROXY": "example.com"}, URL, None),
         ({"HTTPS_PROXY": PROXY, "no_proxy": "localhost, .example.com"}, URL, None),
         ({"HTTPS_PROXY": PROXY, "NO_PROXY": "*"}, URL, None),
         ({"HTTPS_PROXY": PROXY, "NO_PROXY": "10.0.0.0/8"}, "https://10.1.2.3/", None),
-        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "other.com"}, URL, "proxy.example.com:3128 of HTTPS_PROXY"),
-        ({"HTTPS_PROXY": "proxy.example.com"}, URL, "proxy.example.com:80 of HTTPS_PROXY"),
-        ({"HTTPS_PROXY": "HTTPS://proxy.example.com"}, URL, "proxy.example.com:443 of HTTPS_PROXY"),
-        ({"HTTPS_PROXY": "http://[fd00::1]:3128"}, URL, "[fd00::1]:3128 of HTTPS_PROXY"),
+        ({"HTTPS_PROXY": PROXY, "NO_PROXY": "other.com"}, URL, "proxy.example.com:3128 from HTTPS_PROXY"),
+        ({"HTTPS_PROXY": "proxy.example.com"}, URL, "proxy.example.com:80 from HTTPS_PROXY"),
+        ({"HTTPS_PROXY": "HTTPS://proxy.example.com"}, URL, "proxy.example.com:443 from HTTPS_PROXY"),
+        ({"HTTPS_PROXY": "http://[fd00::1]:3128"}, URL, "[fd00::1]:3128 from HTTPS_PROXY"),
     ],
 )
 def test_the_proxy_is_the_one_that_requests_would_take(
@@ -79,7 +79,7 @@ def test_a_proxy_that_the_system_names_is_shown_by_the_variable_that_would_repla
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(egress, "get_environ_proxies", lambda url: {"https": PROXY})
-    assert str(proxy_for(URL)) == "proxy.example.com:3128 of HTTPS_PROXY"
+    assert str(proxy_for(URL)) == "proxy.example.com:3128 from HTTPS_PROXY"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_vidgen.errors import DownloadFailed
 from airflow_provider_vidgen.http.download import read_body
-from airflow_provider_vidgen.http.download_sockets import MINIMUM_RATE, MinimumRate, OpenSockets, cut
+from airflow_provider_vidgen.http.download_sockets import MINIMUM_RATE, MinimumRate, OpenSockets, shut_down
 
 
 class Body:
@@ -43,7 +43,7 @@ def test_a_byte_a_second_is_given_up_once_the_timeout_is_over_and_its_bytes_are_
     pieces = read(body)
     assert [next(pieces) for _ in range(30)] == [b"x"] * 30
     assert body.time == 30
-    with pytest.raises(DownloadFailed, match=f"less than {MINIMUM_RATE} bytes a second"):
+    with pytest.raises(DownloadFailed, match=f"slower than {MINIMUM_RATE} bytes per second"):
         next(pieces)
     assert body.time == 30
 
@@ -76,27 +76,27 @@ def test_a_rate_is_missed_only_by_less_than_the_least_over_the_time(
     rate, since, size = MinimumRate(seconds), 0.0, 0
     for waited, count in pieces:
         since, size = since + waited, size + count
-        kept = rate.is_kept(count, waited)
+        met = rate.is_met(count, waited)
         if since < seconds:
-            assert kept
+            assert met
         else:
-            assert kept == (size >= MINIMUM_RATE * since)
+            assert met == (size >= MINIMUM_RATE * since)
             since, size = 0.0, 0
 
 
 def test_connections_are_cut_also_if_they_come_later_and_may_be_released_at_any_time() -> None:
-    connections = OpenSockets()
+    sockets = OpenSockets()
     pairs = [socket.socketpair() for _ in range(3)]
-    first, second = (connections.add(ours) for ours, _ in pairs[:2])
-    connections.release(first)
-    connections.cut()
-    third = connections.add(pairs[2][0])
+    first, second = (sockets.add(ours) for ours, _ in pairs[:2])
+    sockets.release(first)
+    sockets.shut_down_all()
+    third = sockets.add(pairs[2][0])
     pairs[0][1].sendall(b"still there")
     assert pairs[0][0].recv(20) == b"still there"
     assert [ours.recv(20) for ours, _ in pairs[1:]] == [b"", b""]
     for handle in (second, third):
-        connections.release(handle)
-        cut(handle)  # by a timer that comes late
+        sockets.release(handle)
+        shut_down(handle)  # by a timer that comes late
     for pair in pairs:
         for side in pair:
             side.close()

@@ -83,7 +83,7 @@ def test_a_clear_of_a_delivered_task_returns_the_same_video_for_nothing(
     assert "airflow vidgen regenerate" not in logged()
     made.clear()
     again = made.run()
-    files = [{**file, "already_there": True} for file in first["files"]]
+    files = [{**file, "already_existed": True} for file in first["files"]]
     assert {**again, "expires_at": None} == {**first, "expires_at": None, "files": files}
     assert (made.posts, made.downloads, made.phase) == (1, int(lands), "delivered")
     assert made.context["ti"].xcom["task_id"] == "task_1"
@@ -171,7 +171,7 @@ def test_a_file_that_was_deleted_is_landed_again_while_the_link_lives(
     for file in tmp_path.iterdir():
         file.unlink()
     made.clear()
-    assert made.run()["files"][0]["already_there"] is False
+    assert made.run()["files"][0]["already_existed"] is False
     assert (made.posts, made.downloads) == (1, 2)
 
 

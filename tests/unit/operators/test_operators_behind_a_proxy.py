@@ -54,7 +54,7 @@ def test_a_generation_whose_file_could_not_be_fetched_is_refused_before_it_is_pa
     for words in (
         "allow_proxied_downloads=false: must be true in the connection 'vidgen_default'",
         "or NO_PROXY must be *",
-        "the proxy proxy.example.com:3128 of HTTPS_PROXY",
+        "the proxy proxy.example.com:3128 from HTTPS_PROXY",
         "output_path=",
         "Nothing was spent.",
     ):

@@ -1,0 +1,217 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""A file in storage is complete or absent, whatever the link returns."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_cdn import Land, Reply, broken, left, rest, whole
+from fakes import MP4, job, settings
+from urllib3.exceptions import ProtocolError
+
+from airflow_provider_vidgen.errors import (
+    StorageError,
+    TargetExists,
+    UnsafeLink,
+    VideoMismatch,
+)
+from airflow_provider_vidgen.landing import Landing, VideoMetadata, probe
+from airflow_provider_vidgen.landing.probe import Probe
+
+#: The vendor's own duration, for a probe to be compared with.
+SIX_SECONDS = VideoMetadata(result={"duration_seconds": 6.0})
+
+
+def test_a_whole_file_lands_with_its_manifest(land: Land, tmp_path: Path) -> None:
+    assert land(whole()) == {
+        "path": f"file://{tmp_path}/v.mp4",
+        "bytes": len(MP4),
+        "sha256": hashlib.sha256(MP4).hexdigest(),
+        "content_type": "video/mp4",
+        "task_id": "task_1",
+        "already_existed": False,
+        "sidecar": None,
+        "poster": None,
+        "probe": None,
+        "mismatches": [],
+    }
+    assert (tmp_path / "v.mp4").read_bytes() == MP4
+    assert left(tmp_path) == ["v.mp4"]
+
+
+def test_folders_on_the_way_are_made(land: Land, tmp_path: Path) -> None:
+    land(whole(), path="a/b/c.mp4")
+    assert left(tmp_path) == ["a/b/c.mp4"]
+
+
+@pytest.mark.parametrize("stretch", [1, 300, len(MP4)])
+@pytest.mark.parametrize("system", ["Linux", "macOS"])
+def test_what_is_moved_to_the_disk_on_the_way_is_there_at_the_end(
+    stretch: int, system: str, land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_vidgen.landing.writers.local._WRITEBACK_INTERVAL", stretch)
+    if system == "macOS":
+        monkeypatch.delattr(os, "posix_fadvise")
+    pieces = [MP4[start : start + 100] for start in range(0, len(MP4), 100)]
+    land(Reply(*pieces[:9], ProtocolError()), Reply(*pieces))
+    assert (tmp_path / "v.mp4").read_bytes() == MP4
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a defect"), TypeError("a defect")])
+def test_a_worker_that_is_stopped_in_the_middle_leaves_nothing(
+    error: BaseException, land: Land, tmp_path: Path
+) -> None:
+    with pytest.raises(type(error)) as raised:
+        land(Reply(MP4[:100], error))
+    assert raised.value is error
+    assert left(tmp_path) == []
+
+
+STORAGE = "airflow_provider_vidgen.landing.writers.local.LocalWriter"
+
+
+@pytest.mark.parametrize("call", ["__init__", "write", "restart", "commit", "discard"])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left"), RuntimeError("event loop"), ValueError("s3")]
+)
+def test_what_the_storage_raises_is_the_storages_fault(
+    call: str,
+    error: Exception,
+    land: Land,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(f"{STORAGE}.{call}", fail)
+    with pytest.raises(StorageError, match=str(error.args[-1])):
+        land(broken(ETag=""), whole())
+    assert "unexpected" not in caplog.text
+
+
+def test_a_defect_of_landing_is_not_the_storages_fault_and_says_what_it_costs(
+    land: Land,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(
+        "airflow_provider_vidgen.landing.download.ContainerValidator.feed", lambda *_: {}["s3cret"]
+    )
+    with pytest.raises(KeyError):
+        land(whole())
+    for words in (
+        "apixgo job task_1",
+        "unexpected KeyError",
+        "was paid for",
+        "A retry downloads again",
+    ):
+        assert words in caplog.text
+    assert "s3cret" not in caplog.text
+    assert left(tmp_path) == []
+
+
+def test_a_storage_that_fails_in_the_middle_is_left_empty_and_no_reason_to_pay_again(
+    land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("airflow_provider_vidgen.landing.writers.local.LocalWriter.write", fail)
+    with pytest.raises(StorageError) as failed:
+        land(whole())
+    assert not failed.value.fatal
+    for words in ("v.mp4 could not be stored", "No space left on device", "task_1", "was paid", "A retry"):
+        assert words in str(failed.value)
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("link", ["https://[bad", "https://[::1", "https://]/v.mp4"])
+def test_a_link_that_cannot_be_parsed_is_the_links_fault(link: str, tmp_path: Path) -> None:
+    with pytest.raises(UnsafeLink, match="not an http") as failure:
+        Landing(settings(), verify=False).land([link], f"file://{tmp_path}/", job=job())
+    assert "task_1" in str(failure.value)
+    assert left(tmp_path) == []
+
+
+def test_the_same_file_is_left_alone(land: Land, tmp_path: Path) -> None:
+    land(whole())
+    before = (tmp_path / "v.mp4").stat().st_mtime_ns
+    assert land(whole())["sha256"] == hashlib.sha256(MP4).hexdigest()
+    assert (tmp_path / "v.mp4").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("there", [b"", b"other", MP4 + b"more", MP4[:-1], MP4[:-1] + b"x"])
+def test_another_file_is_refused_and_kept(there: bytes, land: Land, tmp_path: Path) -> None:
+    (tmp_path / "v.mp4").write_bytes(there)
+    with pytest.raises(TargetExists):
+        land(whole())
+    assert (tmp_path / "v.mp4").read_bytes() == there
+
+
+def test_another_file_is_replaced_if_asked(land: Land, tmp_path: Path) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"other")
+    land(whole(), overwrite=True)
+    assert (tmp_path / "v.mp4").read_bytes() == MP4
+
+
+def test_a_file_that_is_there_is_compared_over_several_connections(land: Land, tmp_path: Path) -> None:
+    (tmp_path / "v.mp4").write_bytes(MP4)
+    assert land(broken(), broken(ETag=""), broken(), rest())["already_existed"]
+
+
+def test_a_file_that_appears_during_the_download_is_not_replaced(land: Land, tmp_path: Path) -> None:
+    class Meanwhile(Reply):
+        def pieces(self) -> Iterator[bytes]:
+            yield MP4[:400]
+            (tmp_path / "v.mp4").write_bytes(b"theirs")
+            yield MP4[400:]
+
+    with pytest.raises(TargetExists, match="meantime"):
+        land(Meanwhile())
+    assert (tmp_path / "v.mp4").read_bytes() == b"theirs"
+    assert left(tmp_path) == ["v.mp4"]
+
+
+def test_a_mismatch_is_a_warning_or_if_asked_a_failure_with_the_file_in_place(
+    land: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setattr(probe, "probe", lambda target: Probe(3.0, 720, 1280, "h264"))
+    manifest = land(whole(), verify=True, sidecar=True, metadata=SIX_SECONDS)
+    assert manifest["probe"] == {"duration_seconds": 3.0, "width": 720, "height": 1280, "codec": "h264"}
+    assert manifest["mismatches"] == ["its duration is 3 s, not 6 s"]
+    assert "not 6 s" in caplog.text
+    for _ in ("at once", "and again when the file is there already"):
+        with pytest.raises(VideoMismatch, match="The video was paid for"):
+            land(whole(), verify="fail", sidecar=True, metadata=SIX_SECONDS)
+        assert (tmp_path / "v.mp4").read_bytes() == MP4
+
+
+def test_without_pyav_a_failure_cannot_be_asked_for_and_nothing_is_spent(
+    land: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("airflow_provider_vidgen.landing.preflight.is_pyav_installed", lambda: False)
+    monkeypatch.setattr("airflow_provider_vidgen.landing.file_landing.is_pyav_installed", lambda: False)
+    (problem,) = Landing(settings(), verify="fail").target_problems(f"file://{tmp_path}/")
+    assert str(problem) == "verify='fail': needs PyAV: pip install airflow-provider-vidgen[verify]"
+    assert land(whole(), verify=True)["probe"] is None
+
+
+def test_a_worker_without_pyav_lands_what_was_paid_for_before_it_fails(
+    land: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("airflow_provider_vidgen.landing.file_landing.is_pyav_installed", lambda: False)
+    with pytest.raises(VideoMismatch, match=r"needs PyAV.*The video was paid for.*The file stays") as failure:
+        land(whole(), verify="fail")
+    assert "task_1" in str(failure.value)
+    assert (tmp_path / "v.mp4").read_bytes() == MP4
