@@ -14,7 +14,7 @@ from airflow_provider_vidgen.addresses import may_be_public_host
 from airflow_provider_vidgen.errors import InvalidConnection, Problem
 from airflow_provider_vidgen.vendors import get_vendor, vendor_names
 from airflow_provider_vidgen.vendors.base import Vendor
-from airflow_provider_vidgen.vendors.reading import is_link, number
+from airflow_provider_vidgen.vendors.parsing import is_http_url, parse_number
 
 CONN_TYPE = "vidgen"
 _TIMEOUT = 30.0
@@ -101,7 +101,7 @@ class ConnectionSettings:
         timeout = reader.positive("timeout")
         per_minute, concurrent = reader.whole("requests_per_minute"), reader.whole("max_concurrent")
         callback = reader.words("callback_base_url")
-        if callback is not None and not is_link(callback):
+        if callback is not None and not is_http_url(callback):
             reader.problem("callback_base_url", "set", "must be an http(s) link")
         model = reader.words("model")
         if reader.problems:
@@ -134,7 +134,7 @@ class _Reader:
         value = self.extra.get(field)
         if value is None or value == "":
             return None
-        found = number(value)
+        found = parse_number(value)
         if found is None or found <= 0:
             self.problem(field, repr(value), "must be a number above 0")
         return found
@@ -174,7 +174,7 @@ def _base_url(host: str | None, port: int | None, schema: str | None) -> str | N
 
 
 def _check_base_url(reader: _Reader, base_url: str, allow_private: bool) -> None:
-    if not is_link(base_url):
+    if not is_http_url(base_url):
         reader.problem("host", "set", "must be a base URL such as https://api.example.com, or empty")
         return
     parts = urlsplit(base_url)

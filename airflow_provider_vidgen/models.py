@@ -149,7 +149,7 @@ class JobStatus:
 
     :param state: our word for the state.
     :param raw_state: the vendor's word.
-    :param known_state: whether the vendor's word was understood; an unknown one counts as running.
+    :param state_is_known: whether the vendor's word is known; an unknown one counts as running.
     :param progress: percent from 0 to 100, or ``None``; decoration, never proof of anything.
     :param result_urls: usable links, in order; only ever filled on success.
     :param expires_at: when the links die, UTC.
@@ -161,7 +161,7 @@ class JobStatus:
 
     state: JobState
     raw_state: str
-    known_state: bool = True
+    state_is_known: bool = True
     progress: float | None = None
     result_urls: tuple[str, ...] = field(default=(), repr=False)
     thumbnail_url: str | None = field(default=None, repr=False)

@@ -187,7 +187,7 @@ class JobPoller:
 
     def unknown_state_warning(self, status: JobStatus) -> str | None:
         """Return a warning, once for each word, if the vendor's state is not one we know."""
-        if status.known_state or status.raw_state in self._warned:
+        if status.state_is_known or status.raw_state in self._warned:
             return None
         self._warned.add(status.raw_state)
         return f"{self.job} has the unknown state {status.raw_state!r}; it counts as still running"

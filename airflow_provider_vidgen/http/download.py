@@ -45,8 +45,8 @@ from airflow_provider_vidgen.http.egress import (
     refused_by,
 )
 from airflow_provider_vidgen.http.session import EgressAdapter, SingleRequestSession, through
-from airflow_provider_vidgen.vendors.reading import is_link
-from airflow_provider_vidgen.vendors.retry_after import retry_after
+from airflow_provider_vidgen.vendors.http_messages import parse_retry_after
+from airflow_provider_vidgen.vendors.parsing import is_http_url
 
 _REDIRECTS = 5
 _DEAD = (401, 403, 404, 410)
@@ -194,7 +194,7 @@ def check_link(link: str, settings: ConnectionSettings) -> None:
 
     :raises UnsafeLink: not a link, not https, with user name, or to a private host.
     """
-    if not is_link(link):
+    if not is_http_url(link):
         raise UnsafeLink("The result is not an http(s) link")
     parts = urlsplit(link)
     if parts.username is not None or parts.password is not None:
@@ -228,7 +228,7 @@ def _asked_to_wait(response: requests.Response) -> float | None:
     """Return the seconds after which a busy store of results wants to be asked again, if it says so."""
     if response.status_code not in _BUSY:
         return None
-    return retry_after({name.lower(): value for name, value in response.headers.items()}, utcnow())
+    return parse_retry_after({name.lower(): value for name, value in response.headers.items()}, utcnow())
 
 
 def _host(link: str) -> str:

@@ -23,7 +23,7 @@ from airflow_provider_vidgen.http.egress import (
     unreachable,
 )
 from airflow_provider_vidgen.http.wire import MAX_REPLY, encode, headers_for, url_for, without_key
-from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
+from airflow_provider_vidgen.vendors.http_messages import HttpCall, HttpReply
 
 
 class PreparedCall:

@@ -37,7 +37,7 @@ from airflow_provider_vidgen.http.wire import (
     url_for,
     without_key,
 )
-from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
+from airflow_provider_vidgen.vendors.http_messages import HttpCall, HttpReply
 
 _CHUNK = 64 * 1024
 #: The reply to a paid call may take so many times as long as another: it may name a job that was paid for.

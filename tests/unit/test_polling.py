@@ -260,8 +260,8 @@ def test_a_job_that_does_not_change_is_told_of_every_ten_minutes() -> None:
 
 def test_an_unknown_word_is_warned_of_once() -> None:
     watch = _watch()
-    odd = JobStatus(state=JobState.RUNNING, raw_state="dreaming", known_state=False)
-    other = JobStatus(state=JobState.RUNNING, raw_state="pondering", known_state=False)
+    odd = JobStatus(state=JobState.RUNNING, raw_state="dreaming", state_is_known=False)
+    other = JobStatus(state=JobState.RUNNING, raw_state="pondering", state_is_known=False)
     assert "'dreaming'" in (watch.unknown_state_warning(odd) or "")
     assert watch.unknown_state_warning(odd) is None
     assert "'pondering'" in (watch.unknown_state_warning(other) or "")

@@ -16,7 +16,7 @@ from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.http import loop_resources as loop_resources_module
 from airflow_provider_vidgen.http.loop_resources import loop_resources
 from airflow_provider_vidgen.limits.account_limits import AccountLimits
-from airflow_provider_vidgen.vendors.retry_after import retry_after
+from airflow_provider_vidgen.vendors.http_messages import parse_retry_after
 
 FOREVER = float("inf")
 
@@ -98,7 +98,7 @@ def test_a_refusal_of_one_slows_all_down() -> None:
 def test_nobody_is_kept_waiting_for_a_day_by_one_header() -> None:
     async def main() -> float:
         account = _account("apixgo")
-        asked = retry_after({"retry-after": "86400"}, NOW)
+        asked = parse_retry_after({"retry-after": "86400"}, NOW)
         account.on_rate_limited(sent_at=_now(), retry_after=asked)
         await account.acquire(0, max_wait=FOREVER)
         return _now()

@@ -40,7 +40,7 @@ from airflow_provider_vidgen.http.loop_resources import loop_resources
 from airflow_provider_vidgen.triggers import progress, video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 from airflow_provider_vidgen.vendors.apixo import Apixo
-from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
+from airflow_provider_vidgen.vendors.http_messages import HttpCall, HttpReply
 
 Answer = HttpReply | BaseException | dict[str, Any]
 

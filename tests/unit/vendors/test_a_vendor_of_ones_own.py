@@ -15,8 +15,8 @@ from airflow_provider_vidgen.errors import SubmitOutcomeUnknown
 from airflow_provider_vidgen.models import JobState, JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.polling import Schedule
 from airflow_provider_vidgen.vendors.base import Vendor
-from airflow_provider_vidgen.vendors.exchange import HttpCall
-from airflow_provider_vidgen.vendors.reading import dig, links, text
+from airflow_provider_vidgen.vendors.http_messages import HttpCall
+from airflow_provider_vidgen.vendors.parsing import collect_urls, get_path, parse_text
 
 
 class _Plain(Vendor):
@@ -34,13 +34,13 @@ class _Plain(Vendor):
         return HttpCall(method="GET", path=f"/videos/{job.task_id}")
 
     def find_task_id(self, body: Any) -> str:
-        return text(dig(body, "id"))
+        return parse_text(get_path(body, "id"))
 
-    def submit_status(self, body: Any, now: datetime) -> JobStatus:
-        return self.make_status("queued", now=now)
+    def read_submit_body(self, body: Any, now: datetime) -> JobStatus:
+        return self.build_status("queued", now=now)
 
-    def job_status(self, body: Any, now: datetime) -> JobStatus | None:
-        return self.make_status(dig(body, "status"), now=now, urls=links(dig(body, "url")))
+    def read_status_body(self, body: Any, now: datetime) -> JobStatus | None:
+        return self.build_status(get_path(body, "status"), now=now, result_urls=collect_urls(get_path(body, "url")))
 
 
 _JOB = VideoJob(vendor="plain", base_url="https://api.plain.example", model="m", task_id="t")
@@ -75,8 +75,8 @@ def test_its_links_have_no_known_end() -> None:
 
 def test_the_code_of_a_reply_is_the_one_that_counts() -> None:
     vendor = _Plain()
-    assert vendor.reply_code(reply(200, {"code": "429"})) == 429
-    assert vendor.reply_code(reply(200, {"error": {"code": 503}})) == 503
-    assert vendor.reply_code(reply(404, {"code": 200})) == 404
-    assert vendor.reply_code(reply(200, {"code": "success"})) == 200
-    assert vendor.reply_code(reply(502, b"<html>")) is None
+    assert vendor.reply_status_code(reply(200, {"code": "429"})) == 429
+    assert vendor.reply_status_code(reply(200, {"error": {"code": 503}})) == 503
+    assert vendor.reply_status_code(reply(404, {"code": 200})) == 404
+    assert vendor.reply_status_code(reply(200, {"code": "success"})) == 200
+    assert vendor.reply_status_code(reply(502, b"<html>")) is None

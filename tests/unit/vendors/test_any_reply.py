@@ -28,8 +28,8 @@ from vendor_case import (
 from airflow_provider_vidgen.errors import StatusError, SubmitError, VidgenError
 from airflow_provider_vidgen.models import JobState, JobStatus
 from airflow_provider_vidgen.vendors.base import Vendor
-from airflow_provider_vidgen.vendors.exchange import HttpReply
-from airflow_provider_vidgen.vendors.reading import is_link
+from airflow_provider_vidgen.vendors.http_messages import HttpReply
+from airflow_provider_vidgen.vendors.parsing import is_http_url
 
 _SETTINGS = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 _every_vendor = pytest.mark.parametrize("vendor", VENDORS)
@@ -153,15 +153,15 @@ def _assert_sound(status: JobStatus) -> None:
     if status.has_video:
         assert status.state is JobState.SUCCEEDED
         assert status.result_urls
-    assert all(is_link(link) for link in status.result_urls)
+    assert all(is_http_url(link) for link in status.result_urls)
     assert all(link.lower().startswith(("http://", "https://")) for link in status.result_urls)
     if status.state is not JobState.SUCCEEDED:
         assert not status.result_urls
     assert (status.failure is not None) == (status.state in (JobState.FAILED, JobState.CANCELLED))
     assert status.progress is None or 0 <= status.progress <= 100
     assert (status.expires_at is None) == (status.expires_basis == "unknown")
-    for moment in (status.created_at, status.completed_at, status.expires_at):
-        assert moment is None or moment.utcoffset() is not None
+    for parse_timestamp in (status.created_at, status.completed_at, status.expires_at):
+        assert parse_timestamp is None or parse_timestamp.utcoffset() is not None
     assert _storable(status.raw_state)
     assert len(status.raw_state) <= 100
     if status.failure is not None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from vendor_case import MODELS, PROMPT, VENDORS
 
 from airflow_provider_vidgen.models import VideoRequest
-from airflow_provider_vidgen.vendors.templates import left_over
+from airflow_provider_vidgen.vendors.request_values import find_template_leftover
 
 _IMAGE = "https://example.com/ref.jpg"
 _ODD = (
@@ -95,7 +95,7 @@ _GOOD = st.fixed_dictionaries(
 
 #: Hypothesis itself knows that "undefined" and "null" are worth a try.
 _PROMPTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50).filter(
-    lambda prompt: left_over(prompt) is None
+    lambda prompt: find_template_leftover(prompt) is None
 )
 
 

@@ -15,7 +15,7 @@ from vendor_case import NOW, VENDORS, looked, reply, submitted
 
 from airflow_provider_vidgen.errors import VidgenError
 from airflow_provider_vidgen.models import JobStatus, Submission, VideoJob, VideoRequest
-from airflow_provider_vidgen.vendors.exchange import HttpCall
+from airflow_provider_vidgen.vendors.http_messages import HttpCall
 
 _DOCUMENTS = Path(__file__).resolve().parents[1] / "fixtures" / "documents"
 _EXAMPLES = [
@@ -118,7 +118,7 @@ def _assert_status(status: JobStatus, expected: dict[str, Any]) -> None:
     found = {
         "state": str(status.state),
         "raw_state": status.raw_state,
-        "known_state": status.known_state,
+        "state_is_known": status.state_is_known,
         "progress": status.progress,
         "result_urls": list(status.result_urls),
         "thumbnail_url": status.thumbnail_url,
@@ -134,7 +134,7 @@ def _assert_status(status: JobStatus, expected: dict[str, Any]) -> None:
     nothing_told: dict[str, Any] = {
         **dict.fromkeys(found, None),
         # Apixo's create reply names no state at all; that is documented, hence known.
-        "known_state": True,
+        "state_is_known": True,
         "result_urls": [],
         "expires_basis": "unknown",
     }

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_vidgen.vendors.reading import (
-    UnreadableReply,
-    dig,
-    first,
-    is_link,
-    links,
-    moment,
-    nested,
-    number,
+from airflow_provider_vidgen.vendors.parsing import (
+    InvalidJson,
+    collect_urls,
+    get_first,
+    get_path,
+    is_http_url,
     parse_json,
-    text,
+    parse_nested_json,
+    parse_number,
+    parse_text,
+    parse_timestamp,
 )
 
 
@@ -40,7 +40,7 @@ from airflow_provider_vidgen.vendors.reading import (
     ids=range(9),
 )
 def test_what_is_not_json_is_one_error(content: bytes) -> None:
-    with pytest.raises(UnreadableReply):
+    with pytest.raises(InvalidJson):
         parse_json(content)
 
 
@@ -57,37 +57,42 @@ def test_what_is_not_json_is_one_error(content: bytes) -> None:
     ],
 )
 def test_a_time_is_seconds_or_milliseconds_in_utc(value: Any, expected: datetime | None) -> None:
-    assert moment(value) == expected
+    assert parse_timestamp(value) == expected
 
 
 def test_a_number_is_finite_and_never_a_truth_value() -> None:
-    assert [number(value) for value in (1, 1.5, "2", " 3 ", "-4", 0)] == [1.0, 1.5, 2.0, 3.0, -4.0, 0.0]
+    assert [parse_number(value) for value in (1, 1.5, "2", " 3 ", "-4", 0)] == [1.0, 1.5, 2.0, 3.0, -4.0, 0.0]
     for odd in (True, False, None, "", "x", "nan", "inf", float("inf"), 10**400, "9" * 5000, [], {}):
-        assert number(odd) is None
+        assert parse_number(odd) is None
 
 
 def test_text_is_stripped_and_can_be_stored() -> None:
-    assert [text(value) for value in (" a ", 7, -1, True, None, 1.5, [], {})] == ["a", "7", "-1", *[""] * 5]
-    assert text(10**5000) == ""
-    assert text("a\0b\ud800c") == "a\ufffdb\ufffdc"
+    assert [parse_text(value) for value in (" a ", 7, -1, True, None, 1.5, [], {})] == [
+        "a",
+        "7",
+        "-1",
+        *[""] * 5,
+    ]
+    assert parse_text(10**5000) == ""
+    assert parse_text("a\0b\ud800c") == "a\ufffdb\ufffdc"
 
 
 def test_digging_ends_where_the_way_ends() -> None:
     data = {"a": [{"b": 1}], "n": None}
-    assert dig(data, "a", 0, "b") == 1
-    assert dig(data, "a", -1, "b") == 1
+    assert get_path(data, "a", 0, "b") == 1
+    assert get_path(data, "a", -1, "b") == 1
     for path in (("a", 1), ("a", "b"), ("n", "x"), ("x", "y"), (0,), ("a", 0, "b", "c")):
-        assert dig(data, *path) is None
-    assert first({"a": "", "b": None, "c": 0}, ("a",), ("b",), ("c",)) == 0
-    assert first({}, ("a",)) is None
+        assert get_path(data, *path) is None
+    assert get_first({"a": "", "b": None, "c": 0}, ("a",), ("b",), ("c",)) == 0
+    assert get_first({}, ("a",)) is None
 
 
 def test_json_in_a_string_is_opened_twice_at_most() -> None:
-    assert nested('{"a": 1}') == {"a": 1}
-    assert nested('"{\\"a\\": 1}"') == {"a": 1}
-    assert nested({"a": 1}) == {"a": 1}
-    assert nested("{") is None
-    assert nested(None) is None
+    assert parse_nested_json('{"a": 1}') == {"a": 1}
+    assert parse_nested_json('"{\\"a\\": 1}"') == {"a": 1}
+    assert parse_nested_json({"a": 1}) == {"a": 1}
+    assert parse_nested_json("{") is None
+    assert parse_nested_json(None) is None
 
 
 @pytest.mark.parametrize(
@@ -101,7 +106,7 @@ def test_json_in_a_string_is_opened_twice_at_most() -> None:
     ],
 )
 def test_a_link_has_a_scheme_and_a_host(link: str) -> None:
-    assert is_link(link)
+    assert is_http_url(link)
 
 
 @pytest.mark.parametrize(
@@ -131,10 +136,10 @@ def test_a_link_has_a_scheme_and_a_host(link: str) -> None:
     ],
 )
 def test_what_no_link_can_hold_is_not_a_link(value: Any) -> None:
-    assert not is_link(value)
+    assert not is_http_url(value)
 
 
 def test_links_are_collected_in_order_each_once() -> None:
     a, b = "https://a.example/1", "https://b.example/2"
-    assert links([a, {"url": [b, a]}], b, None, 7, {"link": b}) == (a, b)
-    assert links([[[[[[a]]]]]]) == ()
+    assert collect_urls([a, {"url": [b, a]}], b, None, 7, {"link": b}) == (a, b)
+    assert collect_urls([[[[[[a]]]]]]) == ()

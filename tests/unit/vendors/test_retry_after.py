@@ -15,8 +15,7 @@ from vendor_case import NOW, VENDORS, job_of, looked, reply, submitted
 
 from airflow_provider_vidgen.errors import VidgenError
 from airflow_provider_vidgen.polling import JobPoller, Schedule
-from airflow_provider_vidgen.vendors.exchange import HttpReply
-from airflow_provider_vidgen.vendors.retry_after import retry_after
+from airflow_provider_vidgen.vendors.http_messages import HttpReply, parse_retry_after
 
 _TEN_MINUTES = 600.0
 
@@ -76,14 +75,14 @@ _VALUES = (
 @example(headers={"retry-after": "Mon, 01 Jan 0001 00:00:00 +2359"})
 @example(headers={"retry-after": "Fri, 31 Dec 9999 23:59:59 -2359"})
 def test_no_form_of_the_header_asks_for_more_than_ten_minutes(headers: dict[str, str]) -> None:
-    seconds = retry_after(headers, NOW)
+    seconds = parse_retry_after(headers, NOW)
     assert seconds is None or 0 <= seconds <= _TEN_MINUTES
 
 
 @given(when=st.datetimes(datetime(1970, 1, 1), timezones=_ZONES))  # years of two digits mean ours
 def test_a_date_is_waited_for_up_to_ten_minutes(when: datetime) -> None:
     told = (when.replace(microsecond=0) - NOW).total_seconds()
-    assert retry_after({"retry-after": format_datetime(when)}, NOW) == min(max(told, 0), _TEN_MINUTES)
+    assert parse_retry_after({"retry-after": format_datetime(when)}, NOW) == min(max(told, 0), _TEN_MINUTES)
 
 
 @pytest.mark.parametrize("status", [429, 503])

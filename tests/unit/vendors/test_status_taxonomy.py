@@ -140,7 +140,7 @@ def test_every_spelling_of_a_state_is_understood_at_every_vendor(vendor: str) ->
     ):
         for word in words:
             status = _status(vendor, word, **video_data(vendor))
-            assert (status.state, status.raw_state, status.known_state) == (state, word, True), word
+            assert (status.state, status.raw_state, status.state_is_known) == (state, word, True), word
             assert status.has_video == (state is JobState.SUCCEEDED)
             assert (status.failure is not None) == (state in (JobState.FAILED, JobState.CANCELLED))
 
@@ -149,14 +149,14 @@ def test_every_spelling_of_a_state_is_understood_at_every_vendor(vendor: str) ->
 @pytest.mark.parametrize("word", ["UNKNOWN", "moderating", "finalizing", "完成", "success!", 7])
 def test_an_unknown_word_means_still_running(vendor: str, word: Any) -> None:
     status = _status(vendor, word, **video_data(vendor))
-    assert (status.state, status.known_state, status.raw_state) == (JobState.RUNNING, False, str(word))
+    assert (status.state, status.state_is_known, status.raw_state) == (JobState.RUNNING, False, str(word))
     assert (status.result_urls, status.failure, status.has_video) == ((), None, False)
 
 
 @_every_vendor
 def test_an_unknown_word_brings_no_secret_into_the_log(vendor: str) -> None:
     status = _status(vendor, "see https://a.example/x?sig=s3cret or token=s3cret")
-    assert (status.known_state, status.raw_state) == (False, "see https://a.example/*** or token=***")
+    assert (status.state_is_known, status.raw_state) == (False, "see https://a.example/*** or token=***")
 
 
 @_every_vendor

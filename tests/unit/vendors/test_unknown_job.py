@@ -21,7 +21,7 @@ from vendor_case import NOW, VENDORS, job_of, looked, reply
 from airflow_provider_vidgen.errors import JobNotFound, StatusUnavailable, VidgenError
 from airflow_provider_vidgen.polling import JobPoller, Schedule
 from airflow_provider_vidgen.vendors import refusals
-from airflow_provider_vidgen.vendors.exchange import HttpReply
+from airflow_provider_vidgen.vendors.http_messages import HttpReply
 
 _every_vendor = pytest.mark.parametrize("vendor", VENDORS)
 
@@ -146,7 +146,7 @@ def test_bytes_that_are_not_of_the_vendors_form_never_say_it(
     ],
 )
 def test_words_about_the_job(said: str) -> None:
-    assert refusals.job_unknown(said)
+    assert refusals.is_job_not_found_message(said)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_words_about_the_job(said: str) -> None:
     ],
 )
 def test_words_about_something_else(said: str) -> None:
-    assert not refusals.job_unknown(said)
+    assert not refusals.is_job_not_found_message(said)
 
 
 @_every_vendor

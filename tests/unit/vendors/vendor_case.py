@@ -16,7 +16,7 @@ from airflow_provider_vidgen.vendors.apimodels import ApiModels
 from airflow_provider_vidgen.vendors.apixgo import Apixgo
 from airflow_provider_vidgen.vendors.apixo import Apixo
 from airflow_provider_vidgen.vendors.base import Vendor
-from airflow_provider_vidgen.vendors.exchange import HttpReply
+from airflow_provider_vidgen.vendors.http_messages import HttpReply
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 PROMPT = "A lighthouse in a storm"
