@@ -32,7 +32,16 @@ if TYPE_CHECKING:
 
 RESOLUTIONS = ("480p", "720p", "1080p")
 #: Parameters that only some vendors have.
-_OPTIONAL_FIELDS = ("image_urls", "continue_from", "style", "routing", "callback_url")
+_OPTIONAL_FIELDS = (
+    "duration",
+    "aspect_ratio",
+    "resolution",
+    "image_urls",
+    "continue_from",
+    "style",
+    "routing",
+    "callback_url",
+)
 _UNSET: tuple[Any, ...] = (None, [], ())
 _MODEL_ID = re.compile(r"[\w.:@+/-]*[\w:@+-]")
 _ASPECT_RATIO = re.compile(r"[1-9]\d{0,3}:[1-9]\d{0,3}")
