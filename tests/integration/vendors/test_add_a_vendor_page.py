@@ -23,15 +23,12 @@ from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.models import JobState, VideoRequest
 from airflow_provider_vidgen.vendors import get_vendor, vendor_names
-from dev.fake_acme import FakeAcme
+from dev.example_vendor import EXAMPLE_VENDOR, OFFLINE, FakeAcme
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "add_a_vendor.md").read_text()
-EXAMPLE = ROOT / "examples" / "vendor_package"
 #: The licence, which the page leaves out.
 HEADER = "".join(Path(__file__).read_text().splitlines(keepends=True)[:2])
-#: No network: dependencies and build backend are those of this environment. And nothing is left in it.
-OFFLINE = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--no-index"]
 
 
 def page_files() -> dict[str, str]:
@@ -99,8 +96,8 @@ def hook(acme: FakeAcme, monkeypatch: pytest.MonkeyPatch) -> VideoGenHook:
 def test_the_code_of_the_page_is_the_example_package() -> None:
     for name, content in page_files().items():
         header = HEADER + "\n" if name.endswith(".py") else ""
-        assert (EXAMPLE / name).read_text() == header + content, name
-    assert {path.name for path in EXAMPLE.iterdir() if path.is_file()} == {*page_files(), "README.md"}
+        assert (EXAMPLE_VENDOR / name).read_text() == header + content, name
+    assert {path.name for path in EXAMPLE_VENDOR.iterdir() if path.is_file()} == {*page_files(), "README.md"}
     assert page_commands() == [["pip", "install", "."], ["pytest"]]
 
 

@@ -1,18 +1,44 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A server of the made-up vendor of ``examples/vendor_package``, on loopback."""
+"""``examples/vendor_package``: install it without a network, and serve its made-up vendor on loopback."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+EXAMPLE_VENDOR = Path(__file__).resolve().parent.parent / "examples" / "vendor_package"
+
+#: Options of ``pip install``: dependencies and the build backend are those of this environment.
+OFFLINE = ("--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--no-index")
 _NOT_FOUND = (404, {"error": {"code": "E_NO_VIDEO", "message": "no such video"}})
 _BAD_KEY = (401, {"error": {"code": "E_KEY", "message": "invalid key"}})
+
+
+def install_example_vendor(folder: Path) -> Path:
+    """
+    Install the example package.
+
+    :param folder: an empty folder.
+    :return: the folder to put on ``PYTHONPATH``.
+    :raises subprocess.CalledProcessError: pip failed; its output is printed.
+    """
+    # A copy, because a build leaves files in the source folder.
+    source = shutil.copytree(
+        EXAMPLE_VENDOR, folder / "source", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
+    )
+    site_packages = folder / "site-packages"
+    pip = [sys.executable, "-m", "pip", "install", *OFFLINE, "--target", str(site_packages), str(source)]
+    subprocess.run(pip, check=True)
+    return site_packages
 
 
 class FakeAcme:
