@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Values out of a reply that may hold anything."""
+"""Parsing values of a reply that may hold anything."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from airflow_provider_vidgen.vendors.parsing import (
     ],
     ids=range(9),
 )
-def test_what_is_not_json_is_one_error(content: bytes) -> None:
+def test_anything_but_json_raises_one_error(content: bytes) -> None:
     with pytest.raises(InvalidJson):
         parse_json(content)
 
@@ -53,20 +53,23 @@ def test_what_is_not_json_is_one_error(content: bytes) -> None:
         (1763174708.5, datetime(2025, 11, 15, 2, 45, 8, 500_000, tzinfo=UTC)),
         (100_000_000_000, datetime(5138, 11, 16, 9, 46, 40, tzinfo=UTC)),
         (100_000_000_001, datetime(1973, 3, 3, 9, 46, 40, 1000, tzinfo=UTC)),
-        *((odd, None) for odd in (0, -1, None, "", "soon", True, [], 10**400, 1e300, float("nan"), 10**18)),
+        *(
+            (invalid, None)
+            for invalid in (0, -1, None, "", "soon", True, [], 10**400, 1e300, float("nan"), 10**18)
+        ),
     ],
 )
 def test_a_time_is_seconds_or_milliseconds_in_utc(value: Any, expected: datetime | None) -> None:
     assert parse_timestamp(value) == expected
 
 
-def test_a_number_is_finite_and_never_a_truth_value() -> None:
+def test_a_number_is_finite_and_not_a_boolean() -> None:
     assert [parse_number(value) for value in (1, 1.5, "2", " 3 ", "-4", 0)] == [1.0, 1.5, 2.0, 3.0, -4.0, 0.0]
-    for odd in (True, False, None, "", "x", "nan", "inf", float("inf"), 10**400, "9" * 5000, [], {}):
-        assert parse_number(odd) is None
+    for invalid in (True, False, None, "", "x", "nan", "inf", float("inf"), 10**400, "9" * 5000, [], {}):
+        assert parse_number(invalid) is None
 
 
-def test_text_is_stripped_and_can_be_stored() -> None:
+def test_text_is_stripped_and_storable() -> None:
     assert [parse_text(value) for value in (" a ", 7, -1, True, None, 1.5, [], {})] == [
         "a",
         "7",
@@ -77,7 +80,7 @@ def test_text_is_stripped_and_can_be_stored() -> None:
     assert parse_text("a\0b\ud800c") == "a\ufffdb\ufffdc"
 
 
-def test_digging_ends_where_the_way_ends() -> None:
+def test_a_missing_key_or_index_gives_none() -> None:
     data = {"a": [{"b": 1}], "n": None}
     assert get_path(data, "a", 0, "b") == 1
     assert get_path(data, "a", -1, "b") == 1
@@ -87,7 +90,7 @@ def test_digging_ends_where_the_way_ends() -> None:
     assert get_first({}, ("a",)) is None
 
 
-def test_json_in_a_string_is_opened_twice_at_most() -> None:
+def test_json_in_a_string_is_parsed_at_most_twice() -> None:
     assert parse_nested_json('{"a": 1}') == {"a": 1}
     assert parse_nested_json('"{\\"a\\": 1}"') == {"a": 1}
     assert parse_nested_json({"a": 1}) == {"a": 1}
@@ -96,7 +99,7 @@ def test_json_in_a_string_is_opened_twice_at_most() -> None:
 
 
 @pytest.mark.parametrize(
-    "link",
+    "url",
     [
         "https://a.example/x",
         "http://a.example",
@@ -105,8 +108,8 @@ def test_json_in_a_string_is_opened_twice_at_most() -> None:
         "https://例え.jp/v",
     ],
 )
-def test_a_link_has_a_scheme_and_a_host(link: str) -> None:
-    assert is_http_url(link)
+def test_an_http_url_has_a_scheme_and_a_host(url: str) -> None:
+    assert is_http_url(url)
 
 
 @pytest.mark.parametrize(
@@ -135,11 +138,11 @@ def test_a_link_has_a_scheme_and_a_host(link: str) -> None:
         "//a.example/x",
     ],
 )
-def test_what_no_link_can_hold_is_not_a_link(value: Any) -> None:
+def test_a_malformed_url_is_not_an_http_url(value: Any) -> None:
     assert not is_http_url(value)
 
 
-def test_links_are_collected_in_order_each_once() -> None:
+def test_urls_are_collected_in_order_without_duplicates() -> None:
     a, b = "https://a.example/1", "https://b.example/2"
     assert collect_urls([a, {"url": [b, a]}], b, None, 7, {"link": b}) == (a, b)
     assert collect_urls([[[[[[a]]]]]]) == ()

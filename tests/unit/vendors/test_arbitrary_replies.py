@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Any bytes a vendor may send: a value or one of our errors, never anything else."""
+"""Property tests: any bytes from a vendor give a value or an error of this package, and nothing else."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from vendor_case import (
     create_body,
     error_body,
     failure_data,
-    job_of,
     request_for,
     status_body,
+    vendor_job,
     video_data,
 )
 
@@ -42,7 +42,7 @@ _KEYS = st.sampled_from(
         "submit_time finish_time failCode failMsg fail_reason cost credits_cost thumbnailUrl videoDuration",
     )
 )
-_WORDS = st.sampled_from(
+_TEXTS = st.sampled_from(
     [
         "success",
         "SUCCESS",
@@ -72,7 +72,7 @@ _LEAVES = (
     | st.integers()
     | st.sampled_from([0, 200, 401, 404, 429, 503, 1763174708, 10**18, -(10**30), 10**400])
     | st.floats()
-    | _WORDS
+    | _TEXTS
     | st.text(max_size=20)
 )
 _JSON = st.recursive(
@@ -82,14 +82,14 @@ _JSON = st.recursive(
     ),
     max_leaves=25,
 )
-_HUGE = "9" * 5000
-_NASTY = [
+_LONG = "9" * 5000
+_MALFORMED = [
     b"[" * 100_000,
     b'{"data":' * 100_000,
     b'{"data": {"status": "SUCCESS", "state": "success", "resultJson": "' + b"[" * 100_000 + b'"}}',
-    f'{{"code": {_HUGE}, "data": {{"taskId": {_HUGE}}}}}'.encode(),
-    f'{{"code": "{_HUGE}", "data": {{"taskId": "t", "state": "success", "createTime": "{_HUGE}"}}}}'.encode(),
-    f'{{"data": {{"id": "t", "status": "SUCCESS", "progress": "{_HUGE}%", "cost": 1e999}}}}'.encode(),
+    f'{{"code": {_LONG}, "data": {{"taskId": {_LONG}}}}}'.encode(),
+    f'{{"code": "{_LONG}", "data": {{"taskId": "t", "state": "success", "createTime": "{_LONG}"}}}}'.encode(),
+    f'{{"data": {{"id": "t", "status": "SUCCESS", "progress": "{_LONG}%", "cost": 1e999}}}}'.encode(),
     b'{"code": NaN, "data": {"id": "t", "status": "processing", "progress": Infinity, "created": -Infinity}}',
     b'{"error": {"code": Infinity, "message": NaN}}',
     b"<!doctype html><html><body>502 Bad Gateway</body></html>",
@@ -111,26 +111,26 @@ def _templates(vendor: str) -> list[Any]:
 
 @st.composite
 def _mutated(draw: st.DrawFn) -> bytes:
-    """A good reply with some of its values replaced, dropped or cut off."""
+    """A valid reply with some values replaced, or truncated."""
     body = json.loads(json.dumps(draw(st.sampled_from(_templates(draw(st.sampled_from(list(VENDORS))))))))
     for _ in range(draw(st.integers(0, 4))):
-        spot = body
-        while isinstance(spot, dict | list) and spot:
-            key = draw(st.sampled_from(sorted(spot) if isinstance(spot, dict) else range(len(spot))))
-            if not isinstance(spot[key], dict | list) or draw(st.booleans()):
-                spot[key] = draw(_JSON)
+        node = body
+        while isinstance(node, dict | list) and node:
+            key = draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
+            if not isinstance(node[key], dict | list) or draw(st.booleans()):
+                node[key] = draw(_JSON)
                 break
-            spot = spot[key]
+            node = node[key]
     content = json.dumps(body).encode()
-    cut = draw(st.none() | st.integers(0, len(content)))
-    return content[:cut]
+    truncated = draw(st.none() | st.integers(0, len(content)))
+    return content[:truncated]
 
 
 _CONTENT = (
     st.binary(max_size=60)
     | _JSON.map(lambda value: json.dumps(value).encode())
     | _mutated()
-    | st.sampled_from(_NASTY)
+    | st.sampled_from(_MALFORMED)
 )
 _STATUS = st.sampled_from([200, 200, 200, 201, 202, 204, 400, 401, 403, 404, 409, 429, 503]) | st.integers(
     100, 599
@@ -149,7 +149,7 @@ def _storable(value: str) -> bool:
     return "\0" not in value and value.encode("utf-8", "replace") == value.encode("utf-8", "surrogatepass")
 
 
-def _assert_sound(status: JobStatus) -> None:
+def _assert_consistent(status: JobStatus) -> None:
     if status.has_video:
         assert status.state is JobState.SUCCEEDED
         assert status.result_urls
@@ -160,8 +160,8 @@ def _assert_sound(status: JobStatus) -> None:
     assert (status.failure is not None) == (status.state in (JobState.FAILED, JobState.CANCELLED))
     assert status.progress is None or 0 <= status.progress <= 100
     assert (status.expires_at is None) == (status.expires_basis == "unknown")
-    for parse_timestamp in (status.created_at, status.completed_at, status.expires_at):
-        assert parse_timestamp is None or parse_timestamp.utcoffset() is not None
+    for time in (status.created_at, status.completed_at, status.expires_at):
+        assert time is None or time.utcoffset() is not None
     assert _storable(status.raw_state)
     assert len(status.raw_state) <= 100
     if status.failure is not None:
@@ -175,66 +175,68 @@ def _assert_error(error: VidgenError) -> None:
     assert error.retry_after is None or error.retry_after >= 0
 
 
-def _read_everything(vendor: Vendor, answer: HttpReply) -> None:
+def _read_as_everything(vendor: Vendor, http_reply: HttpReply) -> None:
     for model in ("p-video", None):
         request = request_for(vendor.name, **({"model": model} if model else {}))
         try:
-            submission = vendor.read_submit(request, vendor.default_base_url, answer, now=NOW)
+            submission = vendor.read_submit(request, vendor.default_base_url, http_reply, now=NOW)
         except SubmitError as error:
             _assert_error(error)
         else:
-            _assert_sound(submission.status)
+            _assert_consistent(submission.status)
             assert submission.job.task_id or submission.status.state.is_terminal
             assert submission.job.task_id.isprintable()
-            assert answer.status < 300
+            assert http_reply.status < 300
             if submission.job.task_id:
                 vendor.status_call(submission.job).path.encode("ascii")
     try:
-        _assert_sound(vendor.read_status(job_of(vendor.name), answer, now=NOW))
-        assert answer.status < 300
+        _assert_consistent(vendor.read_status(vendor_job(vendor.name), http_reply, now=NOW))
+        assert http_reply.status < 300
     except StatusError as error:
         _assert_error(error)
     try:
-        assert all(isinstance(name, str) and name for name in vendor.read_models(answer))
+        assert all(isinstance(name, str) and name for name in vendor.read_models(http_reply))
     except VidgenError as error:
         _assert_error(error)
 
 
 @_every_vendor
-@given(answer=_REPLIES)
-@example(answer=HttpReply(status=200, content=b'{"data":{"taskId":"t","state":"pending"},"code":1e308}'))
+@given(http_reply=_REPLIES)
+@example(http_reply=HttpReply(status=200, content=b'{"data":{"taskId":"t","state":"pending"},"code":1e308}'))
 @_SETTINGS
-def test_any_reply_gives_a_value_or_an_error_of_ours(vendor: str, answer: HttpReply) -> None:
-    _read_everything(VENDORS[vendor], answer)
+def test_any_reply_gives_a_value_or_an_error_of_this_package(vendor: str, http_reply: HttpReply) -> None:
+    _read_as_everything(VENDORS[vendor], http_reply)
 
 
 @_every_vendor
-@pytest.mark.parametrize("content", _NASTY, ids=range(len(_NASTY)))
+@pytest.mark.parametrize("content", _MALFORMED, ids=range(len(_MALFORMED)))
 @pytest.mark.parametrize("status", [100, 200, 204, 302, 400, 404, 429, 503, 599])
-def test_the_worst_known_replies_give_a_value_or_an_error_of_ours(
+def test_malformed_replies_give_a_value_or_an_error_of_this_package(
     vendor: str, content: bytes, status: int
 ) -> None:
-    _read_everything(VENDORS[vendor], HttpReply(status=status, content=content))
+    _read_as_everything(VENDORS[vendor], HttpReply(status=status, content=content))
 
 
 @_every_vendor
-def test_every_beginning_of_a_good_reply_is_read_or_refused(vendor: str) -> None:
+def test_a_truncated_reply_is_always_an_error(vendor: str) -> None:
     for template in _templates(vendor):
         content = json.dumps(template).encode()
         for end in range(len(content)):
-            cut = HttpReply(status=200, content=content[:end])
+            truncated = HttpReply(status=200, content=content[:end])
             with pytest.raises(SubmitError):
-                VENDORS[vendor].read_submit(request_for(vendor), "https://x", cut, now=NOW)
+                VENDORS[vendor].read_submit(request_for(vendor), "https://x", truncated, now=NOW)
             with pytest.raises(StatusError):
-                VENDORS[vendor].read_status(job_of(vendor), cut, now=NOW)
+                VENDORS[vendor].read_status(vendor_job(vendor), truncated, now=NOW)
 
 
 @_every_vendor
 @given(status=st.integers(300, 599), content=_CONTENT)
 @settings(_SETTINGS, max_examples=150)
-def test_an_http_error_never_accepts_and_never_ends_a_job(vendor: str, status: int, content: bytes) -> None:
-    answer = HttpReply(status=status, content=content)
+def test_an_http_error_never_means_accepted_and_never_ends_a_job(
+    vendor: str, status: int, content: bytes
+) -> None:
+    http_reply = HttpReply(status=status, content=content)
     with pytest.raises(SubmitError):
-        VENDORS[vendor].read_submit(request_for(vendor), "https://x", answer, now=NOW)
+        VENDORS[vendor].read_submit(request_for(vendor), "https://x", http_reply, now=NOW)
     with pytest.raises(StatusError):
-        VENDORS[vendor].read_status(job_of(vendor), answer, now=NOW)
+        VENDORS[vendor].read_status(vendor_job(vendor), http_reply, now=NOW)

@@ -1,14 +1,14 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What a vendor's words say about a refused submission: money, content, capacity, and how long to wait."""
+"""The cause of a refused submission, from the vendor's code and message: funds, content, capacity."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from vendor_case import PROMPT, VENDORS, error_body, reply, submitted
+from vendor_case import PROMPT, VENDORS, error_body, read_submit, reply
 
 from airflow_provider_vidgen.errors import (
     BadCredentials,
@@ -26,17 +26,17 @@ _every_vendor = pytest.mark.parametrize("vendor", VENDORS)
 
 
 def _error(vendor: str, status: int, body: Any = b"", **headers: str) -> VidgenError:
-    found = submitted(vendor, reply(status, body, **headers))
-    assert isinstance(found, SubmitError), found
-    return found
+    result = read_submit(vendor, reply(status, body, **headers))
+    assert isinstance(result, SubmitError), result
+    return result
 
 
-def _assert_is(error: VidgenError, kind: type[VidgenError], fatal: bool, money: Billing) -> None:
+def _assert_error(error: VidgenError, kind: type[VidgenError], fatal: bool, billing: Billing) -> None:
     assert type(error) is kind
-    assert (error.fatal, error.billing) == (fatal, money)
+    assert (error.fatal, error.billing) == (fatal, billing)
 
 
-# --- money ----------------------------------------------------------------------------------------------
+# --- funds and content --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -71,11 +71,11 @@ def _assert_is(error: VidgenError, kind: type[VidgenError], fatal: bool, money: 
         ("apimart", 400, {"success": False, "message": "Insufficient balance"}),
     ],
 )
-def test_an_empty_account_is_called_so(vendor: str, status: int, body: Any) -> None:
-    _assert_is(_error(vendor, status, body), InsufficientFunds, True, Billing.NOT_SPENT)
+def test_insufficient_funds_are_recognised(vendor: str, status: int, body: Any) -> None:
+    _assert_error(_error(vendor, status, body), InsufficientFunds, True, Billing.NOT_SPENT)
 
 
-def test_a_403_without_words_about_quota_is_a_missing_permission() -> None:
+def test_a_403_without_words_about_funds_is_a_missing_permission() -> None:
     body = {"error": {"message": "This token has no access to model x", "type": "new_api_error", "code": ""}}
     assert type(_error("apixgo", 403, body)) is PermissionDenied
 
@@ -89,11 +89,11 @@ def test_a_403_without_words_about_quota_is_a_missing_permission() -> None:
         ("apimart", 400, {"error": {"code": 400, "message": "Request violates our content policy"}}),
     ],
 )
-def test_content_refused_at_the_door_is_called_so(vendor: str, status: int, body: Any) -> None:
-    _assert_is(_error(vendor, status, body), ContentRefused, True, Billing.NOT_SPENT)
+def test_refused_content_is_recognised(vendor: str, status: int, body: Any) -> None:
+    _assert_error(_error(vendor, status, body), ContentRefused, True, Billing.NOT_SPENT)
 
 
-def test_a_bad_key_stays_a_bad_key_whatever_the_words() -> None:
+def test_a_401_is_a_bad_key_whatever_the_message() -> None:
     assert type(_error("apimart", 401, {"error": {"message": "key in violation of terms"}})) is BadCredentials
 
 
@@ -108,26 +108,26 @@ def test_a_bad_key_stays_a_bad_key_whatever_the_words() -> None:
         {"error": {"code": "no_available_channel", "message": ""}},
     ],
 )
-def test_apixgos_503_without_a_channel_took_nothing(body: Any) -> None:
+def test_apixgos_503_without_a_channel_means_not_accepted(body: Any) -> None:
     error = _error("apixgo", 503, body)
-    _assert_is(error, VendorUnavailable, False, Billing.NOT_SPENT)
+    _assert_error(error, VendorUnavailable, False, Billing.NOT_SPENT)
     for vendor in ("apimodels", "apixo", "apimart"):
         assert type(_error(vendor, 503, body)) is SubmitOutcomeUnknown
 
 
-def test_another_503_of_apixgo_leaves_it_open() -> None:
+def test_any_other_503_of_apixgo_leaves_the_outcome_unknown() -> None:
     for body in (b"", b"<html>503</html>", {"error": {"code": "do_request_failed", "message": "upstream"}}):
         assert type(_error("apixgo", 503, body)) is SubmitOutcomeUnknown
-    # The same words under a 500 prove nothing: that is the relay's code for a lost upstream.
+    # With a 500 the same message proves nothing: the relay sends 500 if it lost its upstream.
     body = {"error": {"code": "model_not_found", "message": ""}}
     assert type(_error("apixgo", 500, body)) is SubmitOutcomeUnknown
 
 
-# --- the vendor's own words -----------------------------------------------------------------------------
+# --- the vendor's own message -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("vendor", "body", "code", "words"),
+    ("vendor", "body", "code", "message"),
     [
         ("apimodels", {"code": 400, "msg": "aspect_ratio is invalid"}, "400", "aspect_ratio is invalid"),
         (
@@ -143,16 +143,16 @@ def test_another_503_of_apixgo_leaves_it_open() -> None:
         ("apimart", {"success": False, "message": "no"}, "", "no"),
     ],
 )
-def test_the_vendors_own_code_and_words_are_kept(vendor: str, body: Any, code: str, words: str) -> None:
+def test_the_vendors_code_and_message_are_kept(vendor: str, body: Any, code: str, message: str) -> None:
     error = _error(vendor, 400, body)
-    assert (error.vendor_code, error.vendor_message) == (code, words)
-    assert words in str(error)
+    assert (error.vendor_code, error.vendor_message) == (code, message)
+    assert message in str(error)
 
 
 @_every_vendor
-def test_the_vendors_words_are_told_without_prompt_links_and_keys(vendor: str) -> None:
-    said = f"Cannot use '{PROMPT}' with https://s3.example.com/a?sig=abc and Bearer sk-1234567890"
-    error = _error(vendor, 400, error_body(vendor, f"https://s3.example.com/?sig=abc {PROMPT}"[:40], said))
+def test_the_vendors_message_is_redacted(vendor: str) -> None:
+    message = f"Cannot use '{PROMPT}' with https://s3.example.com/a?sig=abc and Bearer sk-1234567890"
+    error = _error(vendor, 400, error_body(vendor, f"https://s3.example.com/?sig=abc {PROMPT}"[:40], message))
     for hidden in (PROMPT, "sig=abc", "sk-1234567890"):
         assert hidden not in str(error)
         assert hidden not in repr(error)

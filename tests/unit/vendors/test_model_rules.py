@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What each vendor's document takes, warns of and refuses, one row per rule, with the nearest good value."""
+"""The limits of each vendor's document: one row per limit, with the nearest valid value."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _IMAGE = "https://example.com/ref.jpg"
 _DATA = "data:image/png;base64,iVBORw0KGgo="
 _SOURCE = {"task_id": "task_image", "index": 0}
 
-#: Vendor, model, the request's fields, the fields refused, the fields warned of.
+#: Vendor, model, the request's fields, the rejected fields, the fields with a warning.
 _ROWS: list[tuple[str, str, dict[str, Any], list[str], list[str]]] = []
 
 
 def _rows(vendor: str, model: str, *rows: tuple[dict[str, Any], list[str], list[str]]) -> None:
-    _ROWS.extend((vendor, model, fields, refused, warned) for fields, refused, warned in rows)
+    _ROWS.extend((vendor, model, fields, rejected, warned) for fields, rejected, warned in rows)
 
 
-for _model, _good, _bad in (("grok-video-3", 5, (4, 6, 10)), ("grok-video-3-10s", 10, (5, 9, 11, 15))):
+for _model, _valid, _invalid in (("grok-video-3", 5, (4, 6, 10)), ("grok-video-3-10s", 10, (5, 9, 11, 15))):
     _rows(
         "apimodels",
         _model,
-        ({"duration": _good}, [], []),
-        *(({"duration": _seconds}, ["duration"], []) for _seconds in _bad),
+        ({"duration": _valid}, [], []),
+        *(({"duration": _seconds}, ["duration"], []) for _seconds in _invalid),
         ({"image_urls": []}, [], []),
         ({"image_urls": [_IMAGE]}, ["image_urls"], []),
     )
@@ -195,14 +195,14 @@ def _id(row: Any) -> str:
     )
 
 
-@pytest.mark.parametrize(("vendor", "model", "fields", "refused", "warned"), _ROWS, ids=_id)
-def test_a_rule_of_the_document_is_kept(
-    vendor: str, model: str, fields: dict[str, Any], refused: list[str], warned: list[str]
+@pytest.mark.parametrize(("vendor", "model", "fields", "rejected", "warned"), _ROWS, ids=_id)
+def test_a_documented_limit_is_enforced(
+    vendor: str, model: str, fields: dict[str, Any], rejected: list[str], warned: list[str]
 ) -> None:
-    found = VENDORS[vendor].problems(request_for(vendor, **{"model": model, **fields}))
-    assert [problem.field for problem in found if problem.is_error] == refused
-    assert [problem.field for problem in found if not problem.is_error] == warned
-    assert all(problem.value and problem.constraint for problem in found)
+    problems = VENDORS[vendor].problems(request_for(vendor, **{"model": model, **fields}))
+    assert [problem.field for problem in problems if problem.is_error] == rejected
+    assert [problem.field for problem in problems if not problem.is_error] == warned
+    assert all(problem.value and problem.constraint for problem in problems)
 
 
 @pytest.mark.parametrize(
@@ -214,11 +214,11 @@ def test_a_rule_of_the_document_is_kept(
         ("apimodels", {"duration": 5, "aspect_ratio": "4:3", "resolution": "480p", "style": "fun"}),
     ],
 )
-def test_all_that_is_wrong_is_said_at_once(vendor: str, fields: dict[str, Any]) -> None:
-    found = VENDORS[vendor].problems(request_for(vendor, prompt="", **fields))
-    assert {problem.field for problem in found if problem.is_error} == {"prompt", *fields}
+def test_all_errors_are_reported_at_once(vendor: str, fields: dict[str, Any]) -> None:
+    problems = VENDORS[vendor].problems(request_for(vendor, prompt="", **fields))
+    assert {problem.field for problem in problems if problem.is_error} == {"prompt", *fields}
 
 
-def test_a_rule_names_the_field_the_value_and_what_is_allowed() -> None:
+def test_a_problem_names_the_field_the_value_and_the_limit() -> None:
     (problem,) = VENDORS["apimart"].problems(request_for("apimart", duration=31))
     assert str(problem) == "duration=31: grok-imagine-1.0-video-apimart takes 6 to 30 seconds"

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What each answer to a status check means: a failed check is not a failed job."""
+"""The meaning of each reply to a status call: a failed check is not a failed job."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from vendor_case import (
     NOW,
     VENDORS,
     error_body,
-    job_of,
-    looked,
+    read_status,
     reply,
     status_body,
+    vendor_job,
     video_data,
 )
 
@@ -46,18 +46,18 @@ _FAILED = ("failed", "failure", "FAILURE", "error", "expired", "Failed")
 _CANCELLED = ("cancelled", "canceled", "CANCELLED")
 
 
-def _status(vendor: str, word: Any, **data: Any) -> JobStatus:
-    found = looked(vendor, reply(200, status_body(vendor, word, **data)))
-    assert isinstance(found, JobStatus), found
-    return found
+def _status(vendor: str, state_word: Any, **data: Any) -> JobStatus:
+    result = read_status(vendor, reply(200, status_body(vendor, state_word, **data)))
+    assert isinstance(result, JobStatus), result
+    return result
 
 
 def _error(vendor: str, status: int, body: Any = b"", **headers: str) -> VidgenError:
-    found = looked(vendor, reply(status, body, **headers))
-    assert isinstance(found, VidgenError), found
-    assert found.job == job_of(vendor)
-    assert found.billing is Billing.JOB_GOES_ON
-    return found
+    result = read_status(vendor, reply(status, body, **headers))
+    assert isinstance(result, VidgenError), result
+    assert result.job == vendor_job(vendor)
+    assert result.billing is Billing.JOB_GOES_ON
+    return result
 
 
 # --- checks that failed ---------------------------------------------------------------------------------
@@ -67,7 +67,7 @@ def _error(vendor: str, status: int, body: Any = b"", **headers: str) -> VidgenE
 @pytest.mark.parametrize(
     "code", [301, 302, 400, 402, 405, 408, 409, 422, 425, 429, 500, 502, 503, 504, 520, 524]
 )
-def test_a_check_that_failed_is_made_again(vendor: str, code: int) -> None:
+def test_a_failed_check_is_retryable(vendor: str, code: int) -> None:
     for body in (b"", b"<html>", error_body(vendor, code, "busy")):
         error = _error(vendor, code, body, retry_after="9")
         kind = StatusRateLimited if code == 429 else StatusUnavailable
@@ -77,18 +77,18 @@ def test_a_check_that_failed_is_made_again(vendor: str, code: int) -> None:
 @_every_vendor
 @pytest.mark.parametrize("code", [400, 402, 429, 500, 503])
 def test_an_error_code_under_http_200_is_a_failed_check(vendor: str, code: int) -> None:
-    for spelled in (code, str(code)):
+    for spelling in (code, str(code)):
         kind = StatusRateLimited if code == 429 else StatusUnavailable
-        assert type(_error(vendor, 200, error_body(vendor, spelled, "busy"))) is kind
+        assert type(_error(vendor, 200, error_body(vendor, spelling, "busy"))) is kind
 
 
 @_every_vendor
-def test_an_error_code_beside_a_terminal_word_ends_nothing(vendor: str) -> None:
-    for word in ("failed", "completed", "FAILURE", "SUCCESS"):
-        body = {**status_body(vendor, word, **video_data(vendor)), "code": 500}
+def test_an_error_code_next_to_a_terminal_state_does_not_end_the_job(vendor: str) -> None:
+    for state_word in ("failed", "completed", "FAILURE", "SUCCESS"):
+        body = {**status_body(vendor, state_word, **video_data(vendor)), "code": 500}
         assert type(_error(vendor, 200, body)) is StatusUnavailable
         for status in (302, 503):
-            assert type(_error(vendor, status, status_body(vendor, word))) is StatusUnavailable
+            assert type(_error(vendor, status, status_body(vendor, state_word))) is StatusUnavailable
 
 
 @_every_vendor
@@ -110,13 +110,13 @@ def test_an_error_code_beside_a_terminal_word_ends_nothing(vendor: str) -> None:
         {"code": "success", "data": {"status": ["SUCCESS"], "state": {"a": 1}}},
     ],
 )
-def test_an_answer_that_names_no_state_is_a_failed_check(vendor: str, body: Any) -> None:
+def test_a_reply_without_a_state_is_a_failed_check(vendor: str, body: Any) -> None:
     assert type(_error(vendor, 200, body)) is StatusUnavailable
 
 
 @_every_vendor
 @pytest.mark.parametrize("code", [401, 403])
-def test_a_key_that_may_not_ask_is_said_and_the_job_goes_on(vendor: str, code: int) -> None:
+def test_a_refused_key_is_reported_and_the_job_goes_on(vendor: str, code: int) -> None:
     for status, body in (
         (code, b""),
         (code, error_body(vendor, code, "no")),
@@ -130,44 +130,50 @@ def test_a_key_that_may_not_ask_is_said_and_the_job_goes_on(vendor: str, code: i
 
 
 @_every_vendor
-def test_every_spelling_of_a_state_is_understood_at_every_vendor(vendor: str) -> None:
-    for state, words in (
+def test_every_spelling_of_a_state_is_known_for_every_vendor(vendor: str) -> None:
+    for state, state_words in (
         (JobState.QUEUED, _QUEUED),
         (JobState.RUNNING, _RUNNING),
         (JobState.SUCCEEDED, _SUCCEEDED),
         (JobState.FAILED, _FAILED),
         (JobState.CANCELLED, _CANCELLED),
     ):
-        for word in words:
-            status = _status(vendor, word, **video_data(vendor))
-            assert (status.state, status.raw_state, status.state_is_known) == (state, word, True), word
+        for state_word in state_words:
+            status = _status(vendor, state_word, **video_data(vendor))
+            assert (status.state, status.raw_state, status.state_is_known) == (state, state_word, True), (
+                state_word
+            )
             assert status.has_video == (state is JobState.SUCCEEDED)
             assert (status.failure is not None) == (state in (JobState.FAILED, JobState.CANCELLED))
 
 
 @_every_vendor
-@pytest.mark.parametrize("word", ["UNKNOWN", "moderating", "finalizing", "完成", "success!", 7])
-def test_an_unknown_word_means_still_running(vendor: str, word: Any) -> None:
-    status = _status(vendor, word, **video_data(vendor))
-    assert (status.state, status.state_is_known, status.raw_state) == (JobState.RUNNING, False, str(word))
+@pytest.mark.parametrize("state_word", ["UNKNOWN", "moderating", "finalizing", "完成", "success!", 7])
+def test_an_unknown_state_counts_as_running(vendor: str, state_word: Any) -> None:
+    status = _status(vendor, state_word, **video_data(vendor))
+    assert (status.state, status.state_is_known, status.raw_state) == (
+        JobState.RUNNING,
+        False,
+        str(state_word),
+    )
     assert (status.result_urls, status.failure, status.has_video) == ((), None, False)
 
 
 @_every_vendor
-def test_an_unknown_word_brings_no_secret_into_the_log(vendor: str) -> None:
+def test_an_unknown_state_is_redacted(vendor: str) -> None:
     status = _status(vendor, "see https://a.example/x?sig=s3cret or token=s3cret")
     assert (status.state_is_known, status.raw_state) == (False, "see https://a.example/*** or token=***")
 
 
 @_every_vendor
-def test_progress_proves_nothing(vendor: str) -> None:
+def test_full_progress_does_not_mean_success(vendor: str) -> None:
     status = _status(vendor, "processing", progress="100%", **video_data(vendor))
     assert (status.state, status.has_video) == (JobState.RUNNING, False)
 
 
 @pytest.mark.parametrize("vendor", ["apixgo", "apimart"])
 @pytest.mark.parametrize(
-    ("told", "percent"),
+    ("sent", "percent"),
     [
         (30, 30.0),
         ("30%", 30.0),
@@ -187,26 +193,26 @@ def test_progress_proves_nothing(vendor: str) -> None:
         (10**400, None),
     ],
 )
-def test_progress_is_read_in_every_form(vendor: str, told: Any, percent: float | None) -> None:
-    assert _status(vendor, "processing", progress=told).progress == percent
+def test_progress_is_parsed_in_every_form(vendor: str, sent: Any, percent: float | None) -> None:
+    assert _status(vendor, "processing", progress=sent).progress == percent
 
 
 # --- the model list -------------------------------------------------------------------------------------
 
 
-def test_a_list_of_models_is_read_in_either_form() -> None:
+def test_a_model_list_may_hold_objects_or_names() -> None:
     body = {"object": "list", "data": [{"id": "a"}, {"id": ""}, "b", 3, None, {"name": "x"}, ["y"]]}
     assert VENDORS["apixgo"].read_models(reply(200, body)) == ["a", "b", "3"]
     assert VENDORS["apixgo"].read_models(reply(200, {"data": []})) == []
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", {}, {"data": None}, {"data": {"id": "a"}}])
-def test_what_is_no_list_of_models_is_an_error(body: Any) -> None:
+def test_anything_but_a_model_list_is_an_error(body: Any) -> None:
     with pytest.raises(VidgenError, match="model list"):
         VENDORS["apixgo"].read_models(reply(200, body))
 
 
-def test_a_bad_key_shows_when_the_models_are_listed() -> None:
+def test_a_model_list_refused_with_401_means_bad_credentials() -> None:
     for answer in (reply(401), reply(200, {"code": 401, "data": [{"id": "a"}]})):
         with pytest.raises(BadCredentials):
             VENDORS["apixgo"].read_models(answer)
@@ -214,7 +220,7 @@ def test_a_bad_key_shows_when_the_models_are_listed() -> None:
         VENDORS["apixgo"].read_models(reply(500, {"data": [{"id": "a"}]}))
 
 
-def test_expiry_counts_from_the_end_where_the_vendor_tells_it() -> None:
+def test_links_expire_after_the_reported_completion_time() -> None:
     status = _status("apixgo", "SUCCESS", result_url=LINK, submit_time=1780000000, finish_time=1780000100)
     assert status.completed_at is not None
     assert status.expires_at is not None
@@ -222,7 +228,7 @@ def test_expiry_counts_from_the_end_where_the_vendor_tells_it() -> None:
     assert status.expires_at < NOW
 
 
-def test_an_end_beyond_the_calendar_has_no_expiry() -> None:
+def test_a_completion_time_at_the_end_of_the_calendar_has_no_expiry() -> None:
     status = _status("apixo", "success", completeTime=253402300799000, **video_data("apixo"))
     assert status.completed_at is not None
     assert status.completed_at.year == 9999

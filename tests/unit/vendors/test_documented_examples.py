@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Every example of the vendors' five documents, as they show it."""
+"""Every example of the vendors' five documents, as they show it: requests byte for byte, replies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from vendor_case import NOW, VENDORS, looked, reply, submitted
+from vendor_case import NOW, VENDORS, read_status, read_submit, reply
 
 from airflow_provider_vidgen.errors import VidgenError
 from airflow_provider_vidgen.models import JobStatus, Submission, VideoJob, VideoRequest
@@ -23,15 +23,15 @@ _EXAMPLES = [
     for document in sorted(_DOCUMENTS.glob("*.json"))
     for example in json.loads(document.read_text(encoding="utf-8"))
 ]
-#: The transport adds these two to every call.
-_BY_TRANSPORT = {"Authorization", "Content-Type"}
+#: The HTTP client adds these to every call.
+_ADDED_HEADERS = {"Authorization", "Content-Type"}
 
 
 def _examples(*kinds: str, part: str) -> Any:
-    """The examples of some kinds; those with a URL are requests, those with a status are replies."""
-    found = [example for example in _EXAMPLES if example["kind"] in kinds and part in example]
-    assert found
-    return pytest.mark.parametrize("example", found, ids=lambda example: example["name"])
+    """The examples of some kinds: requests have the part ``method``, replies ``http_status``."""
+    result = [example for example in _EXAMPLES if example["kind"] in kinds and part in example]
+    assert result
+    return pytest.mark.parametrize("example", result, ids=lambda example: example["name"])
 
 
 def _url(vendor: str, call: HttpCall) -> str:
@@ -43,7 +43,7 @@ def _compact(body: Any) -> str:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
 
 
-def test_all_five_documents_are_here() -> None:
+def test_all_five_documents_have_fixtures() -> None:
     assert len(list(_DOCUMENTS.glob("*.json"))) == 5
     assert len({example["name"] for example in _EXAMPLES}) == len(_EXAMPLES)
 
@@ -58,18 +58,18 @@ def test_a_documented_request_is_sent_byte_for_byte(example: dict[str, Any]) -> 
     call = vendor.submit_call(request)
     assert call.method == example["method"]
     assert _url(example["vendor"], call) == example["url"]
-    assert dict(call.headers) == {k: v for k, v in example["headers"].items() if k not in _BY_TRANSPORT}
+    assert dict(call.headers) == {k: v for k, v in example["headers"].items() if k not in _ADDED_HEADERS}
     assert _compact(call.body) == _compact(example["body"])
 
 
-def test_the_catalogue_of_all_of_apixos_fields_is_not_a_request() -> None:
+def test_apixos_list_of_all_fields_is_rejected_as_a_request() -> None:
     catalogue = next(example for example in _EXAMPLES if "catalogue" in example["name"])
     (problem,) = [p for p in VENDORS["apixo"].problems(VideoRequest(**catalogue["request"])) if p.is_error]
     assert "not both" in problem.constraint
 
 
 @_examples("status", part="method")
-def test_a_job_is_asked_about_at_the_documented_address(example: dict[str, Any]) -> None:
+def test_the_status_call_goes_to_the_documented_url(example: dict[str, Any]) -> None:
     vendor = VENDORS[example["vendor"]]
     job = VideoJob(vendor=vendor.name, base_url=vendor.default_base_url, **example["job"])
     call = vendor.status_call(job)
@@ -78,44 +78,44 @@ def test_a_job_is_asked_about_at_the_documented_address(example: dict[str, Any])
 
 
 @_examples("models", part="method")
-def test_the_models_are_listed_at_the_documented_address(example: dict[str, Any]) -> None:
+def test_the_model_list_is_read_from_the_documented_url(example: dict[str, Any]) -> None:
     call = VENDORS[example["vendor"]].models_call()
     assert call is not None
     assert (call.method, _url(example["vendor"], call)) == (example["method"], example["url"])
     assert (dict(call.headers), call.body) == ({}, None)
 
 
-def test_no_other_vendor_documents_a_list_of_models() -> None:
+def test_only_apixgo_documents_a_model_list() -> None:
     assert [name for name, vendor in VENDORS.items() if vendor.models_call() is not None] == ["apixgo"]
 
 
 @_examples("create", part="http_status")
-def test_a_documented_answer_to_a_submission_is_understood(example: dict[str, Any]) -> None:
+def test_a_documented_reply_to_a_submission_is_read(example: dict[str, Any]) -> None:
     expected = dict(example["expect"])
-    found = submitted(example["vendor"], reply(example["http_status"], example["body"]))
+    result = read_submit(example["vendor"], reply(example["http_status"], example["body"]))
     if "error" in expected:
-        assert isinstance(found, VidgenError)
-        assert type(found).__name__ == expected["error"]
-        assert (found.vendor_code, found.vendor_message) == (expected["code"], expected["words"])
+        assert isinstance(result, VidgenError)
+        assert type(result).__name__ == expected["error"]
+        assert (result.vendor_code, result.vendor_message) == (expected["code"], expected["words"])
         return
-    assert isinstance(found, Submission), found
-    assert found.job.task_id == expected.pop("task_id")
-    assert found.job.vendor == example["vendor"]
-    assert found.job.base_url == VENDORS[example["vendor"]].default_base_url
-    _assert_status(found.status, expected)
+    assert isinstance(result, Submission), result
+    assert result.job.task_id == expected.pop("task_id")
+    assert result.job.vendor == example["vendor"]
+    assert result.job.base_url == VENDORS[example["vendor"]].default_base_url
+    _assert_status(result.status, expected)
 
 
 @_examples("status", "callback", part="http_status")
-def test_a_documented_state_is_understood(example: dict[str, Any]) -> None:
-    found = looked(example["vendor"], reply(example["http_status"], example["body"]))
-    assert isinstance(found, JobStatus), found
-    _assert_status(found, example["expect"])
+def test_a_documented_status_is_read(example: dict[str, Any]) -> None:
+    result = read_status(example["vendor"], reply(example["http_status"], example["body"]))
+    assert isinstance(result, JobStatus), result
+    _assert_status(result, example["expect"])
 
 
 def _assert_status(status: JobStatus, expected: dict[str, Any]) -> None:
-    """Compare every field: what the example does not tell must not be made up."""
+    """Compare every field: those that the example does not have must be unset."""
     failure = status.failure
-    found = {
+    result = {
         "state": str(status.state),
         "raw_state": status.raw_state,
         "state_is_known": status.state_is_known,
@@ -131,20 +131,20 @@ def _assert_status(status: JobStatus, expected: dict[str, Any]) -> None:
         "failure": failure
         and {"category": str(failure.category), "code": failure.code, "message": failure.message},
     }
-    nothing_told: dict[str, Any] = {
-        **dict.fromkeys(found, None),
-        # Apixo's create reply names no state at all; that is documented, hence known.
+    unset: dict[str, Any] = {
+        **dict.fromkeys(result, None),
+        # Apixo's create reply names no state; that is documented, so the state counts as known.
         "state_is_known": True,
         "result_urls": [],
         "expires_basis": "unknown",
     }
-    assert found == {**nothing_told, **expected}
+    assert result == {**unset, **expected}
     assert status.has_video == bool(expected.get("result_urls"))
 
 
-def test_an_example_without_a_time_counts_expiry_from_the_reply() -> None:
+def test_without_a_completion_time_links_expire_after_the_reply() -> None:
     example = next(e for e in _EXAMPLES if e["name"] == "Apixgo: success reply")
-    status = looked("apixgo", reply(200, example["body"]))
+    status = read_status("apixgo", reply(200, example["body"]))
     assert isinstance(status, JobStatus)
     assert status.expires_at is not None
     assert (status.expires_at - NOW).total_seconds() == 3600

@@ -1,28 +1,28 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Why a job failed, from the vendor's code and words, in every spelling seen."""
+"""The failure category of a job, from the vendor's code and message in every known spelling."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from vendor_case import LINK, VENDORS, failure_data, looked, reply, status_body
+from vendor_case import LINK, VENDORS, failure_data, read_status, reply, status_body
 
 from airflow_provider_vidgen.models import FailureCategory, JobStatus
 
 _every_vendor = pytest.mark.parametrize("vendor", VENDORS)
 
 
-def _status(vendor: str, word: Any, **data: Any) -> JobStatus:
-    found = looked(vendor, reply(200, status_body(vendor, word, **data)))
-    assert isinstance(found, JobStatus), found
-    return found
+def _status(vendor: str, state: Any, **data: Any) -> JobStatus:
+    status = read_status(vendor, reply(200, status_body(vendor, state, **data)))
+    assert isinstance(status, JobStatus), status
+    return status
 
 
 @pytest.mark.parametrize(
-    ("category", "code", "words"),
+    ("category", "code", "message"),
     [
         ("content_policy", "CONTENT_VIOLATION", "x"),
         ("content_policy", "NSFW_DETECTED", "x"),
@@ -49,15 +49,17 @@ def _status(vendor: str, word: Any, **data: Any) -> JobStatus:
         ("internal", "", ""),
     ],
 )
-def test_apixos_codes_are_known_in_both_spellings(category: str, code: str, words: str) -> None:
-    status = _status("apixo", "failed", **failure_data("apixo", words, code))
+def test_apixos_failure_codes_are_classified_in_both_spellings(
+    category: str, code: str, message: str
+) -> None:
+    status = _status("apixo", "failed", **failure_data("apixo", message, code))
     assert status.failure is not None
-    assert (status.failure.category, status.failure.code, status.failure.message) == (category, code, words)
+    assert (status.failure.category, status.failure.code, status.failure.message) == (category, code, message)
 
 
 @_every_vendor
 @pytest.mark.parametrize(
-    ("words", "category"),
+    ("message", "category"),
     [
         ("Content policy violation", "content_policy"),
         ("The prompt violates our usage rules", "content_policy"),
@@ -76,14 +78,14 @@ def test_apixos_codes_are_known_in_both_spellings(category: str, code: str, word
         ("", "internal"),
     ],
 )
-def test_the_words_of_a_failed_job_tell_why(vendor: str, words: str, category: str) -> None:
-    status = _status(vendor, "failed", **failure_data(vendor, words))
+def test_the_message_of_a_failed_job_is_classified(vendor: str, message: str, category: str) -> None:
+    status = _status(vendor, "failed", **failure_data(vendor, message))
     assert status.failure is not None
-    assert (status.failure.category, status.failure.message) == (category, words)
+    assert (status.failure.category, status.failure.message) == (category, message)
 
 
-def test_apimarts_error_is_an_object_with_any_code_or_bare_text() -> None:
-    for error, code, words, category in (
+def test_apimarts_error_may_be_an_object_with_any_code_or_text() -> None:
+    for error, code, message, category in (
         ({"code": 500, "message": "content policy"}, "500", "content policy", "content_policy"),
         ({"code": "rate_limit", "message": "later"}, "rate_limit", "later", "capacity"),
         ("Too many requests", "", "Too many requests", "capacity"),
@@ -92,19 +94,19 @@ def test_apimarts_error_is_an_object_with_any_code_or_bare_text() -> None:
     ):
         failure = _status("apimart", "failed", error=error).failure
         assert failure is not None
-        assert (failure.code, failure.message, failure.category) == (code, words, category)
+        assert (failure.code, failure.message, failure.category) == (code, message, category)
 
 
 @_every_vendor
-def test_a_cancelled_job_is_not_a_failure_of_its_own(vendor: str) -> None:
+def test_a_cancelled_job_has_its_own_failure_category(vendor: str) -> None:
     failure = _status(vendor, "cancelled", **failure_data(vendor, "by the user")).failure
     assert failure is not None
     assert (failure.category, failure.message) == (FailureCategory.CANCELLED, "by the user")
 
 
 @_every_vendor
-def test_the_words_of_a_failed_job_hold_no_link(vendor: str) -> None:
-    words = f"无法访问{LINK}?sig=abc data:image/png;base64,QUJD"
-    failure = _status(vendor, "failed", **failure_data(vendor, words)).failure
+def test_the_message_of_a_failed_job_is_redacted(vendor: str) -> None:
+    message = f"无法访问{LINK}?sig=abc data:image/png;base64,QUJD"
+    failure = _status(vendor, "failed", **failure_data(vendor, message)).failure
     assert failure is not None
     assert failure.message == "无法访问https://cdn.example.com/*** data:***"

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A video is a vendor's word for success and a usable link, in each of the shapes links come in."""
+"""A finished job has a video only with a usable link, which vendors send in many forms."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from vendor_case import LINK, VENDORS, looked, reply, status_body, submitted
+from vendor_case import LINK, VENDORS, read_status, read_submit, reply, status_body
 
 from airflow_provider_vidgen.errors import SubmitOutcomeUnknown
 from airflow_provider_vidgen.models import Cost, JobState, JobStatus, Submission
 
 _OTHER = "https://cdn.example.com/other.mp4"
-_NO_LINKS: list[Any] = [
+_NOT_A_URL: list[Any] = [
     "",
     None,
     [],
@@ -41,20 +41,20 @@ _NO_LINKS: list[Any] = [
 ]
 
 
-def _status(vendor: str, word: Any, **data: Any) -> JobStatus:
-    found = looked(vendor, reply(200, status_body(vendor, word, **data)))
-    assert isinstance(found, JobStatus), found
-    return found
+def _status(vendor: str, state: Any, **data: Any) -> JobStatus:
+    result = read_status(vendor, reply(200, status_body(vendor, state, **data)))
+    assert isinstance(result, JobStatus), result
+    return result
 
 
 def _accepted(vendor: str, body: Any, **fields: Any) -> Submission:
-    found = submitted(vendor, reply(200, body), **fields)
-    assert isinstance(found, Submission), found
-    return found
+    result = read_submit(vendor, reply(200, body), **fields)
+    assert isinstance(result, Submission), result
+    return result
 
 
-@pytest.mark.parametrize("value", _NO_LINKS, ids=str)
-def test_success_with_anything_but_a_link_is_not_a_video(value: Any) -> None:
+@pytest.mark.parametrize("value", _NOT_A_URL, ids=str)
+def test_success_without_a_usable_link_is_not_a_video(value: Any) -> None:
     for vendor, data in (
         ("apimodels", {"resultUrls": value}),
         ("apimodels", {"resultUrls": [value]}),
@@ -72,7 +72,7 @@ def test_success_with_anything_but_a_link_is_not_a_video(value: Any) -> None:
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_success_without_the_field_is_not_a_video(vendor: str) -> None:
+def test_success_without_the_result_field_is_not_a_video(vendor: str) -> None:
     assert not _status(vendor, "completed").has_video
 
 
@@ -90,38 +90,38 @@ def test_success_without_the_field_is_not_a_video(vendor: str) -> None:
     ],
 )
 @pytest.mark.parametrize("vendor", ["apimodels", "apixo"])
-def test_links_come_as_a_list_or_as_json_in_a_string(vendor: str, data: dict[str, Any]) -> None:
-    found = _status(vendor, "success", **data).result_urls
+def test_links_are_read_from_a_list_or_from_json_in_a_string(vendor: str, data: dict[str, Any]) -> None:
+    result = _status(vendor, "success", **data).result_urls
     # Apixo documents the JSON string alone and takes the list only where there is none.
     first = _OTHER if vendor == "apixo" and len(data.get("resultUrls") or ()) == 1 else LINK
-    assert found[0] == first
-    assert set(found) <= {LINK, _OTHER}
-    assert len(set(found)) == len(found)
+    assert result[0] == first
+    assert set(result) <= {LINK, _OTHER}
+    assert len(set(result)) == len(result)
 
 
 @pytest.mark.parametrize(
     "value", ["{", "null", "[]", '"x"', "7", '{"resultUrls": null}', json.dumps(json.dumps("x"))]
 )
-def test_a_result_string_that_holds_no_result_is_no_video(value: str) -> None:
+def test_a_json_string_without_links_is_not_a_video(value: str) -> None:
     for vendor in ("apimodels", "apixo"):
         assert not _status(vendor, "success", resultJson=value).has_video
 
 
-@pytest.mark.parametrize("word", ["pending", "processing", "failed", "cancelled", "unheard of"])
+@pytest.mark.parametrize("state", ["pending", "processing", "failed", "cancelled", "unheard of"])
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_link_before_success_is_not_a_video(vendor: str, word: str) -> None:
+def test_a_link_before_success_is_not_a_video(vendor: str, state: str) -> None:
     data = {"resultUrls": [LINK], "result_url": LINK, "result": {"videos": [{"url": LINK}]}}
-    status = _status(vendor, word, **data, thumbnailUrl=LINK)
+    status = _status(vendor, state, **data, thumbnailUrl=LINK)
     assert (status.result_urls, status.thumbnail_url, status.has_video) == ((), None, False)
     assert (status.expires_at, status.expires_basis) == (None, "unknown")
 
 
-def test_older_relays_put_the_link_of_a_success_into_fail_reason() -> None:
+def test_apixgos_link_may_be_in_fail_reason() -> None:
     assert _status("apixgo", "SUCCESS", result_url="", fail_reason=LINK).result_urls == (LINK,)
     assert _status("apixgo", "SUCCESS", result_url=LINK, fail_reason=_OTHER).result_urls == (LINK,)
 
 
-def test_a_failure_in_result_url_is_the_reason_and_not_a_video() -> None:
+def test_apixgos_failure_reason_may_be_in_result_url() -> None:
     status = _status("apixgo", "FAILURE", result_url="任务超时", fail_reason="", progress="100%")
     assert status.failure is not None
     assert (status.failure.message, status.has_video, status.result_urls) == ("任务超时", False, ())
@@ -142,9 +142,9 @@ def test_a_failure_in_result_url_is_the_reason_and_not_a_video() -> None:
         {"task_id": "t"},
     ],
 )
-def test_each_of_apimarts_create_replies_names_the_job(body: Any) -> None:
-    found = _accepted("apimart", body)
-    assert (found.job.task_id, found.status.state) == ("t", JobState.QUEUED)
+def test_every_form_of_apimarts_create_reply_names_the_job(body: Any) -> None:
+    result = _accepted("apimart", body)
+    assert (result.job.task_id, result.status.state) == ("t", JobState.QUEUED)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_each_of_apimarts_create_replies_names_the_job(body: Any) -> None:
         {"videos": {"url": LINK, "expires_at": 1763174708}},
     ],
 )
-def test_apimarts_links_say_themselves_when_they_end(result: Any) -> None:
+def test_apimarts_links_expire_as_reported(result: Any) -> None:
     status = _status(
         "apimart", "completed", result=result, created=1763088289, completed=1763088308, progress=100
     )
@@ -167,7 +167,7 @@ def test_apimarts_links_say_themselves_when_they_end(result: Any) -> None:
     assert status.expires_basis == "reported"
 
 
-def test_apimarts_links_live_a_day_where_they_do_not_say() -> None:
+def test_apimarts_links_expire_after_a_day_if_nothing_is_reported() -> None:
     status = _status(
         "apimart", "completed", result={"videos": [LINK, {"url": [_OTHER]}]}, completed=1763088308
     )
@@ -176,18 +176,20 @@ def test_apimarts_links_live_a_day_where_they_do_not_say() -> None:
     assert status.expires_basis == "documented"
 
 
-def test_apimarts_cost_is_what_it_reports() -> None:
+def test_apimarts_reported_cost_is_read() -> None:
     assert _status("apimart", "completed", cost=0.07).cost == Cost(
         amount=0.07, currency="USD", basis="reported"
     )
     both = _status("apimart", "completed", cost=0.07, credits_cost="7")
     assert both.cost == Cost(amount=7.0, currency="credits", basis="reported")
-    for odd in (None, "", "free", [1], {"usd": 1}, True):
-        assert _status("apimart", "completed", cost=odd).cost is None
+    for invalid in (None, "", "free", [1], {"usd": 1}, True):
+        assert _status("apimart", "completed", cost=invalid).cost is None
 
 
-def test_apimarts_list_of_one_is_a_status_as_well() -> None:
-    status = looked("apimart", reply(200, {"code": 200, "data": [{"status": "processing", "progress": 7}]}))
+def test_apimarts_status_may_be_in_a_list() -> None:
+    status = read_status(
+        "apimart", reply(200, {"code": 200, "data": [{"status": "processing", "progress": 7}]})
+    )
     assert isinstance(status, JobStatus)
     assert (status.state, status.progress) == (JobState.RUNNING, 7.0)
 
@@ -204,9 +206,9 @@ def test_apimarts_list_of_one_is_a_status_as_well() -> None:
         {"code": "success", "message": "", "data": {"task_id": "t", "status": "SUBMITTED"}},
     ],
 )
-def test_apixgos_create_reply_is_flat_or_in_the_familys_envelope(body: Any) -> None:
-    found = _accepted("apixgo", body)
-    assert (found.job.task_id, found.status.state) == ("t", JobState.QUEUED)
+def test_apixgos_create_reply_may_be_flat_or_in_an_envelope(body: Any) -> None:
+    result = _accepted("apixgo", body)
+    assert (result.job.task_id, result.status.state) == ("t", JobState.QUEUED)
 
 
 # --- p-video --------------------------------------------------------------------------------------------
@@ -224,31 +226,31 @@ def test_apixgos_create_reply_is_flat_or_in_the_familys_envelope(body: Any) -> N
         {"state": "completed", "resultUrls": [LINK]},
     ],
 )
-def test_a_synchronous_video_is_taken_in_any_shape(data: dict[str, Any]) -> None:
+def test_a_synchronous_result_is_read_in_any_form(data: dict[str, Any]) -> None:
     for body in ({"code": 200, "msg": "success", "data": data}, {"data": data}):
-        found = _accepted("apimodels", body, model="p-video")
-        assert (found.job.task_id, found.status.has_video) == ("", True)
-        assert found.status.result_urls == (LINK,)
-        assert found.status.expires_basis == "documented"
+        result = _accepted("apimodels", body, model="p-video")
+        assert (result.job.task_id, result.status.has_video) == ("", True)
+        assert result.status.result_urls == (LINK,)
+        assert result.status.expires_basis == "documented"
     if "state" not in data:
         assert _accepted("apimodels", data, model="p-video").status.result_urls == (LINK,)
 
 
-def test_a_synchronous_video_that_only_names_a_job_is_asked_about() -> None:
-    found = _accepted("apimodels", {"code": 200, "data": {"taskId": "t"}}, model="p-video")
-    assert (found.job.task_id, found.status.state) == ("t", JobState.QUEUED)
+def test_a_synchronous_reply_with_only_a_job_id_is_polled() -> None:
+    result = _accepted("apimodels", {"code": 200, "data": {"taskId": "t"}}, model="p-video")
+    assert (result.job.task_id, result.status.state) == ("t", JobState.QUEUED)
     both = _accepted("apimodels", {"code": 200, "data": {"taskId": "t", "video_url": LINK}}, model="p-video")
     assert (both.job.task_id, both.status.has_video) == ("t", True)
 
 
-def test_a_link_beside_the_id_of_a_new_job_is_not_taken_for_the_video() -> None:
-    found = _accepted(
+def test_a_url_next_to_the_id_of_a_new_job_is_not_the_video() -> None:
+    result = _accepted(
         "apimodels", {"code": 200, "data": {"taskId": "t", "url": "https://example.com/jobs/t"}}
     )
-    assert (found.status.state, found.status.has_video) == (JobState.QUEUED, False)
+    assert (result.status.state, result.status.has_video) == (JobState.QUEUED, False)
 
 
-def test_a_synchronous_answer_without_a_video_leaves_it_open() -> None:
+def test_a_synchronous_reply_without_a_video_leaves_the_outcome_unknown() -> None:
     for data in ({}, {"videos": []}, {"video_url": ""}, {"url": "soon"}):
-        found = submitted("apimodels", reply(200, {"code": 200, "data": data}), model="p-video")
-        assert type(found) is SubmitOutcomeUnknown
+        result = read_submit("apimodels", reply(200, {"code": 200, "data": data}), model="p-video")
+        assert type(result) is SubmitOutcomeUnknown

@@ -2,10 +2,10 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-Which answers say that a job is unknown.
+Which replies mean that the vendor does not know a job.
 
-Three of them give a paid job up for lost, and the next clear pays again. A wrong host, a gateway or a path
-that is gone answer 404, too, so only the vendor's own words in its own form count.
+After three of them a paid job counts as lost, and the next clear pays again. A wrong host, a gateway or a
+removed path answer 404 as well, so only the vendor's own message in its own form counts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vendor_case import NOW, VENDORS, job_of, looked, reply
+from vendor_case import NOW, VENDORS, read_status, reply, vendor_job
 
 from airflow_provider_vidgen.errors import JobNotFound, StatusUnavailable, VidgenError
 from airflow_provider_vidgen.polling import JobPoller, Schedule
@@ -26,8 +26,8 @@ from airflow_provider_vidgen.vendors.http_messages import HttpReply
 _every_vendor = pytest.mark.parametrize("vendor", VENDORS)
 
 _NOT_EXIST = {"code": "task_not_exist", "message": "task_not_exist", "data": None}
-#: Vendor, HTTP status, body: from the documents, the vendors' newer pages, their clients and relay software.
-_OWN: list[tuple[str, int, Any]] = [
+#: Vendor, HTTP status, body; from the documents, the vendors' newer pages, their clients and relay software.
+_VENDOR_REPLIES: list[tuple[str, int, Any]] = [
     ("apimodels", 404, {"code": 404, "msg": "Not Found -- task ID not found", "data": None}),
     ("apimodels", 404, {"code": 404, "msg": "Task not found"}),
     ("apimodels", 200, {"code": 404, "msg": "Task does not exist", "data": None}),
@@ -45,8 +45,8 @@ _OWN: list[tuple[str, int, Any]] = [
     ("apimart", 404, {"error": {"code": "404", "message": "任务 abc 不存在"}}),
     ("apimart", 200, {"error": {"code": 404, "message": "Unknown task"}}),
 ]
-#: What any host may answer to a path that it does not have; never a word about a job.
-_FOREIGN: dict[str, Any] = {
+#: Replies of any host to a path that it does not have; none is about a job.
+_OTHER_HOSTS: dict[str, Any] = {
     "nothing": b"",
     "HTML": b"<html><h1>404 Not Found</h1></html>",
     "plain text": b"404 page not found",
@@ -83,53 +83,49 @@ _FOREIGN: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(("vendor", "status", "body"), _OWN)
-def test_the_vendors_own_words_say_that_a_job_is_unknown(vendor: str, status: int, body: Any) -> None:
-    error = looked(vendor, reply(status, body))
+@pytest.mark.parametrize(("vendor", "status", "body"), _VENDOR_REPLIES)
+def test_the_vendors_own_error_means_job_not_found(vendor: str, status: int, body: Any) -> None:
+    error = read_status(vendor, reply(status, body))
     assert isinstance(error, JobNotFound)
-    assert (error.job, error.fatal) == (job_of(vendor), False)
+    assert (error.job, error.fatal) == (vendor_job(vendor), False)
 
 
 @_every_vendor
-@pytest.mark.parametrize("form", _FOREIGN)
-def test_a_404_in_any_other_form_is_a_failed_check_that_points_at_the_connection(
-    form: str, vendor: str
-) -> None:
-    error = looked(vendor, reply(404, _FOREIGN[form], retry_after="9"))
+@pytest.mark.parametrize("form", _OTHER_HOSTS)
+def test_a_404_in_any_other_form_is_a_failed_check_that_names_the_connection(form: str, vendor: str) -> None:
+    error = read_status(vendor, reply(404, _OTHER_HOSTS[form], retry_after="9"))
     assert type(error) is StatusUnavailable
-    assert (error.job, error.fatal, error.retry_after) == (job_of(vendor), False, 9.0)
+    assert (error.job, error.fatal, error.retry_after) == (vendor_job(vendor), False, 9.0)
     assert "the connection's host or vendor may be wrong" in str(error)
     assert "stays attached" in str(error)
 
 
 @_every_vendor
-def test_another_vendors_words_are_a_wrong_host(vendor: str) -> None:
-    flat = {"apimodels": "apimodels", "apixo": "flat", "apimart": "flat"}  # two of them share a form
-    for owner, status, body in _OWN:
+def test_another_vendors_error_is_a_failed_check(vendor: str) -> None:
+    flat = {"apimodels": "apimodels", "apixo": "flat", "apimart": "flat"}  # Apixo and APIMart share a form
+    for owner, status, body in _VENDOR_REPLIES:
         if flat.get(owner, owner) != flat.get(vendor, vendor):
-            assert type(looked(vendor, reply(status, body))) is StatusUnavailable, (owner, body)
+            assert type(read_status(vendor, reply(status, body))) is StatusUnavailable, (owner, body)
 
 
 @_every_vendor
 @pytest.mark.parametrize("status", [302, 405, 409, 500, 502, 503])
-def test_the_words_count_only_under_a_code_that_means_them(vendor: str, status: int) -> None:
-    for owner, _, body in _OWN:
+def test_the_vendors_error_with_another_status_code_is_a_failed_check(vendor: str, status: int) -> None:
+    for owner, _, body in _VENDOR_REPLIES:
         if owner == vendor:
-            assert type(looked(vendor, reply(status, body))) is StatusUnavailable
+            assert type(read_status(vendor, reply(status, body))) is StatusUnavailable
 
 
 @_every_vendor
 @given(
     content=st.binary(max_size=60) | st.text(max_size=60).map(str.encode), status=st.sampled_from([200, 404])
 )
-def test_bytes_that_are_not_of_the_vendors_form_never_say_it(
-    vendor: str, content: bytes, status: int
-) -> None:
-    assert not isinstance(looked(vendor, HttpReply(status=status, content=content)), JobNotFound)
+def test_arbitrary_bytes_never_mean_job_not_found(vendor: str, content: bytes, status: int) -> None:
+    assert not isinstance(read_status(vendor, HttpReply(status=status, content=content)), JobNotFound)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "Task 01J9 was not found",
         "The task with ID 01J9 does not exist.",
@@ -145,12 +141,12 @@ def test_bytes_that_are_not_of_the_vendors_form_never_say_it(
         "404 Not Found",
     ],
 )
-def test_words_about_the_job(said: str) -> None:
-    assert refusals.is_job_not_found_message(said)
+def test_messages_about_the_job(message: str) -> None:
+    assert refusals.is_job_not_found_message(message)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "",
         "page not found",
@@ -165,23 +161,23 @@ def test_words_about_the_job(said: str) -> None:
         "task found, not exported",
     ],
 )
-def test_words_about_something_else(said: str) -> None:
-    assert not refusals.is_job_not_found_message(said)
+def test_messages_about_something_else(message: str) -> None:
+    assert not refusals.is_job_not_found_message(message)
 
 
 @_every_vendor
-def test_a_wrong_host_for_minutes_never_makes_a_job_lost(vendor: str) -> None:
-    watch = JobPoller(
-        job_of(vendor),
+def test_a_wrong_host_for_minutes_never_loses_a_job(vendor: str) -> None:
+    poller = JobPoller(
+        vendor_job(vendor),
         Schedule(first=5, interval=5, longest=5),
         submitted_at=NOW,
         deadline=NOW + timedelta(days=1),
         jitter=lambda: 0.5,
     )
-    error, now = looked(vendor, reply(404, b"<html>nginx</html>")), NOW + timedelta(minutes=5)
+    error, now = read_status(vendor, reply(404, b"<html>nginx</html>")), NOW + timedelta(minutes=5)
     assert isinstance(error, VidgenError)
     for _ in range(19):
-        now += timedelta(seconds=watch.after_error(error, now))
+        now += timedelta(seconds=poller.after_error(error, now))
     assert now - NOW > timedelta(minutes=15)
     with pytest.raises(StatusUnavailable, match="host or vendor"):
-        watch.after_error(error, now)
+        poller.after_error(error, now)

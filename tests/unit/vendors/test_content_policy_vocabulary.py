@@ -4,22 +4,22 @@
 """
 A job whose content was rejected is not submitted again.
 
-Taken for the vendor's own failure it would be, by each automatic retry, and perhaps paid each time. The other
-mistake ends the retries and costs nothing, so where words leave it open they count as content. What programs
-say of themselves in similar words does not.
+If it were taken for the vendor's own failure, each automatic retry would submit it again, and perhaps pay.
+The opposite mistake ends the retries and costs nothing, so ambiguous words count as rejected content.
+Technical messages in similar words do not.
 """
 
 from __future__ import annotations
 
 import pytest
-from vendor_case import VENDORS, error_body, failure_data, looked, reply, status_body, submitted
+from vendor_case import VENDORS, error_body, failure_data, read_status, read_submit, reply, status_body
 
 from airflow_provider_vidgen.errors import ContentRejected, PermissionDenied, SubmitRefused, generation_failed
 from airflow_provider_vidgen.models import Failure, JobStatus
 
 _every_vendor = pytest.mark.parametrize("vendor", VENDORS)
 
-_CONTENT = [
+_REJECTED = [
     # the vendors' documents and pages
     "Content policy violation",
     "Content does not meet safety guidelines",
@@ -66,7 +66,7 @@ _CONTENT = [
     "请求被拒绝",
     "包含违禁词",
 ]
-_NOT_CONTENT = {
+_OTHER_FAILURES = {
     "internal": [
         "",
         "Internal error",
@@ -116,37 +116,41 @@ _NOT_CONTENT = {
 }
 
 
-def _failure(vendor: str, words: str, code: str = "") -> Failure:
-    word = "FAILURE" if vendor == "apixgo" else "failed"
-    found = looked(vendor, reply(200, status_body(vendor, word, **failure_data(vendor, words, code))))
-    assert isinstance(found, JobStatus)
-    assert found.failure is not None
-    return found.failure
+def _failure(vendor: str, message: str, code: str = "") -> Failure:
+    state = "FAILURE" if vendor == "apixgo" else "failed"
+    status = read_status(
+        vendor, reply(200, status_body(vendor, state, **failure_data(vendor, message, code)))
+    )
+    assert isinstance(status, JobStatus)
+    assert status.failure is not None
+    return status.failure
 
 
 @_every_vendor
-@pytest.mark.parametrize("words", _CONTENT)
-def test_rejected_content_ends_the_retries(vendor: str, words: str) -> None:
+@pytest.mark.parametrize("message", _REJECTED)
+def test_rejected_content_is_never_retried(vendor: str, message: str) -> None:
     for code in ("", "500", "GENERATION_FAILED"):
-        error = generation_failed(_failure(vendor, words, code))
+        error = generation_failed(_failure(vendor, message, code))
         assert type(error) is ContentRejected, code
         assert error.fatal
 
 
 @_every_vendor
 @pytest.mark.parametrize(
-    ("words", "category"), [(words, category) for category, all_ in _NOT_CONTENT.items() for words in all_]
+    ("message", "category"),
+    [(message, category) for category, messages in _OTHER_FAILURES.items() for message in messages],
 )
-def test_what_is_not_about_content_is_not_taken_for_it(vendor: str, words: str, category: str) -> None:
+def test_other_failures_are_not_taken_for_rejected_content(vendor: str, message: str, category: str) -> None:
     for code in ("", "500"):
-        assert _failure(vendor, words, code).category == category, code
+        assert _failure(vendor, message, code).category == category, code
 
 
 @_every_vendor
-def test_a_refusal_at_the_door_is_not_guessed_at(vendor: str) -> None:
-    """Nothing is paid there and nothing is retried, so the advice may wait for clear words."""
+def test_a_refused_submission_with_ambiguous_words_is_not_taken_for_rejected_content(vendor: str) -> None:
+    """Nothing was paid and nothing is retried, so a guess would only make the advice worse."""
     assert (
-        type(submitted(vendor, reply(403, error_body(vendor, 403, "group not allowed")))) is PermissionDenied
+        type(read_submit(vendor, reply(403, error_body(vendor, 403, "group not allowed"))))
+        is PermissionDenied
     )
-    for words in ("Extra inputs are not permitted", "parameter seed is prohibited", "field not allowed"):
-        assert type(submitted(vendor, reply(400, error_body(vendor, 400, words)))) is SubmitRefused
+    for message in ("Extra inputs are not permitted", "parameter seed is prohibited", "field not allowed"):
+        assert type(read_submit(vendor, reply(400, error_body(vendor, 400, message)))) is SubmitRefused
