@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""No connection came about: nothing was sent, and the paid call may go out again."""
+"""No connection was established: nothing was sent, so the paid call may be retried."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from airflow_provider_vidgen.simulator import Simulator
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
-        yield int(taken.getsockname()[1])
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        yield int(bound.getsockname()[1])
 
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """Connections come about, and then nobody says a word."""
+    """Connections are established and never get a reply."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
@@ -36,7 +36,7 @@ def silent_port() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_refused_connection_is_not_sent_and_tried_again(
+def test_a_refused_connection_is_retried_and_costs_nothing(
     vendor: str, closed_port: int, account: MakeAccount, clock: SimClock
 ) -> None:
     with pytest.raises(ConnectionFailed, match="Nothing was spent"):
@@ -45,7 +45,7 @@ def test_a_refused_connection_is_not_sent_and_tried_again(
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_tls_handshake_that_never_ends_is_not_sent(
+def test_a_tls_handshake_that_times_out_is_retried_and_costs_nothing(
     vendor: str, silent_port: int, account: MakeAccount, clock: SimClock
 ) -> None:
     with pytest.raises(ConnectionFailed):
@@ -53,14 +53,16 @@ def test_a_tls_handshake_that_never_ends_is_not_sent(
     assert len(clock.slept) == 3
 
 
-def test_a_tls_handshake_with_a_plain_server_is_not_sent(vendors: Simulator, account: MakeAccount) -> None:
+def test_a_tls_handshake_with_a_plain_http_server_costs_nothing(
+    vendors: Simulator, account: MakeAccount
+) -> None:
     https = vendors.base_url("apixo").replace("http:", "https:")
     with pytest.raises(ConnectionFailed):
         submit(account("apixo", host=https))
     assert billed(vendors) == 0
 
 
-def test_a_server_that_takes_the_request_and_says_nothing_is_unknown(
+def test_a_server_that_never_replies_is_an_unknown_outcome(
     silent_port: int, account: MakeAccount, clock: SimClock
 ) -> None:
     with pytest.raises(SubmitOutcomeUnknown):
@@ -68,7 +70,7 @@ def test_a_server_that_takes_the_request_and_says_nothing_is_unknown(
     assert clock.slept == []
 
 
-def test_a_proxy_that_refuses_is_not_sent(
+def test_a_proxy_that_refuses_connections_costs_nothing(
     closed_port: int, vendors: Simulator, account: MakeAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port}")
@@ -78,12 +80,12 @@ def test_a_proxy_that_refuses_is_not_sent(
 
 
 @pytest.mark.parametrize("host", ["http://no-such-name.invalid", f"http://a..{'b' * 70}.example"])
-def test_a_name_that_leads_nowhere_is_not_sent(host: str, account: MakeAccount) -> None:
+def test_a_host_name_that_cannot_be_resolved_costs_nothing(host: str, account: MakeAccount) -> None:
     with pytest.raises(ConnectionFailed):
         submit(account("apixo", host=host))
 
 
-def test_a_missing_ca_bundle_is_not_sent(
+def test_a_missing_ca_bundle_is_an_invalid_connection_and_costs_nothing(
     vendors: Simulator, account: MakeAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Whole runs of landing at the simulated vendors: many videos, short-lived links, and a rest asked for."""
+"""Landing at the simulated vendors: many videos, short-lived links, and a resumed download."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from airflow_provider_vidgen.models import VideoRequest
 from airflow_provider_vidgen.simulator import Simulator
 from airflow_provider_vidgen.xcom import build_result
 
-LATE = (0.0, 2.0, 4.0, 60.0, 7200.0)
+DELAYS = (0.0, 2.0, 4.0, 60.0, 7200.0)
 
 
-@pytest.mark.parametrize("dead", [403, 404, 410, "html200"])
-def test_a_marketing_run_whose_links_live_three_seconds_lands_all_its_files(
-    dead: int | str, vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path
+@pytest.mark.parametrize("dead_link", [403, 404, 410, "html200"])
+def test_a_batch_with_links_that_expire_after_three_seconds_lands_every_file(
+    dead_link: int | str, vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path
 ) -> None:
-    vendors.options(dead_link=dead, link_seconds=dict.fromkeys(VENDORS, 3.0))
+    vendors.options(dead_link=dead_link, link_seconds=dict.fromkeys(VENDORS, 3.0))
     landed: list[dict[str, Any]] = []
     for vendor in VENDORS:
         hook = account(vendor)
-        for late in LATE:
-            # A key of its own, or the vendor that knows keys would take all of them for one job.
+        for delay in DELAYS:
+            # Each job has its own idempotency key; with one key, APIMart would create a single job.
             request = VideoRequest(prompt="a lamp", model=MODEL[vendor])
-            submission = hook.submit(request, idempotency_key=f"{vendor}-{late}")
+            submission = hook.submit(request, idempotency_key=f"{vendor}-{delay}")
             status = wait(hook, clock, submission)
-            clock.sleep(late)
+            clock.sleep(delay)
             landed += Landing(hook.settings, sleep=clock.sleep).land(
                 status.result_urls,
                 f"file://{tmp_path}/{{vendor}}/",
@@ -41,18 +41,18 @@ def test_a_marketing_run_whose_links_live_three_seconds_lands_all_its_files(
                 refresh=lambda hook=hook, job=submission.job: hook.get_status(job).result_urls,
                 about=About(request=request, result=build_result(submission.job, status)),
             )
-    assert len(landed) == len(VENDORS) * len(LATE) == posts(vendors) == billed(vendors)
+    assert len(landed) == len(VENDORS) * len(DELAYS) == posts(vendors) == billed(vendors)
     assert cdn_saw_no_key(vendors)
     assert len({file["sha256"] for file in landed}) == len(landed)
     for file in landed:
         path = Path(file["path"].removeprefix("file://"))
-        told = json.loads(path.with_name(f"{path.name}.json").read_text())
-        assert path.stat().st_size == file["bytes"] == told["file"]["bytes"]
-        assert (told["task_id"], told["request"]["prompt"]) == (file["task_id"], "a lamp")
+        sidecar = json.loads(path.with_name(f"{path.name}.json").read_text())
+        assert path.stat().st_size == file["bytes"] == sidecar["file"]["bytes"]
+        assert (sidecar["task_id"], sidecar["request"]["prompt"]) == (file["task_id"], "a lamp")
         assert file["probe"] is not None
 
 
-def test_a_broken_download_asks_the_store_for_the_rest(
+def test_an_interrupted_download_is_resumed(
     vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path
 ) -> None:
     hook = account("apixo")

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Results with more in them than one link: several videos of a job, and a thumbnail."""
+"""Results with several videos and a thumbnail."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.simulator import Simulator
 from airflow_provider_vidgen.xcom import build_result
 
-#: Apixgo's reply has a place for one link and none for a thumbnail.
-ONE_LINK = ("apixgo",)
+#: Apixgo's reply has one field for a link and none for a thumbnail.
+SINGLE_RESULT = ("apixgo",)
 
 
 @pytest.mark.parametrize("shape", ["resultUrls", "resultJson"])
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_all_videos_of_a_job_are_read_and_land_and_its_thumbnail_is_handed_on(
+def test_all_videos_of_a_job_land_and_its_thumbnail_is_returned(
     vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path, vendor: str, shape: str
 ) -> None:
     vendors.options(results=3, thumbnails=True, apimodels_result=shape)
     hook = account(vendor)
     submission = submit(hook)
     status = wait(hook, clock, submission)
-    count = 1 if vendor in ONE_LINK else 3
+    count = 1 if vendor in SINGLE_RESULT else 3
     assert len(status.result_urls) == count
-    told = build_result(submission.job, status)
-    assert (told["thumbnail_url"] is None) == (vendor in ONE_LINK)
-    if told["thumbnail_url"]:
-        reply = requests.get(told["thumbnail_url"], timeout=5)
+    result = build_result(submission.job, status)
+    assert (result["thumbnail_url"] is None) == (vendor in SINGLE_RESULT)
+    if result["thumbnail_url"]:
+        reply = requests.get(result["thumbnail_url"], timeout=5)
         assert (reply.status_code, reply.headers["Content-Type"]) == (200, "image/jpeg")
     files = Landing(hook.settings, sleep=clock.sleep).land(
         status.result_urls, f"file://{tmp_path}/", job=submission.job
@@ -42,7 +42,7 @@ def test_all_videos_of_a_job_are_read_and_land_and_its_thumbnail_is_handed_on(
     assert billed(vendors) == 1
 
 
-def test_a_store_of_results_that_is_busy_for_a_moment_costs_no_second_video(
+def test_a_cdn_that_is_busy_at_first_costs_no_second_video(
     vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path
 ) -> None:
     hook = account("apixo")

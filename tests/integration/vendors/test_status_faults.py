@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Checks go wrong; the job does not."""
+"""Faults of status checks: a failed check is not a failed job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vidgen_wire import VENDORS, MakeAccount, SimClock, billed, posts, submit, w
 from airflow_provider_vidgen.errors import DeadlineExceeded, JobLost, StatusRefused, StatusUnavailable
 from airflow_provider_vidgen.simulator import Simulator
 
-BAD: dict[str, dict[str, Any]] = {
+FAULTS: dict[str, dict[str, Any]] = {
     "reset": {"kind": "reset"},
     "closed": {"kind": "close"},
     "no answer": {"kind": "hang"},
@@ -31,11 +31,11 @@ BAD: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-@pytest.mark.parametrize("case", BAD)
-def test_failed_checks_never_lose_the_job(
+@pytest.mark.parametrize("case", FAULTS)
+def test_failed_status_checks_never_lose_the_job(
     case: str, vendor: str, vendors: Simulator, account: MakeAccount, clock: SimClock
 ) -> None:
-    vendors.fault(**BAD[case], vendor=vendor, route="status", times=2)
+    vendors.fault(**FAULTS[case], vendor=vendor, route="status", times=2)
     hook = account(vendor, extra={"timeout": 0.4})
     submission = submit(hook)
     assert wait(hook, clock, submission).has_video
@@ -43,7 +43,7 @@ def test_failed_checks_never_lose_the_job(
 
 
 @pytest.mark.parametrize("code", [401, 403])
-def test_one_refused_check_is_asked_again_and_two_end_the_try(
+def test_one_refused_check_is_repeated_and_two_fail_the_try(
     code: int, vendors: Simulator, account: MakeAccount, clock: SimClock
 ) -> None:
     hook = account("apixo")
@@ -57,7 +57,7 @@ def test_one_refused_check_is_asked_again_and_two_end_the_try(
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_vendor_that_has_forgotten_the_job_is_believed_after_a_minute(
+def test_an_unknown_job_counts_as_lost_only_after_a_minute(
     vendor: str, vendors: Simulator, account: MakeAccount, clock: SimClock
 ) -> None:
     hook = account(vendor)
@@ -71,7 +71,7 @@ def test_a_vendor_that_has_forgotten_the_job_is_believed_after_a_minute(
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_job_that_is_stuck_is_left_at_its_deadline_and_stays_one_job(
+def test_a_stuck_job_is_left_at_the_deadline_and_reattached_later(
     vendor: str, vendors: Simulator, account: MakeAccount, clock: SimClock
 ) -> None:
     hook = account(vendor)
@@ -83,7 +83,7 @@ def test_a_job_that_is_stuck_is_left_at_its_deadline_and_stays_one_job(
     assert posts(vendors) == billed(vendors) == 1
 
 
-def test_a_vendor_that_is_down_for_long_ends_the_try(
+def test_a_vendor_that_is_down_for_long_fails_the_try(
     vendors: Simulator, account: MakeAccount, clock: SimClock
 ) -> None:
     hook = account("apixo")

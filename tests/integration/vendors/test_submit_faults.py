@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The paid call goes wrong in every way a network and a vendor have: what was sent, and what was billed."""
+"""Every fault of the paid call: how often it was sent, and what was billed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.simulator import Simulator
 
-IMPATIENT = {"timeout": 0.4}
-#: Nobody can tell from these whether the vendor took the job.
-OPEN: dict[str, dict[str, Any]] = {
+SHORT_TIMEOUT = {"timeout": 0.4}
+#: Faults after which it is unknown whether the vendor accepted the job.
+UNKNOWN_OUTCOME: dict[str, dict[str, Any]] = {
     "reset": {"kind": "reset"},
     "closed": {"kind": "close"},
     "no answer": {"kind": "hang"},
@@ -51,25 +51,25 @@ OPEN: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("vendor", KEYLESS)
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("case", OPEN)
-def test_an_open_outcome_is_one_request_and_at_most_one_bill(
+@pytest.mark.parametrize("case", UNKNOWN_OUTCOME)
+def test_an_unknown_outcome_is_one_request_and_billed_at_most_once(
     case: str, when: str, vendor: str, vendors: Simulator, account: MakeAccount, clock: SimClock
 ) -> None:
-    vendors.fault(**OPEN[case], when=when, vendor=vendor, route="create", times=None)
+    vendors.fault(**UNKNOWN_OUTCOME[case], when=when, vendor=vendor, route="create", times=None)
     with pytest.raises(SubmitOutcomeUnknown):
-        submit(account(vendor, extra=IMPATIENT))
+        submit(account(vendor, extra=SHORT_TIMEOUT))
     assert posts(vendors) == len(vendors.requests()) == 1
     assert billed(vendors) == (1 if when == "after" else 0)
     assert clock.slept == []
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("case", OPEN)
-def test_apimart_takes_the_resent_request_once(
+@pytest.mark.parametrize("case", UNKNOWN_OUTCOME)
+def test_apimart_bills_a_resent_request_once(
     case: str, when: str, vendors: Simulator, account: MakeAccount
 ) -> None:
-    vendors.fault(**OPEN[case], when=when, vendor="apimart", route="create")
-    submission = submit(account("apimart", extra=IMPATIENT))
+    vendors.fault(**UNKNOWN_OUTCOME[case], when=when, vendor="apimart", route="create")
+    submission = submit(account("apimart", extra=SHORT_TIMEOUT))
     (entry,) = vendors.ledger().entries
     assert entry.task_id == submission.job.task_id
     sent = vendors.requests()
@@ -80,7 +80,7 @@ def test_apimart_takes_the_resent_request_once(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_apimart_that_stays_silent_is_unknown_after_four_requests(
+def test_apimart_without_a_reply_is_an_unknown_outcome_after_four_requests(
     when: str, vendors: Simulator, account: MakeAccount
 ) -> None:
     vendors.fault("reset", when=when, vendor="apimart", route="create", times=None)
@@ -91,7 +91,7 @@ def test_apimart_that_stays_silent_is_unknown_after_four_requests(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_apimart_still_at_work_on_the_key_ends_in_its_job(
+def test_apimarts_idempotency_key_in_use_ends_in_its_job(
     when: str, vendors: Simulator, account: MakeAccount
 ) -> None:
     body = {"error": {"code": 409, "message": "in flight"}}
@@ -102,21 +102,21 @@ def test_apimart_still_at_work_on_the_key_ends_in_its_job(
 
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize(
-    "kind", [{"kind": "slow_body", "seconds": 1.2}, {"kind": "gzip"}, {"kind": "content_type"}]
+    "fault", [{"kind": "slow_body", "seconds": 1.2}, {"kind": "gzip"}, {"kind": "content_type"}]
 )
-def test_a_whole_reply_counts_however_it_came(
-    kind: dict[str, Any], vendor: str, vendors: Simulator, account: MakeAccount
+def test_a_complete_reply_counts_however_it_was_sent(
+    fault: dict[str, Any], vendor: str, vendors: Simulator, account: MakeAccount
 ) -> None:
-    # The slow one takes longer than the patience for a single byte, but never stalls for so long.
-    vendors.fault(**kind, when="after", vendor=vendor, route="create")
-    submission = submit(account(vendor, extra=IMPATIENT))
+    # The slow reply takes longer than the timeout, but no single byte of it does.
+    vendors.fault(**fault, when="after", vendor=vendor, route="create")
+    submission = submit(account(vendor, extra=SHORT_TIMEOUT))
     assert submission.job.task_id == vendors.ledger().entries[0].task_id
     assert posts(vendors) == 1
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize(
-    "busy",
+    "rate_limit",
     [
         {"status": 429, "headers": {"Retry-After": "23"}},
         {"status": 429, "headers": {"Retry-After": "23"}, "body": "<html>slow down</html>"},
@@ -124,10 +124,10 @@ def test_a_whole_reply_counts_however_it_came(
         {"status": 200, "headers": {"Retry-After": "23"}, "body": {"code": 429, "message": "slow"}},
     ],
 )
-def test_a_full_vendor_is_asked_again_when_it_says_and_bills_once(
-    busy: dict[str, Any], vendor: str, vendors: Simulator, account: MakeAccount, clock: SimClock
+def test_a_rate_limited_submission_is_retried_after_retry_after_and_billed_once(
+    rate_limit: dict[str, Any], vendor: str, vendors: Simulator, account: MakeAccount, clock: SimClock
 ) -> None:
-    vendors.fault("status", **busy, vendor=vendor, route="create", times=2)
+    vendors.fault("status", **rate_limit, vendor=vendor, route="create", times=2)
     submit(account(vendor))
     assert posts(vendors) == 3
     assert billed(vendors) == 1
@@ -135,7 +135,7 @@ def test_a_full_vendor_is_asked_again_when_it_says_and_bills_once(
 
 
 @pytest.mark.parametrize("retry_after", ["none", "seconds", "date"])
-def test_apixos_own_limit_of_jobs_at_a_time_is_met_with_patience(
+def test_a_submission_beyond_apixos_concurrency_limit_is_retried(
     retry_after: str, vendors: Simulator, account: MakeAccount
 ) -> None:
     vendors.options(retry_after=retry_after, concurrent_jobs={"apixo": 1}, job_seconds=5)
@@ -145,7 +145,7 @@ def test_apixos_own_limit_of_jobs_at_a_time_is_met_with_patience(
     assert billed(vendors) == 2
 
 
-def test_a_vendor_that_stays_full_bills_nothing(vendors: Simulator, account: MakeAccount) -> None:
+def test_a_vendor_that_stays_at_capacity_bills_nothing(vendors: Simulator, account: MakeAccount) -> None:
     vendors.fault("status", status=429, vendor="apixo", route="create", times=None)
     with pytest.raises(RateLimited):
         submit(account("apixo"))
@@ -154,7 +154,7 @@ def test_a_vendor_that_stays_full_bills_nothing(vendors: Simulator, account: Mak
 
 
 @pytest.mark.parametrize("code", ["", "no_available_channel"])
-def test_a_503_that_says_it_took_nothing_is_sent_again(
+def test_a_503_that_means_not_accepted_is_retried(
     code: str, vendors: Simulator, account: MakeAccount
 ) -> None:
     body = {"error": {"code": code, "message": "No available channel for model"}}
@@ -164,16 +164,16 @@ def test_a_503_that_says_it_took_nothing_is_sent_again(
     assert billed(vendors) == 1
 
 
-def test_a_503_that_keeps_saying_so_costs_nothing(vendors: Simulator, account: MakeAccount) -> None:
+def test_a_lasting_503_that_means_not_accepted_costs_nothing(
+    vendors: Simulator, account: MakeAccount
+) -> None:
     body = {"error": {"code": "", "message": "当前分组 default 下对于模型 x 无可用渠道"}}
     vendors.fault("status", status=503, body=body, vendor="apixgo", route="create", times=None)
     with pytest.raises(VendorUnavailable, match="Nothing was spent"):
         submit(account("apixgo"))
 
 
-def test_a_model_that_the_vendor_does_not_know_is_one_request_and_no_bill(
-    vendors: Simulator, account: MakeAccount
-) -> None:
+def test_an_unknown_model_is_one_request_and_not_billed(vendors: Simulator, account: MakeAccount) -> None:
     body = {"error": {"code": "model_not_found", "message": "No available channel for model"}}
     vendors.fault("status", status=503, body=body, vendor="apixgo", route="create", times=None)
     with pytest.raises(SubmitRefused, match="Correct the model 'grok-image-video'"):
@@ -183,7 +183,7 @@ def test_a_model_that_the_vendor_does_not_know_is_one_request_and_no_bill(
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_host_that_is_another_is_one_request_and_no_bill(
+def test_a_wrong_host_is_one_request_and_not_billed(
     vendor: str, vendors: Simulator, account: MakeAccount
 ) -> None:
     vendors.fault("status", status=404, body="<html>nginx</html>", vendor=vendor, route="create", times=None)
@@ -196,7 +196,7 @@ def test_a_host_that_is_another_is_one_request_and_no_bill(
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize("in_body", [False, True])
 @pytest.mark.parametrize(
-    ("code", "words", "error"),
+    ("code", "message", "error_class"),
     [
         (400, "bad field", SubmitRefused),
         (400, "Insufficient credits", InsufficientFunds),
@@ -207,27 +207,27 @@ def test_a_host_that_is_another_is_one_request_and_no_bill(
         (422, "bad value", SubmitRefused),
     ],
 )
-def test_a_refusal_is_one_request_and_no_bill(
+def test_a_refusal_is_one_request_and_not_billed(
     in_body: bool,
     code: int,
-    words: str,
-    error: type[VidgenError],
+    message: str,
+    error_class: type[VidgenError],
     vendor: str,
     vendors: Simulator,
     account: MakeAccount,
 ) -> None:
-    body = {"code": code, "message": words, "data": None}
-    told = {"status": 200 if in_body else code, "body": body}
-    vendors.fault("status", **told, vendor=vendor, route="create", times=None)
-    with pytest.raises(error) as refusal:
+    body = {"code": code, "message": message, "data": None}
+    fault = {"status": 200 if in_body else code, "body": body}
+    vendors.fault("status", **fault, vendor=vendor, route="create", times=None)
+    with pytest.raises(error_class) as refusal:
         submit(account(vendor))
-    assert type(refusal.value) is error
+    assert type(refusal.value) is error_class
     assert posts(vendors) == 1
     assert billed(vendors) == 0
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_the_vendors_own_refusals_are_understood(
+def test_the_vendors_own_refusals_are_recognised(
     vendor: str, vendors: Simulator, account: MakeAccount
 ) -> None:
     with pytest.raises(InsufficientFunds):
@@ -245,20 +245,18 @@ def test_apixos_refusals_at_http_200_are_refusals(vendors: Simulator, account: M
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_request_that_breaks_the_rules_reaches_nobody(
-    vendor: str, vendors: Simulator, account: MakeAccount
-) -> None:
+def test_an_invalid_request_is_not_sent(vendor: str, vendors: Simulator, account: MakeAccount) -> None:
     with pytest.raises(InvalidRequest):
         submit(account(vendor), duration=99, resolution="8k")
     assert vendors.requests() == []
 
 
 @pytest.mark.parametrize("case", ["reset", "no answer", "504", "cut JSON"])
-def test_the_synchronous_endpoint_is_never_asked_twice(
+def test_the_synchronous_endpoint_is_never_called_twice(
     case: str, vendors: Simulator, account: MakeAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_vidgen.vendors.apimodels._P_VIDEO_READ_TIMEOUT", 0.4)
-    vendors.fault(**OPEN[case], when="after", vendor="apimodels", route="p-video", times=None)
+    vendors.fault(**UNKNOWN_OUTCOME[case], when="after", vendor="apimodels", route="p-video", times=None)
     with pytest.raises(SubmitOutcomeUnknown):
-        submit(account("apimodels", extra=IMPATIENT), f"{PROMPT} [sim:fast]", model="p-video")
+        submit(account("apimodels", extra=SHORT_TIMEOUT), f"{PROMPT} [sim:fast]", model="p-video")
     assert posts(vendors) == billed(vendors) == 1

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The whole way of a video, submitted once and landed whole, and the requests as the documents show them."""
+"""A video from submission to landing, and requests as the documents show them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from airflow_provider_vidgen.models import JobState, VideoRequest
 from airflow_provider_vidgen.simulator import Simulator
 
 
-def examples() -> dict[str, tuple[str, str]]:
-    """The request examples of the documents, byte for byte, as the simulator's tests hold them."""
+def load_examples() -> dict[str, tuple[str, str]]:
+    """The documents' request examples, byte for byte, from the simulator's tests."""
     path = Path(__file__).parents[1] / "simulator" / "simulator_examples.py"
     spec = importlib.util.spec_from_file_location("documents_examples", path)
     assert spec is not None
@@ -41,9 +41,9 @@ def examples() -> dict[str, tuple[str, str]]:
     return dict(module.EXAMPLES)
 
 
-EXAMPLES = examples()
-#: How a user of this package asks for what each example asks for.
-ASKED: dict[str, dict[str, Any]] = {
+EXAMPLES = load_examples()
+#: The arguments that lead to the request of each example.
+REQUESTS: dict[str, dict[str, Any]] = {
     "APIModels documents, create": {"model": "grok-video-3", "aspect_ratio": "16:9"},
     "Apixo document, text to video": {
         "model": "grok-video",
@@ -111,12 +111,12 @@ def prompt_of(body: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_the_documents_own_example_is_what_reaches_the_vendor(
+def test_a_documented_example_reaches_the_vendor_unchanged(
     name: str, vendors: Simulator, account: MakeAccount
 ) -> None:
     vendor, document = EXAMPLES[name]
     body = json.loads(document)
-    submission = account(vendor).submit(VideoRequest(prompt=prompt_of(body), **ASKED[name]))
+    submission = account(vendor).submit(VideoRequest(prompt=prompt_of(body), **REQUESTS[name]))
     (visit,) = vendors.requests()
     assert json.loads(visit.body) == body
     assert list(json.loads(visit.body)) == [key for key in json.loads(visit.body) if key in body]
@@ -127,7 +127,7 @@ def test_the_documents_own_example_is_what_reaches_the_vendor(
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_video_is_paid_once_waited_for_and_landed_whole(
+def test_a_video_is_billed_once_polled_and_landed_whole(
     vendor: str, vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path
 ) -> None:
     hook = account(vendor)
@@ -155,7 +155,7 @@ def test_a_video_is_paid_once_waited_for_and_landed_whole(
         ("apimodels", {"apimodels_result": "resultJson"}),
     ],
 )
-def test_the_other_shapes_that_vendors_send_are_read_too(
+def test_other_forms_of_replies_are_read(
     vendor: str, options: dict[str, Any], vendors: Simulator, account: MakeAccount, clock: SimClock
 ) -> None:
     vendors.options(**options)
@@ -165,27 +165,27 @@ def test_the_other_shapes_that_vendors_send_are_read_too(
 
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize(
-    "words",
+    "script",
     ["[sim:word=daydreaming]", "[sim:backwards]", "[sim:progress=null]", "[sim:nourl=3]", "[sim:null=2]"],
 )
-def test_odd_courses_end_in_a_video_all_the_same(
-    vendor: str, words: str, vendors: Simulator, account: MakeAccount, clock: SimClock
+def test_unusual_status_sequences_end_in_a_video(
+    vendor: str, script: str, vendors: Simulator, account: MakeAccount, clock: SimClock
 ) -> None:
     hook = account(vendor)
-    assert wait(hook, clock, submit(hook, f"a cat {words}")).has_video
+    assert wait(hook, clock, submit(hook, f"a cat {script}")).has_video
     assert posts(vendors) == billed(vendors) == 1
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_failed_job_is_told_with_its_reason(vendor: str, account: MakeAccount, clock: SimClock) -> None:
+def test_a_failed_job_has_its_failure_category(vendor: str, account: MakeAccount, clock: SimClock) -> None:
     hook = account(vendor)
-    ended = wait(hook, clock, submit(hook, "a cat [sim:fail=CONTENT_VIOLATION:violates content policy]"))
-    assert ended.failure is not None
-    assert ended.failure.category == "content_policy"
+    status = wait(hook, clock, submit(hook, "a cat [sim:fail=CONTENT_VIOLATION:violates content policy]"))
+    assert status.failure is not None
+    assert status.failure.category == "content_policy"
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_prompt_of_the_world_arrives_as_it_was_written(
+def test_a_prompt_with_any_characters_is_sent_unchanged(
     vendor: str, vendors: Simulator, account: MakeAccount
 ) -> None:
     prompt = 'Ein "Leuchtturm" \\ im Sturm – 灯塔 🗼\n{ "not": "a template" } 100 %'
@@ -193,7 +193,7 @@ def test_a_prompt_of_the_world_arrives_as_it_was_written(
     assert prompt_of(json.loads(vendors.requests()[0].body)) == prompt
 
 
-def test_the_synchronous_endpoint_brings_the_video_in_its_one_reply(
+def test_the_synchronous_endpoint_returns_the_video_in_its_reply(
     vendors: Simulator, account: MakeAccount
 ) -> None:
     hook = account("apimodels")
@@ -203,26 +203,24 @@ def test_the_synchronous_endpoint_brings_the_video_in_its_one_reply(
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_the_connection_test_tells_good_from_bad_and_costs_nothing(
+def test_the_connection_test_recognises_a_bad_key_and_costs_nothing(
     vendor: str, vendors: Simulator, account: MakeAccount
 ) -> None:
     assert account(vendor).test_connection()[0] is True
-    good, words = account(vendor, password="wrong-key").test_connection()
-    assert good is False
-    assert "refuses the API key" in words
+    works, message = account(vendor, password="wrong-key").test_connection()
+    assert works is False
+    assert "refuses the API key" in message
     assert {visit.method for visit in vendors.requests()} == {"GET"}
     assert billed(vendors) == 0
 
 
-def test_the_model_list_is_the_vendors(vendors: Simulator, account: MakeAccount) -> None:
+def test_the_model_list_is_read_from_the_vendor(vendors: Simulator, account: MakeAccount) -> None:
     assert "grok-image-video" in account("apixgo").list_models()
     with pytest.raises(VidgenError):
         account("apixgo", password="wrong-key").list_models()
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_no_key_is_in_what_the_vendors_wrote_down(
-    vendor: str, vendors: Simulator, account: MakeAccount
-) -> None:
+def test_the_recorded_requests_hold_no_api_key(vendor: str, vendors: Simulator, account: MakeAccount) -> None:
     submit(account(vendor))
     assert KEY not in json.dumps([visit.__dict__ for visit in vendors.requests()])

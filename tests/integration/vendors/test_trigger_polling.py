@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The trigger in a real event loop, on real sockets: looks only, one session, and no key for anybody else."""
+"""The trigger in a real event loop on real sockets: GETs only, one session, and the key only for the API."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MakeTrigger = Callable[..., VideoTaskTrigger]
 def trigger(
     clock: SimClock, vendors: Simulator, account: MakeAccount, monkeypatch: pytest.MonkeyPatch
 ) -> MakeTrigger:
-    """A trigger whose sleeping pushes the vendors' clock on, without holding up the loop."""
+    """A trigger whose sleep advances the vendors' clock without blocking the event loop."""
 
     async def sleep(seconds: float) -> None:
         await asyncio.to_thread(clock.sleep, seconds)
@@ -49,28 +49,28 @@ def trigger(
     return make
 
 
-async def only_event(of: VideoTaskTrigger) -> dict[str, Any]:
-    (event,) = [event async for event in of.run()]
+async def single_event(video_trigger: VideoTaskTrigger) -> dict[str, Any]:
+    (event,) = [event async for event in video_trigger.run()]
     return dict(event.payload)
 
 
-def reason(of: VideoTaskTrigger) -> str:
-    return str(asyncio.run(only_event(of))["reason"])
+def run_reason(video_trigger: VideoTaskTrigger) -> str:
+    return str(asyncio.run(single_event(video_trigger))["reason"])
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_job_is_watched_to_its_end_with_looks_only(
+def test_a_job_is_polled_to_its_end_with_gets_only(
     vendor: str, vendors: Simulator, account: MakeAccount, trigger: MakeTrigger
 ) -> None:
     submission = submit(account(vendor))
-    assert reason(trigger(submission.job)) == "ended"
+    assert run_reason(trigger(submission.job)) == "ended"
     assert posts(vendors) == billed(vendors) == 1
-    looks = vendors.requests()[1:]
-    assert {(visit.method, visit.authorization, visit.body) for visit in looks} == {("GET", "good", "")}
+    checks = vendors.requests()[1:]
+    assert {(visit.method, visit.authorization, visit.body) for visit in checks} == {("GET", "good", "")}
     assert not loop_resources._resources
 
 
-def test_a_netrc_entry_neither_replaces_the_key_nor_stops_the_watch(
+def test_a_netrc_entry_neither_replaces_the_key_nor_stops_polling(
     vendors: Simulator,
     account: MakeAccount,
     trigger: MakeTrigger,
@@ -82,7 +82,7 @@ def test_a_netrc_entry_neither_replaces_the_key_nor_stops_the_watch(
     netrc.write_text("machine 127.0.0.1 login somebody password else\ndefault login x password y\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    assert reason(trigger(submission.job)) == "ended"
+    assert run_reason(trigger(submission.job)) == "ended"
     assert {visit.authorization for visit in vendors.requests()} == {"good"}
 
 
@@ -90,12 +90,12 @@ def test_the_proxy_of_the_environment_is_used_as_on_workers(
     vendors: Simulator, account: MakeAccount, trigger: MakeTrigger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submission = submit(account("apixo"))
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # no server listens there
     monkeypatch.setenv("NO_PROXY", "elsewhere.example")
-    assert reason(trigger(submission.job, seconds=120)) == "deadline"
+    assert run_reason(trigger(submission.job, seconds=120)) == "deadline"
     assert len(vendors.requests()) == 1
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    assert reason(trigger(submission.job)) == "ended"
+    assert run_reason(trigger(submission.job)) == "ended"
 
 
 @pytest.mark.parametrize(
@@ -113,16 +113,16 @@ def test_the_proxy_of_the_environment_is_used_as_on_workers(
         {"kind": "status", "status": 502},
     ],
 )
-def test_single_failed_checks_are_overcome(
+def test_single_failed_checks_are_retried(
     fault: dict[str, Any], vendors: Simulator, account: MakeAccount, trigger: MakeTrigger
 ) -> None:
     submission = submit(account("apixo", extra={"timeout": 0.4}))
     vendors.fault(**fault, route="status", times=2)
-    assert reason(trigger(submission.job)) == "ended"
+    assert run_reason(trigger(submission.job)) == "ended"
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "expected"),
     [
         ({"kind": "status", "status": 401}, "refused"),
         ({"kind": "status", "status": 404, "body": {"code": 404, "message": "Task not found"}}, "lost"),
@@ -130,24 +130,22 @@ def test_single_failed_checks_are_overcome(
         ({"kind": "status", "status": 502}, "deadline"),
     ],
 )
-def test_lasting_trouble_is_told_apart(
-    fault: dict[str, Any], told: str, vendors: Simulator, account: MakeAccount, trigger: MakeTrigger
+def test_lasting_faults_have_their_own_reasons(
+    fault: dict[str, Any], expected: str, vendors: Simulator, account: MakeAccount, trigger: MakeTrigger
 ) -> None:
     submission = submit(account("apixo"))
     vendors.fault(**fault, route="status", times=None)
-    assert reason(trigger(submission.job, seconds=600)) == told
+    assert run_reason(trigger(submission.job, seconds=600)) == expected
     assert posts(vendors) == 1
 
 
-def test_a_stuck_job_is_reported_at_its_deadline(account: MakeAccount, trigger: MakeTrigger) -> None:
-    assert reason(trigger(submit(account("apixgo"), "a cat [sim:stuck]").job, seconds=120)) == "deadline"
+def test_a_stuck_job_ends_polling_at_its_deadline(account: MakeAccount, trigger: MakeTrigger) -> None:
+    assert run_reason(trigger(submit(account("apixgo"), "a cat [sim:stuck]").job, seconds=120)) == "deadline"
 
 
-def test_the_same_trigger_in_two_triggerers_does_no_harm(
-    vendors: Simulator, account: MakeAccount, trigger: MakeTrigger
-) -> None:
-    same = trigger(submit(account("apixo")).job)
-    assert reason(same) == reason(same) == "ended"
+def test_a_trigger_may_run_twice(vendors: Simulator, account: MakeAccount, trigger: MakeTrigger) -> None:
+    video_trigger = trigger(submit(account("apixo")).job)
+    assert run_reason(video_trigger) == run_reason(video_trigger) == "ended"
     assert posts(vendors) == billed(vendors) == 1
 
 
@@ -157,29 +155,29 @@ def test_many_triggers_share_one_session_and_leave_none(
     hook = account("apixgo")
     triggers = [trigger(submit(hook, f"cat {number}").job) for number in range(20)]
 
-    async def watch() -> list[dict[str, Any]]:
-        return list(await asyncio.gather(*map(only_event, triggers)))
+    async def gather_events() -> list[dict[str, Any]]:
+        return list(await asyncio.gather(*map(single_event, triggers)))
 
-    events = asyncio.run(watch())
+    events = asyncio.run(gather_events())
     assert {event["reason"] for event in events} == {"ended"}
     assert len({event["task_id"] for event in events}) == 20
     assert posts(vendors) == 20
     assert not loop_resources._resources
 
 
-def test_a_cancelled_trigger_ends_at_once_and_gives_its_session_back(
+def test_a_cancelled_trigger_stops_at_once_and_releases_its_session(
     account: MakeAccount, trigger: MakeTrigger, vendors: Simulator
 ) -> None:
     submission = submit(account("apixo"))
     vendors.fault("hang", route="status", times=None)
 
     async def cancel() -> None:
-        watching = asyncio.create_task(only_event(trigger(submission.job)))
+        task = asyncio.create_task(single_event(trigger(submission.job)))
         while not any(visit.method == "GET" for visit in await asyncio.to_thread(vendors.requests)):
             pass
-        watching.cancel()
+        task.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await watching
+            await task
 
     asyncio.run(cancel())
     assert not loop_resources._resources
