@@ -42,7 +42,7 @@ class ApiMart(Vendor):
     schedule = Schedule(first=10, interval=5, longest=10)
     #: From the newer pages; the status reply usually has an ``expires_at`` of its own.
     retention = timedelta(hours=24)
-    #: The pages do not say how long a key is remembered, so no more than an hour is relied on.
+    #: The pages do not document how long a key is remembered; an hour is assumed.
     idempotency_window = timedelta(hours=1)
     mapped_fields: ClassVar[Mapping[str, str]] = {
         "model": "model",

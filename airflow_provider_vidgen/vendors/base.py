@@ -147,15 +147,15 @@ class Vendor(ABC):
         """Return the free call that reads a job's status."""
 
     def cancel_call(self, job: VideoJob) -> HttpCall | None:
-        """Return the call that cancels a job, where the vendor documents one."""
+        """Return the call that cancels a job, if the vendor documents one."""
         return None
 
     def models_call(self) -> HttpCall | None:
-        """Return the free call that lists models, where the vendor documents one."""
+        """Return the free call that lists models, if the vendor documents one."""
         return None
 
     def is_synchronous(self, request: VideoRequest) -> bool:
-        """Whether the submit call itself blocks until the video is there."""
+        """Whether the submit call blocks until the video is ready."""
         return False
 
     # --- the reply to a submission ----------------------------------------------------------------------
@@ -167,7 +167,7 @@ class Vendor(ABC):
         Read the reply to the paid call.
 
         :param base_url: becomes part of the handle.
-        :raises SubmitError: there is no job handle; the subclass tells whether a job may exist all the same.
+        :raises SubmitError: no job handle; the subclass shows whether a job may exist nevertheless.
         """
         body = self._json_or_none(reply)
         status_code = effective_status_code(reply, body)
@@ -243,7 +243,7 @@ class Vendor(ABC):
         body = self._json_or_none(reply)
         status_code = effective_status_code(reply, body)
         success, not_found = _is_success(status_code), self.is_job_not_found(status_code, body)
-        # Thousands of good replies a minute take this way; the rest is for the messages of errors.
+        # The triggerer reads thousands of replies a minute; what follows is only for errors.
         if success and not not_found and (status := self.read_status_body(body, now)) is not None:
             return status
         summary = f"{self.label} answered the status check with {describe_reply(reply, body)}"
@@ -261,7 +261,7 @@ class Vendor(ABC):
 
     def is_job_not_found(self, status_code: int, body: Any) -> bool:
         """
-        Whether the vendor says, in its own form and words, that it does not know the job.
+        Whether the reply means, in the vendor's own form and words, that the vendor does not know the job.
 
         Any host answers 404 to a path it does not have, and a paid job must not count as lost for that.
         Recognise too little rather than too much: after an unrecognised reply the job is checked again.

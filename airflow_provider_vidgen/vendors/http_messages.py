@@ -14,7 +14,7 @@ from typing import Any
 from airflow_provider_vidgen.redaction import redact
 from airflow_provider_vidgen.vendors.parsing import get_first, get_path, parse_number, parse_text
 
-#: Seconds; a vendor that asks for a longer wait is asked again after this time.
+#: Longest wait in seconds; a longer one of the vendor's is cut to this.
 MAX_RETRY_AFTER = 600.0
 
 
@@ -25,7 +25,7 @@ class HttpCall:
 
     :param path: below the connection's base URL.
     :param body: sent as compact JSON, keys in this order.
-    :param read_timeout: seconds the reply may take, where the connection's own timeout is too short.
+    :param read_timeout: seconds to wait for the reply, where the connection's own timeout is too short.
     """
 
     method: str

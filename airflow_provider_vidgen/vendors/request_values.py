@@ -56,7 +56,7 @@ def preview(value: Any) -> str:
     """Return a value as the user wrote it, shortened, without links and data URLs."""
     try:
         written = redact(repr(value))
-    except Exception:  # of a number with thousands of digits, say; a repr may raise anything
+    except Exception:  # for instance of a number with thousands of digits; a repr may raise anything
         return f"a value of type {type(value).__name__} that cannot be written out"
     return written if len(written) <= _MAX_PREVIEW else written[:_MAX_PREVIEW] + "…"
 

@@ -90,7 +90,8 @@ def validate_request(vendor: Vendor, request: VideoRequest, *, allow_private: bo
 
     model = request.model
     if not isinstance(model, str) or not model.strip() or find_template_leftover(model):
-        reject("model", f"a model id, such as {', '.join(vendor.models)}")
+        examples = f", such as {', '.join(vendor.models)}" if vendor.models else ""
+        reject("model", f"a model id{examples}")
     elif not _MODEL_ID.fullmatch(model) or ".." in model:
         reject("model", "a model id without spaces")
     seconds = request.duration
@@ -129,30 +130,30 @@ def validate_for_model(rules: ModelRules, request: VideoRequest, *, images: int)
     model, seconds = request.model, request.duration
     if _is_positive_integer(seconds):
         if rules.durations is not None and seconds not in rules.durations:
-            add("duration", seconds, f"{model} takes {_listing(rules.durations)} seconds")
+            add("duration", seconds, f"{model} accepts {_listing(rules.durations)} seconds")
         elif rules.recommended_durations is not None and seconds not in rules.recommended_durations:
             recommended = _listing(rules.recommended_durations)
             warn("duration", seconds, f"the document suggests {recommended} seconds")
         if rules.max_duration_with_images is not None:
             count, longest = rules.max_duration_with_images
             if images >= count and longest < seconds and (not rules.durations or seconds in rules.durations):
-                limit = f"with {count} or more images {model} takes at most {longest} seconds"
+                limit = f"with {count} or more images {model} accepts at most {longest} seconds"
                 add("duration", seconds, limit)
     aspect_ratio = request.aspect_ratio
     if _is_aspect_ratio(aspect_ratio):
         recommended_ratios = rules.recommended_aspect_ratios
         if rules.aspect_ratios is not None and aspect_ratio not in rules.aspect_ratios:
-            add("aspect_ratio", aspect_ratio, f"{model} takes {_listing(rules.aspect_ratios)}")
+            add("aspect_ratio", aspect_ratio, f"{model} accepts {_listing(rules.aspect_ratios)}")
         elif recommended_ratios is not None and aspect_ratio not in recommended_ratios:
             confirmed = _listing(recommended_ratios)
             warn("aspect_ratio", aspect_ratio, f"the document clearly confirms only {confirmed}")
     resolution = request.resolution
     if resolution in RESOLUTIONS and rules.resolutions is not None and resolution not in rules.resolutions:
-        add("resolution", resolution, f"{model} takes {_listing(rules.resolutions)}")
+        add("resolution", resolution, f"{model} accepts {_listing(rules.resolutions)}")
     if isinstance(request.prompt, str):
         length, size = len(request.prompt), describe_type(request.prompt)
         if rules.max_prompt_length is not None and length > rules.max_prompt_length:
-            add("prompt", size, f"{model} takes at most {rules.max_prompt_length} characters")
+            add("prompt", size, f"{model} accepts at most {rules.max_prompt_length} characters")
         elif rules.recommended_prompt_length is not None and length > rules.recommended_prompt_length:
             warn("prompt", size, f"may be refused above {rules.recommended_prompt_length} characters")
     if rules.image_count is not None and not rules.image_count[0] <= images <= rules.image_count[1]:
@@ -160,7 +161,7 @@ def validate_for_model(rules: ModelRules, request: VideoRequest, *, images: int)
         accepted = (
             "no images" if not most else f"exactly {most}" if least == most else f"{least} to {most} images"
         )
-        add("image_urls", f"{images} images", f"{model} takes {accepted}")
+        add("image_urls", f"{images} images", f"{model} accepts {accepted}")
     for field in rules.unconfirmed_fields:
         if getattr(request, field) not in _UNSET:
             warn(field, "set", "sent under a name that the vendor's document does not confirm")

@@ -221,4 +221,4 @@ def test_all_errors_are_reported_at_once(vendor: str, fields: dict[str, Any]) ->
 
 def test_a_problem_names_the_field_the_value_and_the_limit() -> None:
     (problem,) = VENDORS["apimart"].problems(request_for("apimart", duration=31))
-    assert str(problem) == "duration=31: grok-imagine-1.0-video-apimart takes 6 to 30 seconds"
+    assert str(problem) == "duration=31: grok-imagine-1.0-video-apimart accepts 6 to 30 seconds"

@@ -92,7 +92,7 @@ def test_success_without_the_result_field_is_not_a_video(vendor: str) -> None:
 @pytest.mark.parametrize("vendor", ["apimodels", "apixo"])
 def test_links_are_read_from_a_list_or_from_json_in_a_string(vendor: str, data: dict[str, Any]) -> None:
     result = _status(vendor, "success", **data).result_urls
-    # Apixo documents the JSON string alone and takes the list only where there is none.
+    # Apixo documents only the JSON string; its list is read only without one.
     first = _OTHER if vendor == "apixo" and len(data.get("resultUrls") or ()) == 1 else LINK
     assert result[0] == first
     assert set(result) <= {LINK, _OTHER}
