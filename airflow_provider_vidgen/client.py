@@ -34,7 +34,7 @@ from airflow_provider_vidgen.http import retry_policy
 from airflow_provider_vidgen.http.retry_policy import WhenAtCapacity
 from airflow_provider_vidgen.models import JobStatus, Submission, VideoJob, VideoRequest
 from airflow_provider_vidgen.polling import JobPoller
-from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
+from airflow_provider_vidgen.vendors.http_messages import HttpCall, HttpReply
 
 if TYPE_CHECKING:
     from airflow_provider_vidgen.http.loop_resources import LoopResources
@@ -217,8 +217,8 @@ class WorkerClient:
             reply = self._transport.get(vendor.models_call() or vendor.status_call(nonexistent))
         except StatusUnavailable as error:
             return False, f"{base_url} cannot be reached: {error.summary}."
-        code = vendor.reply_code(reply)
-        if code is None or vendor.is_elsewhere(reply):
+        code = vendor.reply_status_code(reply)
+        if code is None or vendor.is_wrong_endpoint(reply):
             return False, f"{base_url} answers, but not as {vendor.label} does: HTTP {reply.status}."
         if code in (401, 403):
             return False, f"{base_url} was reached, and {vendor.label} refuses the API key ({code})."

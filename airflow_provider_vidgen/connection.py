@@ -15,7 +15,7 @@ from airflow_provider_vidgen.addresses import may_be_public_host
 from airflow_provider_vidgen.errors import InvalidConnection, Problem
 from airflow_provider_vidgen.vendors import get_vendor, vendor_names
 from airflow_provider_vidgen.vendors.base import Vendor
-from airflow_provider_vidgen.vendors.reading import is_link, number
+from airflow_provider_vidgen.vendors.parsing import is_http_url, parse_number
 
 CONN_TYPE = "vidgen"
 _DEFAULT_TIMEOUT = 30.0
@@ -103,7 +103,7 @@ class ConnectionSettings:
         requests_per_minute = parser.positive_integer("requests_per_minute")
         max_concurrent = parser.positive_integer("max_concurrent")
         callback_base_url = parser.text("callback_base_url")
-        if callback_base_url is not None and not is_link(callback_base_url):
+        if callback_base_url is not None and not is_http_url(callback_base_url):
             parser.add_problem("callback_base_url", "set", "must be an http(s) URL")
         allow_proxied_downloads = parser.boolean("allow_proxied_downloads")
         if parser.problems:
@@ -147,7 +147,7 @@ class _ExtraParser:
         value = self.extra.get(field)
         if value is None or value == "":
             return None
-        parsed = number(value)
+        parsed = parse_number(value)
         if parsed is None or parsed <= 0:
             self.add_problem(field, _safe_repr(value), "must be a number above 0")
         return parsed
@@ -187,7 +187,7 @@ def _base_url(host: str | None, port: int | None, schema: str | None) -> str | N
 
 
 def _validate_base_url(parser: _ExtraParser, base_url: str, allow_private_urls: bool) -> None:
-    if not is_link(base_url):
+    if not is_http_url(base_url):
         parser.add_problem("host", "set", "must be a base URL such as https://api.example.com, or empty")
         return
     parts = urlsplit(base_url)

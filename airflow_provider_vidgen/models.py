@@ -161,7 +161,7 @@ class JobStatus:
 
     state: JobState
     raw_state: str
-    known_state: bool = True
+    state_is_known: bool = True
     progress: float | None = None
     result_urls: tuple[str, ...] = field(default=(), repr=False)
     thumbnail_url: str | None = field(default=None, repr=False)

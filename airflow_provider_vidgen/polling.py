@@ -190,7 +190,7 @@ class JobPoller:
 
     def unknown_state_warning(self, status: JobStatus) -> str | None:
         """Return a warning about a state of the vendor that is not known, once for each such state."""
-        if status.known_state or status.raw_state in self._unknown_states:
+        if status.state_is_known or status.raw_state in self._unknown_states:
             return None
         self._unknown_states.add(status.raw_state)
         return f"{self.job} has the unknown state {status.raw_state!r}; it counts as still running"

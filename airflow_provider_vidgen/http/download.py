@@ -43,9 +43,13 @@ from airflow_provider_vidgen.http.egress import (
     proxy_for,
     proxy_refusal,
 )
-from airflow_provider_vidgen.http.session import EgressAdapter, SingleRequestSession, requests_proxies
-from airflow_provider_vidgen.vendors.reading import is_link
-from airflow_provider_vidgen.vendors.retry_after import retry_after
+from airflow_provider_vidgen.http.session import (
+    EgressAdapter,
+    SingleRequestSession,
+    requests_proxies,
+)
+from airflow_provider_vidgen.vendors.http_messages import parse_retry_after
+from airflow_provider_vidgen.vendors.parsing import is_http_url
 
 _MAX_REDIRECTS = 5
 _DEAD_STATUSES = (401, 403, 404, 410)
@@ -201,7 +205,7 @@ def check_link(link: str, settings: ConnectionSettings) -> None:
 
     :raises UnsafeLink: not a link, not https, with a user name, or to a private host.
     """
-    if not is_link(link):
+    if not is_http_url(link):
         raise UnsafeLink("The result is not an http(s) link")
     parts = urlsplit(link)
     if parts.username is not None or parts.password is not None:
@@ -235,7 +239,7 @@ def _retry_after(response: requests.Response) -> float | None:
     """Return the seconds of a busy server's Retry-After, if it sent one."""
     if response.status_code not in _BUSY_STATUSES:
         return None
-    return retry_after({name.lower(): value for name, value in response.headers.items()}, utcnow())
+    return parse_retry_after({name.lower(): value for name, value in response.headers.items()}, utcnow())
 
 
 def _host(link: str) -> str:

@@ -22,9 +22,15 @@ from airflow_provider_vidgen.http.egress import (
     proxy_unreachable,
 )
 from airflow_provider_vidgen.http.loop_resources import LoopResources
-from airflow_provider_vidgen.http.wire import MAX_REPLY, encode_body, headers_for, mask_api_key, url_for
+from airflow_provider_vidgen.http.wire import (
+    MAX_REPLY,
+    encode_body,
+    headers_for,
+    mask_api_key,
+    url_for,
+)
 from airflow_provider_vidgen.models import VideoJob
-from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
+from airflow_provider_vidgen.vendors.http_messages import HttpCall, HttpReply
 
 
 class PreparedCall:

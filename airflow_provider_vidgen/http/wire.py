@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 from airflow_provider_vidgen.connection import ConnectionSettings
-from airflow_provider_vidgen.vendors.exchange import HttpCall
+from airflow_provider_vidgen.vendors.http_messages import HttpCall
 
 #: Bytes of the longest reply that is read.
 MAX_REPLY = 4 * 1024 * 1024

@@ -39,7 +39,7 @@ from airflow_provider_vidgen.http.wire import (
     url_for,
 )
 from airflow_provider_vidgen.models import VideoJob
-from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
+from airflow_provider_vidgen.vendors.http_messages import HttpCall, HttpReply
 
 _CHUNK = 64 * 1024
 #: Read timeouts that a whole reply may take. More for a paid request, whose reply may name a job that was

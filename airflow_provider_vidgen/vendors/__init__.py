@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The vendors, one file each, and how they are found."""
+"""The vendors, one file each, and how they are found: by their entry points."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENTRY_POINT_GROUP = "airflow_provider_vidgen.vendors"
 
 @cache
 def vendor_names() -> tuple[str, ...]:
-    """Return the names of all installed vendors; to find them reads a file of each installed package."""
+    """Return the names of all installed vendors. The first call reads a file of each installed package."""
     return tuple(sorted({point.name for point in entry_points(group=ENTRY_POINT_GROUP)}))
 
 
@@ -26,7 +26,7 @@ def get_vendor(name: str) -> Vendor:
     """
     Return the vendor of that name.
 
-    :raises KeyError: no installed package brings it.
+    :raises KeyError: no installed package has such an entry point.
     """
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         return point.load()()  # type: ignore[no-any-return]

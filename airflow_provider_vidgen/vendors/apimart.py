@@ -4,8 +4,8 @@
 """
 APIMart, from its document on ``grok-imagine-1.0-video-apimart`` (in German).
 
-The document names the status endpoint and does not show it; that, the other shapes of the create reply and
-the ``Idempotency-Key`` come from the vendor's newer pages and its own client.
+The document names the status endpoint without showing its reply; that reply, the other forms of the create
+reply and the ``Idempotency-Key`` come from the vendor's newer pages and its own client.
 """
 
 from __future__ import annotations
@@ -19,10 +19,17 @@ from airflow_provider_vidgen.errors import Problem
 from airflow_provider_vidgen.models import Cost, JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.polling import Schedule
 from airflow_provider_vidgen.vendors.base import Vendor
-from airflow_provider_vidgen.vendors.exchange import HttpCall
-from airflow_provider_vidgen.vendors.reading import dig, first, links, number, text
-from airflow_provider_vidgen.vendors.refusals import job_unknown
-from airflow_provider_vidgen.vendors.rules import ModelRules, shown
+from airflow_provider_vidgen.vendors.http_messages import HttpCall, build_body
+from airflow_provider_vidgen.vendors.parsing import (
+    collect_urls,
+    get_first,
+    get_path,
+    parse_number,
+    parse_text,
+)
+from airflow_provider_vidgen.vendors.refusals import is_job_not_found_message
+from airflow_provider_vidgen.vendors.request_values import preview
+from airflow_provider_vidgen.vendors.validation import ModelRules
 
 
 class ApiMart(Vendor):
@@ -31,11 +38,11 @@ class ApiMart(Vendor):
     name = "apimart"
     label = "APIMart"
     default_base_url = "https://api.apimart.ai"
-    #: The document advises nothing; clients wait 10 s first and then ask more often than need be.
+    #: The document recommends nothing; clients wait 10 s first, then check more often than necessary.
     schedule = Schedule(first_delay=10, interval=5, max_interval=10)
-    #: The document is silent; the newer pages say 24 h, and the status reply mostly tells itself.
+    #: From the newer pages; the status reply usually has an ``expires_at`` of its own.
     retention = timedelta(hours=24)
-    #: The pages do not say how long a key is remembered, so nothing is built on more than an hour.
+    #: The pages do not document how long a key is remembered; an hour is assumed.
     idempotency_window = timedelta(hours=1)
     mapped_fields: ClassVar[Mapping[str, str]] = {
         "model": "model",
@@ -49,32 +56,32 @@ class ApiMart(Vendor):
         "grok-imagine-1.0-video-apimart": ModelRules(
             as_of=date(2026, 11, 20),
             durations=range(6, 31),
-            ratios=("16:9", "9:16", "1:1", "3:2", "2:3"),
+            aspect_ratios=("16:9", "9:16", "1:1", "3:2", "2:3"),
             resolutions=("480p", "720p"),
-            images=(0, 7),
+            image_count=(0, 7),
         )
     }
 
     def vendor_problems(self, request: VideoRequest) -> list[Problem]:
-        """Warn of a ratio that a reference image overrides."""
+        """Warn of an aspect ratio that a reference image overrides."""
         if request.aspect_ratio is None or self.honours_aspect_ratio(request):
             return []
         return [
             Problem(
                 field="aspect_ratio",
-                value=shown(request.aspect_ratio),
+                value=preview(request.aspect_ratio),
                 constraint="has no effect with image_urls: the video follows the image",
                 is_error=False,
             )
         ]
 
     def honours_aspect_ratio(self, request: VideoRequest) -> bool:
-        """Whether there is no image: the document says that the ratio is adapted to the image's."""
+        """Whether there is no image: by the document, the video takes the ratio of an image."""
         return not request.image_urls
 
     def submit_call(self, request: VideoRequest, *, idempotency_key: str | None = None) -> HttpCall:
-        """Return the create call; under the same key the vendor takes the same request once."""
-        body = {
+        """Return the create call; the vendor creates one job per idempotency key."""
+        fields = {
             "model": request.model,
             "prompt": request.prompt,
             "image_urls": list(request.image_urls) if request.image_urls else None,
@@ -86,10 +93,7 @@ class ApiMart(Vendor):
             method="POST",
             path="/v1/videos/generations",
             headers={"Idempotency-Key": idempotency_key} if idempotency_key else {},
-            body={
-                **{key: value for key, value in body.items() if value is not None},
-                **(request.extra or {}),
-            },
+            body=build_body(fields, request.extra),
         )
 
     def status_call(self, job: VideoJob) -> HttpCall:
@@ -97,51 +101,56 @@ class ApiMart(Vendor):
         return HttpCall(method="GET", path=f"/v1/tasks/{quote(job.task_id, safe='')}")
 
     def find_task_id(self, body: Any) -> str:
-        """Return the id from any of the three shapes in use: object, list, and a flat one."""
+        """Return the id from any of the three forms in use: ``data`` as object or list, or a flat reply."""
         data = _data(body)
-        return text(first(data, ("task_id",), ("id",))) or text(first(body, ("task_id",), ("id",)))
+        paths = (("task_id",), ("id",))
+        return parse_text(get_first(data, *paths)) or parse_text(get_first(body, *paths))
 
-    def submit_status(self, body: Any, now: datetime) -> JobStatus:
+    def read_submit_body(self, body: Any, now: datetime) -> JobStatus:
         """Read the create reply."""
-        return self.job_status(body, now) or self.make_status("submitted", now=now)
+        return self.read_status_body(body, now) or self.build_status("submitted", now=now)
 
-    def job_status(self, body: Any, now: datetime) -> JobStatus | None:
-        """Read the status reply; links come as text or as lists, under ``videos`` or ``images``."""
+    def read_status_body(self, body: Any, now: datetime) -> JobStatus | None:
+        """Read the status reply; links are text or lists, below ``videos`` or ``images``."""
         data = _data(body)
-        if not text(dig(data, "status")):
+        if not parse_text(get_path(data, "status")):
             return None
-        results = first(data, ("result", "videos"), ("result", "images"))
-        error = dig(data, "error")
-        return self.make_status(
-            dig(data, "status"),
+        thumbnails = get_first(data, ("result", "thumbnail_url"), ("result", "thumbnail"))
+        results = get_first(data, ("result", "videos"), ("result", "images"))
+        error = get_path(data, "error")
+        return self.build_status(
+            get_path(data, "status"),
             now=now,
-            urls=links(results),
-            thumbnails=links(first(data, ("result", "thumbnail_url"), ("result", "thumbnail"))),
-            progress=dig(data, "progress"),
-            created_at=dig(data, "created"),
-            completed_at=dig(data, "completed"),
-            expires_at=first(results, (0, "expires_at"), ("expires_at",)),
+            result_urls=collect_urls(results),
+            thumbnail_urls=collect_urls(thumbnails),
+            progress=get_path(data, "progress"),
+            created_at=get_path(data, "created"),
+            completed_at=get_path(data, "completed"),
+            expires_at=get_first(results, (0, "expires_at"), ("expires_at",)),
             cost=_cost(data),
-            fail_code=dig(error, "code"),
-            fail_words=error if isinstance(error, str) else dig(error, "message"),
+            fail_code=get_path(error, "code"),
+            fail_message=error if isinstance(error, str) else get_path(error, "message"),
         )
 
-    def is_job_not_found(self, code: int, body: Any) -> bool:
-        """Recognise a 404 in either form of the vendor's errors, flat or below ``error``."""
-        error = dig(body, "error") if isinstance(dig(body, "error"), Mapping) else body
-        own = dig(error, "code")
-        named = number(own) == 404 or (error is not body and number(own) is None and bool(text(own)))
-        return code == 404 and named and job_unknown(text(dig(error, "message")))
+    def is_job_not_found(self, status_code: int, body: Any) -> bool:
+        """Recognise code 404 in either form of the vendor's errors, flat or below ``error``."""
+        error = get_path(body, "error") if isinstance(get_path(body, "error"), Mapping) else body
+        code = get_path(error, "code")
+        number = parse_number(code)
+        # Below ``error`` the code may be a name, such as "task_not_found".
+        has_code = number == 404 or (error is not body and number is None and bool(parse_text(code)))
+        message = parse_text(get_path(error, "message"))
+        return status_code == 404 and has_code and is_job_not_found_message(message)
 
 
 def _data(body: Any) -> Any:
-    data = dig(body, "data")
-    return dig(data, 0) if isinstance(data, list) else data
+    data = get_path(body, "data")
+    return get_path(data, 0) if isinstance(data, list) else data
 
 
 def _cost(data: Any) -> Cost | None:
     for field, currency in (("credits_cost", "credits"), ("cost", "USD")):
-        amount = number(dig(data, field))
+        amount = parse_number(get_path(data, field))
         if amount is not None:
             return Cost(amount=amount, currency=currency, basis="reported")
     return None

@@ -4,9 +4,9 @@
 """
 APIModels, from its documents "Video Generation API" in English and in Spanish.
 
-The Spanish one adds the callback's contract and the synchronous ``p-video`` endpoint, of which it gives
-neither fields nor reply: those follow the model it is evidently built on, and every field sent there is
-reported as unconfirmed. Where the two documents differ, the wider reading is taken with a warning.
+The Spanish one adds the callback's contract and the synchronous ``p-video`` endpoint, without its fields
+and reply: those follow the model it is evidently built on, with a warning for every field. Where the two
+documents differ, the wider range is accepted with a warning.
 """
 
 from __future__ import annotations
@@ -19,21 +19,28 @@ from airflow_provider_vidgen.errors import Problem
 from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.polling import Schedule
 from airflow_provider_vidgen.vendors.base import Vendor
-from airflow_provider_vidgen.vendors.exchange import HttpCall
-from airflow_provider_vidgen.vendors.reading import dig, first, links, nested, number, text
-from airflow_provider_vidgen.vendors.refusals import job_unknown
-from airflow_provider_vidgen.vendors.rules import ModelRules
+from airflow_provider_vidgen.vendors.http_messages import HttpCall, build_body
+from airflow_provider_vidgen.vendors.parsing import (
+    collect_urls,
+    get_first,
+    get_path,
+    parse_nested_json,
+    parse_number,
+    parse_text,
+)
+from airflow_provider_vidgen.vendors.refusals import is_job_not_found_message
+from airflow_provider_vidgen.vendors.validation import ModelRules
 
-_READ = date(2026, 11, 20)
+_AS_OF = date(2026, 11, 20)
 _GENERATIONS = "/api/v1/video/generations"
 _P_VIDEO = "p-video"
-#: "one request blocks ~30-60s": three times the longer.
+#: "one request blocks ~30-60s": three times the longer one, in seconds.
 _P_VIDEO_READ_TIMEOUT = 180.0
 _OFFICIAL = "grok-video-3-official"
 
-#: The parameter table has five ratios, the notes of the same page three.
+#: Five ratios in the parameter table, three in the notes of the same page.
 _RATIOS = ("16:9", "1:1", "9:16", "2:3", "3:2")
-_SURE_RATIOS = ("16:9", "1:1", "9:16")
+_CONFIRMED_RATIOS = ("16:9", "1:1", "9:16")
 _RESOLUTIONS = ("720p", "1080p")
 
 
@@ -57,58 +64,56 @@ class ApiModels(Vendor):
     }
     models: ClassVar[Mapping[str, ModelRules]] = {
         "grok-video-3": ModelRules(
-            as_of=_READ,
+            as_of=_AS_OF,
             durations=(5,),
-            ratios=_RATIOS,
-            advised_ratios=_SURE_RATIOS,
+            aspect_ratios=_RATIOS,
+            recommended_aspect_ratios=_CONFIRMED_RATIOS,
             resolutions=_RESOLUTIONS,
-            images=(0, 0),
+            image_count=(0, 0),
         ),
         "grok-video-3-10s": ModelRules(
-            as_of=_READ,
+            as_of=_AS_OF,
             durations=(10,),
-            ratios=_RATIOS,
-            advised_ratios=_SURE_RATIOS,
+            aspect_ratios=_RATIOS,
+            recommended_aspect_ratios=_CONFIRMED_RATIOS,
             resolutions=_RESOLUTIONS,
-            images=(0, 0),
+            image_count=(0, 0),
         ),
         _OFFICIAL: ModelRules(
-            as_of=_READ,
+            as_of=_AS_OF,
             durations=(6, 10, 15),
-            ratios=_RATIOS,
-            advised_ratios=_SURE_RATIOS,
+            aspect_ratios=_RATIOS,
+            recommended_aspect_ratios=_CONFIRMED_RATIOS,
             resolutions=_RESOLUTIONS,
-            unconfirmed=("image_urls", "duration"),
+            unconfirmed_fields=("image_urls", "duration"),
         ),
         _P_VIDEO: ModelRules(
-            as_of=_READ,
+            as_of=_AS_OF,
             durations=range(1, 21),
-            advised_durations=range(1, 11),
-            ratios=("16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "1:1"),
+            recommended_durations=range(1, 11),
+            aspect_ratios=("16:9", "9:16", "4:3", "3:4", "3:2", "2:3", "1:1"),
             resolutions=_RESOLUTIONS,
-            images=(0, 1),
-            unconfirmed=("image_urls", "duration", "aspect_ratio", "resolution"),
+            image_count=(0, 1),
+            unconfirmed_fields=("image_urls", "duration", "aspect_ratio", "resolution"),
         ),
     }
 
     def vendor_problems(self, request: VideoRequest) -> list[Problem]:
-        """Judge what the synchronous endpoint has not, or has under another name."""
+        """Reject what the synchronous endpoint does not have, or has under another name."""
         if not self.is_synchronous(request):
             return []
-        found = []
+        problems = []
         if request.callback_url is not None:
-            found.append(
-                Problem(field="callback_url", value="set", constraint="p-video answers in the same request")
-            )
+            constraint = "p-video returns the video in the same request"
+            problems.append(Problem(field="callback_url", value="set", constraint=constraint))
         for name, field in (("image", "image_urls"), ("resolution", "resolution")):
-            if dig(request.extra, name) is not None:
-                found.append(
-                    Problem(field=f"extra.{name}", value="set", constraint=f"is filled by {field}; use that")
-                )
-        return found
+            if get_path(request.extra, name) is not None:
+                constraint = f"is filled by {field}; use that"
+                problems.append(Problem(field=f"extra.{name}", value="set", constraint=constraint))
+        return problems
 
     def honours_aspect_ratio(self, request: VideoRequest) -> bool:
-        """Whether this is not ``p-video`` with an image, whose maker says that it ignores the ratio then."""
+        """Whether this is not ``p-video`` with an image: by its maker, that ignores the ratio."""
         return not (self.is_synchronous(request) and request.image_urls)
 
     def is_synchronous(self, request: VideoRequest) -> bool:
@@ -116,9 +121,9 @@ class ApiModels(Vendor):
         return bool(request.model == _P_VIDEO)
 
     def submit_call(self, request: VideoRequest, *, idempotency_key: str | None = None) -> HttpCall:
-        """Return the create call, or for ``p-video`` the one that blocks until the video is there."""
+        """Return the create call, or for ``p-video`` the call that blocks until the video is ready."""
         if self.is_synchronous(request):
-            p_body = {
+            fields = {
                 "prompt": request.prompt,
                 "duration": request.duration,
                 "aspect_ratio": request.aspect_ratio,
@@ -128,74 +133,70 @@ class ApiModels(Vendor):
             return HttpCall(
                 method="POST",
                 path="/api/v1/video/p-video",
-                body={**_without_none(p_body), **(request.extra or {})},
+                body=build_body(fields, request.extra),
                 read_timeout=_P_VIDEO_READ_TIMEOUT,
             )
-        body = {
+        fields = {
             "model": request.model,
             "prompt": request.prompt,
             "aspect_ratio": request.aspect_ratio,
             "size": request.resolution.upper() if request.resolution else None,
-            # The model's name fixes the length of the other documented models.
+            # These models have one fixed duration, and no such parameter.
             "duration": None if request.model in ("grok-video-3", "grok-video-3-10s") else request.duration,
             "image_urls": list(request.image_urls) if request.image_urls else None,
             "callback_url": request.callback_url,
         }
-        return HttpCall(
-            method="POST", path=_GENERATIONS, body={**_without_none(body), **(request.extra or {})}
-        )
+        return HttpCall(method="POST", path=_GENERATIONS, body=build_body(fields, request.extra))
 
     def status_call(self, job: VideoJob) -> HttpCall:
-        """Return the status call; it wants ``task_id`` where the replies say ``taskId``."""
+        """Return the status call; its parameter is ``task_id``, in replies the id is ``taskId``."""
         return HttpCall(method="GET", path=_GENERATIONS, query={"task_id": job.task_id})
 
     def find_task_id(self, body: Any) -> str:
         """Return ``data.taskId``."""
-        return text(first(body, ("data", "taskId"), ("data", "task_id")))
+        return parse_text(get_first(body, ("data", "taskId"), ("data", "task_id")))
 
-    def submit_status(self, body: Any, now: datetime) -> JobStatus:
-        """Read the create reply; ``p-video`` may name no state and only bring a link."""
-        urls = _result_links(body, named_url=not self.find_task_id(body))
-        return self.job_status(body, now) or self.make_status(
-            "completed" if urls else "pending", now=now, urls=urls
+    def read_submit_body(self, body: Any, now: datetime) -> JobStatus:
+        """Read the create reply; that of ``p-video`` may have a link and no state."""
+        urls = _result_urls(body, accept_url=not self.find_task_id(body))
+        return self.read_status_body(body, now) or self.build_status(
+            "completed" if urls else "pending", now=now, result_urls=urls
         )
 
-    def job_status(self, body: Any, now: datetime) -> JobStatus | None:
-        """Read the status envelope, with results as a list, and the callback's, with a JSON string."""
-        data = dig(body, "data")
-        if not text(dig(data, "state")):
+    def read_status_body(self, body: Any, now: datetime) -> JobStatus | None:
+        """Read the status reply, with results as a list, or the callback, with results as a JSON string."""
+        data = get_path(body, "data")
+        if not parse_text(get_path(data, "state")):
             return None
-        result = nested(dig(data, "resultJson"))
-        return self.make_status(
-            dig(data, "state"),
+        result = parse_nested_json(get_path(data, "resultJson"))
+        return self.build_status(
+            get_path(data, "state"),
             now=now,
-            urls=_result_links(body),
-            thumbnails=links(dig(result, "thumbnailUrl"), dig(data, "thumbnailUrl")),
-            created_at=dig(data, "createTime"),
-            completed_at=dig(data, "completeTime"),
-            duration_seconds=dig(result, "videoDuration"),
-            fail_code=dig(data, "failCode"),
-            fail_words=dig(data, "failMsg"),
+            result_urls=_result_urls(body),
+            thumbnail_urls=collect_urls(get_path(result, "thumbnailUrl"), get_path(data, "thumbnailUrl")),
+            created_at=get_path(data, "createTime"),
+            completed_at=get_path(data, "completeTime"),
+            duration_seconds=get_path(result, "videoDuration"),
+            fail_code=get_path(data, "failCode"),
+            fail_message=get_path(data, "failMsg"),
         )
 
-    def is_job_not_found(self, code: int, body: Any) -> bool:
-        """Recognise "404 Not Found -- task ID not found" of the document, in its envelope."""
-        return code == number(dig(body, "code")) == 404 and job_unknown(text(dig(body, "msg")))
+    def is_job_not_found(self, status_code: int, body: Any) -> bool:
+        """Recognise the document's "404 Not Found -- task ID not found", in its envelope."""
+        message = parse_text(get_path(body, "msg"))
+        is_404 = status_code == parse_number(get_path(body, "code")) == 404
+        return is_404 and is_job_not_found_message(message)
 
 
-def _result_links(body: Any, *, named_url: bool = True) -> tuple[str, ...]:
+def _result_urls(body: Any, *, accept_url: bool = True) -> tuple[str, ...]:
     """
     Return the links of the video, in the envelope or flat.
 
-    :param named_url: whether a bare ``url`` is one, too; beside a job id it may lead to the job instead.
+    :param accept_url: whether a field ``url`` counts; next to a job id it may lead to the job instead.
     """
-    data = dig(body, "data")
+    data = get_path(body, "data")
     data = body if data is None else data
-    result = nested(dig(data, "resultJson"))
-    return links(dig(data, "resultUrls"), dig(result, "resultUrls")) or links(
-        dig(data, "video_url"), dig(data, "url") if named_url else None, dig(data, "videos")
+    result = parse_nested_json(get_path(data, "resultJson"))
+    return collect_urls(get_path(data, "resultUrls"), get_path(result, "resultUrls")) or collect_urls(
+        get_path(data, "video_url"), get_path(data, "url") if accept_url else None, get_path(data, "videos")
     )
-
-
-def _without_none(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in body.items() if value is not None}

@@ -2,9 +2,9 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-What every vendor's file gives, and the reading of replies that is the same for all.
+The base class of vendors: what each of them defines, and how replies are read for all of them alike.
 
-A vendor does no I/O: it turns a request into an :class:`HttpCall` and an :class:`HttpReply` into a state.
+A vendor does no I/O: it turns a request into an :class:`HttpCall` and an :class:`HttpReply` into a status.
 A new vendor is one subclass, found through the entry point group ``airflow_provider_vidgen.vendors``.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar, Literal, TypedDict
 
 from airflow_provider_vidgen.errors import (
     BadCredentials,
@@ -41,30 +41,37 @@ from airflow_provider_vidgen.models import (
 )
 from airflow_provider_vidgen.polling import Schedule
 from airflow_provider_vidgen.redaction import redact
-from airflow_provider_vidgen.vendors.exchange import (
+from airflow_provider_vidgen.vendors.http_messages import (
     HttpCall,
     HttpReply,
-    describe,
-    effective_code,
+    describe_reply,
+    effective_status_code,
+    parse_retry_after,
     vendor_code,
     vendor_message,
 )
-from airflow_provider_vidgen.vendors.reading import (
-    UnreadableReply,
-    dig,
-    moment,
-    number,
+from airflow_provider_vidgen.vendors.parsing import (
+    InvalidJson,
+    get_path,
     parse_json,
-    percent,
-    text,
+    parse_number,
+    parse_percent,
+    parse_text,
+    parse_timestamp,
 )
-from airflow_provider_vidgen.vendors.refusals import is_elsewhere, kind_of_refusal, model_unknown
-from airflow_provider_vidgen.vendors.retry_after import retry_after
-from airflow_provider_vidgen.vendors.rules import ModelRules, check_model_rules, check_request, shown
-from airflow_provider_vidgen.vendors.words import classify_job_failure, known_state
+from airflow_provider_vidgen.vendors.refusals import (
+    classify_refusal,
+    is_model_not_found_error,
+    is_wrong_endpoint,
+)
+from airflow_provider_vidgen.vendors.request_values import preview
+from airflow_provider_vidgen.vendors.validation import ModelRules, validate_for_model, validate_request
+from airflow_provider_vidgen.vendors.vocabulary import classify_job_failure, parse_state
 
 
-class _Told(TypedDict):
+class _VendorDetail(TypedDict):
+    """The vendor's own words, as arguments of an error."""
+
     vendor_code: str
     vendor_message: str
 
@@ -77,74 +84,78 @@ class Vendor(ABC):
     label: ClassVar[str]
     default_base_url: ClassVar[str]
     schedule: ClassVar[Schedule]
-    #: How long result links live by the vendor's document.
+    #: How long result links work, by the vendor's document.
     retention: ClassVar[timedelta | None] = None
     requests_per_minute: ClassVar[int | None] = None
     max_concurrent: ClassVar[int | None] = None
-    #: How long the vendor takes the same request under the same idempotency key only once; ``None``: never.
+    #: How long the vendor accepts a repeated idempotency key without a second job; ``None``: it has no keys.
     idempotency_window: ClassVar[timedelta | None] = None
     accepts_data_urls: ClassVar[bool] = False
-    #: Field of the vendor's body -> field of :class:`VideoRequest` that fills it; a dot means nesting.
+    #: Field of the vendor's body (a dot means nesting) -> field of :class:`VideoRequest` that fills it.
     mapped_fields: ClassVar[Mapping[str, str]]
-    #: What the documents say of each model. A model that is not here is passed with a warning.
+    #: The documented limits of each model. Other models are accepted with a warning.
     models: ClassVar[Mapping[str, ModelRules]]
-    #: The vendor's failure codes, normalised by :func:`.words.normal`.
+    #: The vendor's words for states, in lower case with underscores, beside those that all vendors share.
+    states: ClassVar[Mapping[str, JobState]] = {}
+    #: The vendor's failure codes in :func:`.vocabulary.normalize` form.
     fail_codes: ClassVar[Mapping[str, FailureCategory]] = {}
 
     # --- the request ------------------------------------------------------------------------------------
 
     def problems(self, request: VideoRequest, *, allow_private: bool = False) -> list[Problem]:
         """
-        Judge a request before anything is paid: everything wrong or doubtful with it, at once.
+        Validate a request before anything is paid: return all errors and warnings at once.
 
         :param allow_private: callbacks may be http and private.
         """
-        found = check_request(self, request, allow_private=allow_private)
+        problems = validate_request(self, request, allow_private=allow_private)
         rules = self.models.get(request.model) if isinstance(request.model, str) else None
         if rules is not None:
-            found += check_model_rules(rules, request, images=self.count_images(request))
+            problems += validate_for_model(rules, request, images=self.count_images(request))
         elif isinstance(request.model, str) and request.model:
-            known = ", ".join(self.models)
-            found.append(
-                Problem(
-                    field="model",
-                    value=shown(request.model),
-                    constraint=f"unknown to the {self.label} document, so no model rules apply; known: {known}",
-                    is_error=False,
-                )
+            constraint = f"not in the {self.label} document, so no limits of a model are checked"
+            if self.models:
+                constraint += f"; models in it: {', '.join(self.models)}"
+            problems.append(
+                Problem(field="model", value=preview(request.model), constraint=constraint, is_error=False)
             )
-        return found + self.vendor_problems(request)
+        return problems + self.vendor_problems(request)
 
     def vendor_problems(self, request: VideoRequest) -> list[Problem]:
-        """Judge what only this vendor has."""
+        """Validate what only this vendor has."""
         return []
 
     def honours_aspect_ratio(self, request: VideoRequest) -> bool:
-        """Whether the video has the ratio that is asked for, and not that of a reference image."""
+        """Whether the video gets the requested aspect ratio, and not that of a reference image."""
         return True
 
     def count_images(self, request: VideoRequest) -> int:
-        """Return how many reference images the request carries."""
+        """Return the number of reference images."""
         return len(request.image_urls) if isinstance(request.image_urls, list | tuple) else 0
 
     @abstractmethod
     def submit_call(self, request: VideoRequest, *, idempotency_key: str | None = None) -> HttpCall:
-        """Return the one paid call for a request that :meth:`problems` found nothing to reject in."""
+        """
+        Return the one paid call.
+
+        :param request: a request for which :meth:`problems` returned no error.
+        :param idempotency_key: for vendors with an :attr:`idempotency_window`.
+        """
 
     @abstractmethod
     def status_call(self, job: VideoJob) -> HttpCall:
-        """Return the free call that asks about a job."""
+        """Return the free call that reads a job's status."""
 
     def cancel_call(self, job: VideoJob) -> HttpCall | None:
-        """Return the call that cancels a job, where the vendor documents one."""
+        """Return the call that cancels a job, if the vendor documents one."""
         return None
 
     def models_call(self) -> HttpCall | None:
-        """Return the free call that lists models, where the vendor documents one."""
+        """Return the free call that lists models, if the vendor documents one."""
         return None
 
     def is_synchronous(self, request: VideoRequest) -> bool:
-        """Whether the submit call itself blocks until the video is there."""
+        """Whether the submit call blocks until the video is ready."""
         return False
 
     # --- the reply to a submission ----------------------------------------------------------------------
@@ -153,155 +164,150 @@ class Vendor(ABC):
         self, request: VideoRequest, base_url: str, reply: HttpReply, *, now: datetime
     ) -> Submission:
         """
-        Read what the vendor answered to the paid call.
+        Read the reply to the paid call.
 
         :param base_url: becomes part of the handle.
-        :raises SubmitError: no job handle; the subclass tells whether one may exist all the same.
+        :raises SubmitError: no job handle; the subclass shows whether a job may exist nevertheless.
         """
         body = self._json_or_none(reply)
-        code = effective_code(reply, body)
-        told = _Told(
-            vendor_code=vendor_code(body), vendor_message=redact(vendor_message(body), [text(request.prompt)])
+        status_code = effective_status_code(reply, body)
+        detail = _VendorDetail(
+            vendor_code=vendor_code(body),
+            vendor_message=redact(vendor_message(body), [parse_text(request.prompt)]),
         )
-        where = f"{self.label} answered the submission with {describe(reply, body)}"
+        summary = f"{self.label} answered the submission with {describe_reply(reply, body)}"
         task_id = self.find_task_id(body)
         if not task_id.isprintable() or "\ufffd" in task_id:
-            task_id = ""  # nothing could be asked about it
+            task_id = ""  # damaged: no status call could use it
         job = VideoJob(vendor=self.name, base_url=base_url, model=request.model, task_id=task_id)
-        if 200 <= code < 300 or code == 0:
-            status = self.submit_status(body, now)
+        if _is_success(status_code):
+            status = self.read_submit_body(body, now)
             ended = status.has_video or (status.failure is not None and self.is_synchronous(request))
             if task_id or ended:
                 return Submission(job=job, status=status)
-            raise SubmitOutcomeUnknown(f"{where}, which names no job", **told)
+            raise SubmitOutcomeUnknown(f"{summary}, which names no job", **detail)
         if task_id:
-            raise SubmitOutcomeUnknown(f"{where}, which names a job all the same", job=job, **told)
-        if code in (425, 429):
-            raise RateLimited(where, retry_after=retry_after(reply.headers, now), **told)
-        if code == 409 and self.idempotency_window is not None:
-            raise SubmitInFlight(where, **told)
-        if self.is_model_unknown(code, body):
-            asked = shown(request.model)
+            raise SubmitOutcomeUnknown(f"{summary}, which names a job nevertheless", job=job, **detail)
+        if status_code in (425, 429):
+            raise RateLimited(summary, retry_after=parse_retry_after(reply.headers, now), **detail)
+        if status_code == 409 and self.idempotency_window is not None:
+            raise SubmitInFlight(summary, **detail)
+        if self.is_model_not_found(status_code, body):
+            model = preview(request.model)
             raise SubmitRefused(
-                f"{where}: it does not know the model {asked}",
-                next_step=f"Correct the model {asked}: list_models() of the hook gives the names there are. "
-                "If it is one of them, nobody serves it just now; clear the task later.",
-                **told,
+                f"{summary}: it does not know the model {model}",
+                next_step=f"Correct the model {model}: list_models() of the hook returns the valid names. "
+                "If it is one of them, it is unavailable at the moment; clear the task later.",
+                **detail,
             )
-        if code == 503 and self.is_not_accepted(body):
-            raise VendorUnavailable(where, **told)
-        if refusal := kind_of_refusal(code, reply, body, self.fail_codes):
-            raise refusal(where, **told)
-        raise SubmitOutcomeUnknown(where, **told)
+        if status_code == 503 and self.is_not_accepted(body):
+            raise VendorUnavailable(summary, **detail)
+        if error_class := classify_refusal(status_code, reply, body, self.fail_codes):
+            raise error_class(summary, **detail)
+        raise SubmitOutcomeUnknown(summary, **detail)
 
-    def is_model_unknown(self, code: int, body: Any) -> bool:
+    def is_model_not_found(self, status_code: int, body: Any) -> bool:
         """
         Whether the vendor refuses because it does not know the model.
 
-        :param code: the reply's effective code.
+        :param status_code: the reply's effective status code.
         """
-        return code in (400, 404, 422) and model_unknown(vendor_code(body), vendor_message(body))
+        return status_code in (400, 404, 422) and is_model_not_found_error(
+            vendor_code(body), vendor_message(body)
+        )
 
     def is_not_accepted(self, body: Any) -> bool:
-        """Whether a 503 says in a form known to us that no job was made."""
+        """Whether a 503 has a known form which means that no job was created."""
         return False
 
     @abstractmethod
     def find_task_id(self, body: Any) -> str:
-        """Return the job id in a reply to a submission, or ``""``."""
+        """Return the job id in the reply to a submission, or ``""``."""
 
     @abstractmethod
-    def submit_status(self, body: Any, now: datetime) -> JobStatus:
-        """Return the state a reply to a submission tells."""
+    def read_submit_body(self, body: Any, now: datetime) -> JobStatus:
+        """Return the status in the reply to a submission; queued, if it names none."""
 
-    # --- the reply to a check ---------------------------------------------------------------------------
+    # --- the reply to a status check --------------------------------------------------------------------
 
     def read_status(self, job: VideoJob, reply: HttpReply, *, now: datetime) -> JobStatus:
         """
-        Read what the vendor answered about a job.
+        Read the reply to a status call.
 
-        :param now: when the reply came, UTC; expiry is counted from here where no time is given.
-        :raises StatusUnavailable: this check brought nothing, the next may.
-        :raises StatusRateLimited: of these, the key asks too often.
-        :raises StatusRefused: the key may not ask.
-        :raises JobNotFound: the vendor says that it does not know the job, or not yet.
+        :param now: when the reply came, UTC; links expire from here on where the reply has no time.
+        :raises StatusUnavailable: this check failed, the next may succeed.
+        :raises StatusRateLimited: the same, because of too many requests with this key.
+        :raises StatusRefused: the key has no permission.
+        :raises JobNotFound: the vendor does not know the job, or not yet.
         """
         body = self._json_or_none(reply)
-        code = effective_code(reply, body)
-        good, missing = 200 <= code < 300 or code == 0, self.is_job_not_found(code, body)
-        # Thousands of good replies a minute are read here; the rest is for messages about the others.
-        if good and not missing and (status := self.job_status(body, now)) is not None:
+        status_code = effective_status_code(reply, body)
+        success, not_found = _is_success(status_code), self.is_job_not_found(status_code, body)
+        # The triggerer reads thousands of replies a minute; what follows is only for errors.
+        if success and not not_found and (status := self.read_status_body(body, now)) is not None:
             return status
-        where = f"{self.label} answered the status check with {describe(reply, body)}"
-        told = _Told(vendor_code=vendor_code(body), vendor_message=redact(vendor_message(body)))
-        if missing:
-            raise JobNotFound(where, job=job, **told)
-        if code in (401, 403):
-            raise StatusRefused(where, job=job, **told)
-        if good:
-            where += ", which names no state"
-        if code in (404, 405) or body is None:
-            where += ", not in its own words: the connection's host or vendor may be wrong"
-        kind = StatusRateLimited if code == 429 else StatusUnavailable
-        raise kind(where, job=job, retry_after=retry_after(reply.headers, now), **told)
+        summary = f"{self.label} answered the status check with {describe_reply(reply, body)}"
+        detail = _VendorDetail(vendor_code=vendor_code(body), vendor_message=redact(vendor_message(body)))
+        if not_found:
+            raise JobNotFound(summary, job=job, **detail)
+        if status_code in (401, 403):
+            raise StatusRefused(summary, job=job, **detail)
+        if success:
+            summary += ", which names no state"
+        if status_code in (404, 405) or body is None:
+            summary += ", not in this vendor's form: the connection's host or vendor may be wrong"
+        error_class = StatusRateLimited if status_code == 429 else StatusUnavailable
+        raise error_class(summary, job=job, retry_after=parse_retry_after(reply.headers, now), **detail)
 
-    def is_job_not_found(self, code: int, body: Any) -> bool:
+    def is_job_not_found(self, status_code: int, body: Any) -> bool:
         """
-        Whether the vendor says, in its own form and words, that it does not know the job.
+        Whether the reply means, in the vendor's own form and words, that the vendor does not know the job.
 
         Any host answers 404 to a path it does not have, and a paid job must not count as lost for that.
-        Recognise too little rather than too much: what is not recognised is asked again.
+        Recognise too little rather than too much: after an unrecognised reply the job is checked again.
 
-        :param code: the reply's effective code.
+        :param status_code: the reply's effective status code.
         """
         return False
 
     @abstractmethod
-    def job_status(self, body: Any, now: datetime) -> JobStatus | None:
-        """Return the state a reply to a check tells, or ``None`` if it tells none."""
+    def read_status_body(self, body: Any, now: datetime) -> JobStatus | None:
+        """Return the status in the reply to a status call, or ``None`` if it names no state."""
 
-    def is_elsewhere(self, reply: HttpReply) -> bool:
-        """Whether a 404 or 405 is about the path, or not in any form that vendors' errors have."""
-        return is_elsewhere(reply, self._json_or_none(reply))
+    def is_wrong_endpoint(self, reply: HttpReply) -> bool:
+        """Whether a 404 or 405 is about the path, or does not have the form of any vendor's error."""
+        return is_wrong_endpoint(reply, self._json_or_none(reply))
 
-    def reply_code(self, reply: HttpReply) -> int | None:
-        """Return the code that counts of any reply, or ``None`` if it is not JSON at all."""
+    def reply_status_code(self, reply: HttpReply) -> int | None:
+        """Return the effective status code of any reply, or ``None`` if it is not JSON."""
         body = self._json_or_none(reply)
-        return None if body is None else effective_code(reply, body)
+        return None if body is None else effective_status_code(reply, body)
 
     def read_models(self, reply: HttpReply) -> list[str]:
         """
         Read a list of models in the usual ``{"data": [{"id": ...}]}`` form.
 
-        :raises VidgenError: the vendor gave no list.
+        :raises VidgenError: the reply is no list of models.
         """
         body = self._json_or_none(reply)
-        where = f"{self.label} answered the model list with {describe(reply, body)}"
-        if effective_code(reply, body) == 401:
-            raise BadCredentials(where, vendor_message=redact(vendor_message(body)))
-        listed = dig(body, "data")
-        if reply.status >= 300 or not isinstance(listed, list):
-            raise VidgenError(where, vendor_message=redact(vendor_message(body)))
-        return [name for name in (text(dig(item, "id")) or text(item) for item in listed) if name]
+        summary = f"{self.label} answered the model list with {describe_reply(reply, body)}"
+        if effective_status_code(reply, body) == 401:
+            raise BadCredentials(summary, vendor_message=redact(vendor_message(body)))
+        models = get_path(body, "data")
+        if reply.status >= 300 or not isinstance(models, list):
+            raise VidgenError(summary, vendor_message=redact(vendor_message(body)))
+        names = (parse_text(get_path(model, "id")) or parse_text(model) for model in models)
+        return [name for name in names if name]
 
     # --- shared by the vendors' readers -----------------------------------------------------------------
 
-    def state_of(self, word: Any) -> tuple[JobState, bool]:
-        """Return our word for a vendor's, and whether it was understood; unknown words count as running."""
-        state = known_state(text(word))
-        return (state, True) if state else (JobState.RUNNING, False)
-
-    def category_of(self, code: str, words: str) -> FailureCategory:
-        """Return why a job failed, from the vendor's code and words."""
-        return classify_job_failure(f"{code} {words}", self.fail_codes)
-
-    def make_status(
+    def build_status(
         self,
-        word: Any,
+        raw_state: Any,
         *,
         now: datetime,
-        urls: tuple[str, ...] = (),
-        thumbnails: tuple[str, ...] = (),
+        result_urls: tuple[str, ...] = (),
+        thumbnail_urls: tuple[str, ...] = (),
         progress: Any = None,
         created_at: Any = None,
         completed_at: Any = None,
@@ -309,55 +315,64 @@ class Vendor(ABC):
         duration_seconds: Any = None,
         cost: Cost | None = None,
         fail_code: Any = None,
-        fail_words: Any = None,
+        fail_message: Any = None,
     ) -> JobStatus:
         """
-        Put together a status from a vendor's values, each of which may be of any type.
+        Build a status from a vendor's values, each of which may be of any type.
 
-        Links count on success only; before it the same fields have been seen to hold other text.
+        Links count on success only: before it, vendors put other text into the same fields.
+
+        :param raw_state: the vendor's word; an unknown one counts as running.
+        :param now: links expire :attr:`retention` after this time if ``completed_at`` is not given.
         """
-        state, known = self.state_of(word)
+        word = parse_text(raw_state)
+        known_state = parse_state(word, self.states)
+        state = known_state or JobState.RUNNING
         succeeded = state is JobState.SUCCEEDED
-        completed, reported = moment(completed_at), moment(expires_at)
         failure = None
         if state is JobState.CANCELLED:
-            failure = Failure(category=FailureCategory.CANCELLED, message=redact(text(fail_words)))
+            failure = Failure(category=FailureCategory.CANCELLED, message=redact(parse_text(fail_message)))
         elif state is JobState.FAILED:
-            code, words = redact(text(fail_code))[:100], text(fail_words)
-            failure = Failure(category=self.category_of(code, words), code=code, message=redact(words))
-        documented = _later(completed or now, self.retention) if succeeded else None
+            code, message = redact(parse_text(fail_code))[:100], parse_text(fail_message)
+            category = classify_job_failure(f"{code} {message}", self.fail_codes)
+            failure = Failure(category=category, code=code, message=redact(message))
+        completed = parse_timestamp(completed_at)
+        expiry, basis = self._expiry(expires_at, completed or now) if succeeded else (None, "unknown")
         return JobStatus(
             state=state,
-            # An unknown word goes into logs and errors, and may be anything.
-            raw_state=(text(word) if known else redact(text(word)))[:100],
-            known_state=known,
-            progress=percent(progress),
-            result_urls=urls if succeeded else (),
-            thumbnail_url=thumbnails[0] if succeeded and thumbnails else None,
-            created_at=moment(created_at),
+            # An unknown word is logged and shown in errors, and may be anything.
+            raw_state=(word if known_state else redact(word))[:100],
+            state_is_known=known_state is not None,
+            progress=parse_percent(progress),
+            result_urls=result_urls if succeeded else (),
+            thumbnail_url=thumbnail_urls[0] if succeeded and thumbnail_urls else None,
+            created_at=parse_timestamp(created_at),
             completed_at=completed,
-            expires_at=(reported or documented) if succeeded else None,
-            expires_basis="unknown"
-            if not succeeded
-            else "reported"
-            if reported
-            else "documented"
-            if documented
-            else "unknown",
-            duration_seconds=number(duration_seconds) if succeeded else None,
+            expires_at=expiry,
+            expires_basis=basis,
+            duration_seconds=parse_number(duration_seconds) if succeeded else None,
             cost=cost,
             failure=failure,
         )
 
+    def _expiry(
+        self, expires_at: Any, completed: datetime
+    ) -> tuple[datetime | None, Literal["reported", "documented", "unknown"]]:
+        if reported := parse_timestamp(expires_at):
+            return reported, "reported"
+        if self.retention is None:
+            return None, "unknown"
+        try:
+            return completed + self.retention, "documented"
+        except OverflowError:
+            return None, "unknown"
+
     def _json_or_none(self, reply: HttpReply) -> Any:
         try:
             return parse_json(reply.content)
-        except UnreadableReply:
+        except InvalidJson:
             return None
 
 
-def _later(start: datetime, by: timedelta | None) -> datetime | None:
-    try:
-        return None if by is None else start + by
-    except OverflowError:
-        return None
+def _is_success(status_code: int) -> bool:
+    return 200 <= status_code < 300 or status_code == 0

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What a vendor refuses, or does not find: the job, the model, the path, or somebody else altogether."""
+"""Classify a refusal by its cause: the request, its content, the model, the account, or a wrong endpoint."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from airflow_provider_vidgen.errors import (
     WrongEndpoint,
 )
 from airflow_provider_vidgen.models import FailureCategory
-from airflow_provider_vidgen.vendors.exchange import HttpReply, vendor_code, vendor_message
-from airflow_provider_vidgen.vendors.reading import dig, first
-from airflow_provider_vidgen.vendors.words import classify_failure, normal
+from airflow_provider_vidgen.vendors.http_messages import HttpReply, vendor_code, vendor_message
+from airflow_provider_vidgen.vendors.parsing import get_first, get_path
+from airflow_provider_vidgen.vendors.vocabulary import classify_failure, normalize
 
-#: Effective codes by which a vendor certainly did not take the job.
+#: Effective status codes with which a vendor has certainly not accepted the job.
 _REFUSALS: dict[int, type[SubmitRefused]] = {
     400: SubmitRefused,
     401: BadCredentials,
@@ -35,75 +35,100 @@ _REFUSALS: dict[int, type[SubmitRefused]] = {
     422: SubmitRefused,
 }
 
-#: An id may stand between what is not there and the words for that.
-_ABSENT = r"(?:\W+[\w.:-]+){0,4}?\W+(?:not (?:be )?found|(?:does not|doesn't|not) exist)"
+#: "... not found"; up to four words, an id for instance, may precede it.
+_NOT_FOUND = r"(?:\W+[\w.:-]+){0,4}?\W+(?:not\ (?:be\ )?found|(?:does\ not|doesn't|not)\ exist)"
 _JOB = r"(?:task|job|generation|video|record)"
-_NO_JOB = re.compile(
-    rf"\b{_JOB}s?\b{_ABSENT}|(?:no such|unknown|(?:not|n't) find)(?: the| this| a)? {_JOB}\b"
-    r"|任务.{0,80}(?:不存在|未找到)|(?:找不到|未找到|不存在).{0,4}任务"
+_JOB_NOT_FOUND = re.compile(
+    rf"""
+    \b{_JOB}s?\b{_NOT_FOUND}                                          # task abc was not found
+    | (?:no\ such|unknown|(?:not|n't)\ find)(?:\ the|\ this|\ a)?\ {_JOB}\b   # could not find the task
+    | 任务.{{0,80}}(?:不存在|未找到)                                    # the same in Chinese
+    | (?:找不到|未找到|不存在).{{0,4}}任务
+    """,
+    re.VERBOSE,
 )
-_NO_MODEL = re.compile(
-    rf"\bmodel\b{_ABSENT}|\b(?:no such|unknown|invalid) model\b|模型.{{0,80}}(?:不存在|未找到)"
+_MODEL_NOT_FOUND = re.compile(
+    rf"""
+    \bmodel\b{_NOT_FOUND}                     # model abc does not exist
+    | \b(?:no\ such|unknown|invalid)\ model\b
+    | 模型.{{0,80}}(?:不存在|未找到)            # model ... does not exist
+    """,
+    re.VERBOSE,
 )
-_A_PATH = re.compile(
-    r"(?:^|[\s(])/\w|\b(?:ur[il]|routes?|path|endpoint|page|method not allowed|cannot (?:get|post))\b"
-    r"|接口|路径"
+#: A message about a path, and so from a host that does not have the vendor's API.
+_PATH = re.compile(
+    r"""
+    (?:^|[\s(])/\w                            # /v1/videos
+    | \b(?:ur[il]|routes?|path|endpoint|page|method\ not\ allowed|cannot\ (?:get|post))\b
+    | 接口|路径                                # interface, path
+    """,
+    re.VERBOSE,
 )
-#: What a 404 may be about when it is not about the job.
-_NOT_A_JOB = re.compile(
-    r"/|\b(?:ur[il]|rout|path|endpoint|page|method|model|host|server|service|type|queue|handler)|模型|接口|路径"
+#: Anything but a job that a 404 may be about.
+_OTHER_RESOURCE = re.compile(
+    r"""
+    /
+    | \b(?:ur[il]|rout|path|endpoint|page|method|model|host|server|service|type|queue|handler)
+    | 模型|接口|路径                           # model, interface, path
+    """,
+    re.VERBOSE,
 )
-#: What a vendor has to say is said within so many characters.
-_LONGEST = 1000
+#: Characters of a message that are searched.
+_MAX_MESSAGE = 1000
 
 
-def kind_of_refusal(
-    code: int, reply: HttpReply, body: Any, codes: Mapping[str, FailureCategory]
+def classify_refusal(
+    status_code: int, reply: HttpReply, body: Any, fail_codes: Mapping[str, FailureCategory]
 ) -> type[SubmitRefused] | None:
     """
-    Return what a refused submission is called, or ``None`` if this is no refusal.
+    Return the error class of a refused submission, or ``None`` if the reply is no refusal.
 
-    :param code: the reply's effective code.
-    :param codes: the vendor's documented codes, see :func:`.words.classify_failure`.
+    :param status_code: the reply's effective status code.
+    :param fail_codes: the vendor's documented codes, see :func:`.vocabulary.classify_failure`.
     """
-    kind = _REFUSALS.get(code)
-    if kind is None:
+    error_class = _REFUSALS.get(status_code)
+    if error_class is None:
         return None
-    category = classify_failure(f"{vendor_code(body)} {vendor_message(body)}", codes)
+    message = vendor_message(body)
+    category = classify_failure(f"{vendor_code(body)} {message}", fail_codes)
     if category is FailureCategory.INSUFFICIENT_FUNDS:
         return InsufficientFunds
-    if category is FailureCategory.CONTENT_POLICY and code not in (401, 402):
+    if category is FailureCategory.CONTENT_POLICY and status_code not in (401, 402):
         return ContentRefused
-    elsewhere = is_elsewhere(reply, body) or (code == 404 and _only_not_found(vendor_message(body)))
-    # A page about a body that is too large is about the body.
-    page = code != 413 and body is None and reply.content.lstrip().startswith(b"<")
-    return WrongEndpoint if kind is SubmitRefused and (elsewhere or page) else kind
+    wrong_endpoint = is_wrong_endpoint(reply, body) or (status_code == 404 and _is_bare_not_found(message))
+    # With 413 a page in HTML is about the size of the body, and may well come from the vendor's proxy.
+    html_page = status_code != 413 and body is None and reply.content.lstrip().startswith(b"<")
+    return WrongEndpoint if error_class is SubmitRefused and (wrong_endpoint or html_page) else error_class
 
 
-def is_elsewhere(reply: HttpReply, body: Any) -> bool:
-    """Whether a 404 or 405 is about the path, or not in any form that vendors' errors have."""
+def is_wrong_endpoint(reply: HttpReply, body: Any) -> bool:
+    """Whether a 404 or 405 is about the path, or does not have the form of any vendor's error."""
     if reply.status not in (404, 405):
         return False
-    error = body if dig(body, "error") is None else dig(body, "error")
-    has_form = first(error, ("code",), ("type",)) is not None and bool(vendor_message(body))
-    return not has_form or _A_PATH.search(_said(vendor_message(body))) is not None
+    error = body if get_path(body, "error") is None else get_path(body, "error")
+    message = vendor_message(body)
+    has_error_form = get_first(error, ("code",), ("type",)) is not None and bool(message)
+    return not has_error_form or _PATH.search(_normalize_message(message)) is not None
 
 
-def job_unknown(words: str) -> bool:
-    """Whether an error of code 404 is about the job, and not about a path, a model or a host."""
-    if _NOT_A_JOB.search(_said(words)):
+def is_job_not_found_message(message: str) -> bool:
+    """Whether an error with code 404 is about the job, and not about a path, a model or a host."""
+    text = _normalize_message(message)
+    if _OTHER_RESOURCE.search(text):
         return False
-    return _only_not_found(words) or _NO_JOB.search(_said(words)) is not None
+    return _is_bare_not_found(message) or _JOB_NOT_FOUND.search(text) is not None
 
 
-def model_unknown(code: str, words: str) -> bool:
-    """Whether a refusal says that there is no such model."""
-    return normal(code) == "modelnotfound" or _NO_MODEL.search(_said(words)) is not None
+def is_model_not_found_error(code: str, message: str) -> bool:
+    """Whether an error's code or message means that there is no such model."""
+    return (
+        normalize(code) == "modelnotfound" or _MODEL_NOT_FOUND.search(_normalize_message(message)) is not None
+    )
 
 
-def _only_not_found(words: str) -> bool:
-    return _said(words).rstrip(".!") in ("not found", "404 not found")
+def _is_bare_not_found(message: str) -> bool:
+    return _normalize_message(message).rstrip(".!") in ("not found", "404 not found")
 
 
-def _said(words: str) -> str:
-    return words[:_LONGEST].strip().lower().replace("_", " ")
+def _normalize_message(message: str) -> str:
+    return message[:_MAX_MESSAGE].strip().lower().replace("_", " ")

@@ -49,7 +49,7 @@ from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 from airflow_provider_vidgen.triggers import video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
-from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
+from airflow_provider_vidgen.vendors.http_messages import HttpCall, HttpReply
 
 MODELS = {"apixgo": "grok-image-video", "apimart": "grok-imagine-1.0-video-apimart"}
 LINK = "https://cdn.example.com/{}.mp4"

@@ -19,7 +19,7 @@ from airflow_provider_vidgen.http import triggerer
 from airflow_provider_vidgen.http.loop_resources import LoopResources, loop_resources
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.vendors.apixo import Apixo
-from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
+from airflow_provider_vidgen.vendors.http_messages import HttpCall, HttpReply
 
 JOB = VideoJob(vendor="apixo", base_url="https://api.apixo.ai", model="grok-video", task_id="task_1")
 

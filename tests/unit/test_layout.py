@@ -158,7 +158,7 @@ def test_reading_a_dag_loads_no_http_library_for_our_sake(module: str) -> None:
 
 
 def repository_files() -> list[Path]:
-    folders = ("airflow_provider_vidgen", "tests", "example_dags", "dev", "benchmarks")
+    folders = ("airflow_provider_vidgen", "tests", "example_dags", "examples", "dev", "benchmarks")
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
 
 

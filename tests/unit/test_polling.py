@@ -260,8 +260,8 @@ def test_an_unchanged_job_has_a_heartbeat_every_ten_minutes() -> None:
 
 def test_an_unknown_state_is_warned_about_once() -> None:
     poller = _poller()
-    unknown = JobStatus(state=JobState.RUNNING, raw_state="dreaming", known_state=False)
-    other = JobStatus(state=JobState.RUNNING, raw_state="pondering", known_state=False)
+    unknown = JobStatus(state=JobState.RUNNING, raw_state="dreaming", state_is_known=False)
+    other = JobStatus(state=JobState.RUNNING, raw_state="pondering", state_is_known=False)
     assert "'dreaming'" in (poller.unknown_state_warning(unknown) or "")
     assert poller.unknown_state_warning(unknown) is None
     assert "'pondering'" in (poller.unknown_state_warning(other) or "")

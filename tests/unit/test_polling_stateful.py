@@ -31,7 +31,7 @@ _STATUSES = st.sampled_from(
     [
         JobStatus(state=JobState.QUEUED, raw_state="pending"),
         JobStatus(state=JobState.RUNNING, raw_state="processing", progress=40.0),
-        JobStatus(state=JobState.RUNNING, raw_state="dreaming", known_state=False),
+        JobStatus(state=JobState.RUNNING, raw_state="dreaming", state_is_known=False),
         JobStatus(state=JobState.SUCCEEDED, raw_state="success"),
     ]
 )

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What Airflow is told about this provider is true, and in the form Airflow wants."""
+"""The provider's metadata is correct and valid for Airflow."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ INFO = get_provider_info()
 (TYPE,) = INFO["connection-types"]
 
 
-def classes(value: Any) -> Iterator[str]:
-    """Every dotted name of ours in the metadata."""
+def dotted_names(value: Any) -> Iterator[str]:
+    """Every dotted name of this package in the metadata."""
     if isinstance(value, str):
         if value.startswith("airflow_provider_vidgen."):
             yield value
     elif isinstance(value, dict):
         for inner in value.values():
-            yield from classes(inner)
+            yield from dotted_names(inner)
     elif isinstance(value, list):
         for inner in value:
-            yield from classes(inner)
+            yield from dotted_names(inner)
 
 
 @pytest.mark.parametrize("schema", ["provider_info.schema.json"])
-def test_it_is_valid_by_airflows_own_schema(schema: str) -> None:
+def test_the_metadata_is_valid_by_airflows_own_schema(schema: str) -> None:
     path = Path(airflow.__file__).parent / schema
     jsonschema.validate(INFO, json.loads(path.read_text()))
 
 
-@pytest.mark.parametrize("name", sorted(set(classes(INFO))))
-def test_everything_it_names_exists(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(set(dotted_names(INFO))))
+def test_every_name_in_the_metadata_can_be_imported(name: str) -> None:
     try:
         importlib.import_module(name)
     except ModuleNotFoundError:
@@ -55,7 +55,7 @@ def test_everything_it_names_exists(name: str) -> None:
         assert hasattr(importlib.import_module(module), attribute)
 
 
-def test_it_is_what_the_installed_package_says() -> None:
+def test_the_entry_point_returns_this_metadata() -> None:
     (point,) = (
         point
         for point in importlib.metadata.entry_points(group="apache_airflow_provider")
@@ -66,7 +66,7 @@ def test_it_is_what_the_installed_package_says() -> None:
     assert INFO["versions"][0] == __version__
 
 
-def test_the_public_names_of_the_design_are_there() -> None:
+def test_the_public_names_exist_and_are_listed() -> None:
     for name in (
         "hooks.video_gen.VideoGenHook",
         "operators.video_generation.VideoGenerationOperator",
@@ -79,18 +79,32 @@ def test_the_public_names_of_the_design_are_there() -> None:
         assert any(module in listed["python-modules"] for listed in INFO[name.split(".")[0]])
 
 
-def test_the_form_offers_the_vendors_that_are_installed() -> None:
-    ours = {
-        point.name
-        for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
-        if point.value.startswith("airflow_provider_vidgen.")
-    }
-    assert set(TYPE["conn-fields"]["vendor"]["schema"]["enum"]) == ours
-    assert ours <= set(vendor_names())
-    assert all(get_vendor(name).name == name for name in ours)
+def form_vendors() -> list[str]:
+    """The vendors that the connection form offers now."""
+    vendor_names.cache_clear()
+    (connection_type,) = get_provider_info()["connection-types"]
+    return list(connection_type["conn-fields"]["vendor"]["schema"]["enum"])
 
 
-def test_the_form_has_every_extra_that_is_read_and_no_other() -> None:
+def test_the_form_offers_the_vendors_of_all_installed_distributions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ["apimart", "apimodels", "apixgo", "apixo"]
+    assert form_vendors() == own
+    assert all(get_vendor(name).name == name for name in own)
+    distribution = tmp_path / "vidgen_vendor_acme-0.1.0.dist-info"
+    distribution.mkdir()
+    (distribution / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: vidgen-vendor-acme\nVersion: 0.1.0\n"
+    )
+    (distribution / "entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\nacme = not_importable:Acme\n")
+    with monkeypatch.context() as installed:
+        installed.syspath_prepend(str(tmp_path))
+        assert form_vendors() == ["acme", *own]
+    assert form_vendors() == own
+
+
+def test_the_form_has_exactly_the_extras_that_a_connection_reads() -> None:
     read: set[str] = set()
 
     class Extra(dict[str, Any]):
@@ -109,7 +123,7 @@ def test_every_default_of_the_form_is_valid_for_its_field() -> None:
             jsonschema.validate(field["schema"]["default"], field["schema"])
 
 
-def test_hook_and_metadata_agree() -> None:
+def test_the_hook_has_the_connection_type_of_the_metadata() -> None:
     assert TYPE["connection-type"] == VideoGenHook.conn_type == "vidgen"
     assert TYPE["hook-name"] == VideoGenHook.hook_name
     assert VideoGenHook.default_conn_name == "vidgen_default"

@@ -17,7 +17,7 @@ from airflow_provider_vidgen.errors import StatusUnavailable, SubmitOutcomeUnkno
 from airflow_provider_vidgen.http.wire import MAX_REPLY, encode_body, mask_api_key
 from airflow_provider_vidgen.http.worker import WorkerTransport
 from airflow_provider_vidgen.models import VideoRequest
-from airflow_provider_vidgen.vendors.exchange import HttpCall
+from airflow_provider_vidgen.vendors.http_messages import HttpCall
 
 ACCOUNT = settings("apixgo")
 SUBMIT_CALL = ACCOUNT.vendor.submit_call(VideoRequest(prompt="灯塔", model="grok-image-video"))

@@ -157,9 +157,7 @@ def test_a_vendor_that_cannot_be_asked_is_not_asked_for_longer_than_the_link_is_
 
 
 @pytest.mark.parametrize(("expires_at", "error"), [(None, LinkUnavailable), (EARLIER, ResultExpired)])
-@pytest.mark.parametrize(
-    "fresh", [JobNotFound("x"), [], [FRESH, FRESH]], ids=["unknown", "none", "two"]
-)
+@pytest.mark.parametrize("fresh", [JobNotFound("x"), [], [FRESH, FRESH]], ids=["unknown", "none", "two"])
 def test_a_vendor_without_a_link_in_place_leaves_it_dead(
     fresh: Any,
     expires_at: Any,

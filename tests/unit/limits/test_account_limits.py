@@ -13,7 +13,7 @@ import pytest
 from fakes import NOW, Clock, run_virtually, settings
 
 from airflow_provider_vidgen.limits.account_limits import AccountLimits
-from airflow_provider_vidgen.vendors.retry_after import retry_after
+from airflow_provider_vidgen.vendors.http_messages import parse_retry_after
 
 FOREVER = float("inf")
 
@@ -92,7 +92,7 @@ def test_a_429_to_one_job_delays_all_jobs() -> None:
 def test_a_retry_after_of_a_day_is_capped_at_ten_minutes() -> None:
     async def main() -> float:
         limits = _limits("apixgo")
-        retry_after_seconds = retry_after({"retry-after": "86400"}, NOW)
+        retry_after_seconds = parse_retry_after({"retry-after": "86400"}, NOW)
         limits.on_rate_limited(sent_at=_now(), retry_after=retry_after_seconds)
         await limits.acquire(0, max_wait=FOREVER)
         return _now()

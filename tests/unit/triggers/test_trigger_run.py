@@ -41,7 +41,7 @@ from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.triggers import progress_xcom, video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 from airflow_provider_vidgen.vendors.apixo import Apixo
-from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
+from airflow_provider_vidgen.vendors.http_messages import HttpCall, HttpReply
 
 Reply = HttpReply | BaseException | dict[str, Any]
 

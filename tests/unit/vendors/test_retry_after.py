@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""How long a vendor asks to wait, in each form of the header, and never for more than ten minutes."""
+"""The Retry-After header in each of its forms, limited to ten minutes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from vendor_case import NOW, VENDORS, job_of, looked, reply, submitted
+from vendor_case import NOW, VENDORS, read_status, read_submit, reply, vendor_job
 
 from airflow_provider_vidgen.errors import VidgenError
 from airflow_provider_vidgen.polling import JobPoller, Schedule
-from airflow_provider_vidgen.vendors.exchange import HttpReply
-from airflow_provider_vidgen.vendors.retry_after import retry_after
+from airflow_provider_vidgen.vendors.http_messages import HttpReply, parse_retry_after
 
 _TEN_MINUTES = 600.0
 
@@ -50,14 +49,14 @@ _TEN_MINUTES = 600.0
         ({"retry_after": "Fri, 31 Dec 9999 23:59:59 -1200"}, _TEN_MINUTES),
     ],
 )
-def test_how_long_the_vendor_asks_to_wait(
+def test_every_form_of_the_header_is_parsed(
     vendor: str, headers: dict[str, str], seconds: float | None
 ) -> None:
     for status in (429, 503):
-        seen = looked(vendor, reply(status, b"", **headers))
-        assert isinstance(seen, VidgenError)
-        assert seen.retry_after == seconds
-    refused = submitted(vendor, reply(429, b"", **headers))
+        failed_check = read_status(vendor, reply(status, b"", **headers))
+        assert isinstance(failed_check, VidgenError)
+        assert failed_check.retry_after == seconds
+    refused = read_submit(vendor, reply(429, b"", **headers))
     assert isinstance(refused, VidgenError)
     assert refused.retry_after == seconds
 
@@ -75,27 +74,31 @@ _VALUES = (
 @given(headers=st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms"]), _VALUES))
 @example(headers={"retry-after": "Mon, 01 Jan 0001 00:00:00 +2359"})
 @example(headers={"retry-after": "Fri, 31 Dec 9999 23:59:59 -2359"})
-def test_no_form_of_the_header_asks_for_more_than_ten_minutes(headers: dict[str, str]) -> None:
-    seconds = retry_after(headers, NOW)
+def test_no_header_makes_a_client_wait_longer_than_ten_minutes(headers: dict[str, str]) -> None:
+    seconds = parse_retry_after(headers, NOW)
     assert seconds is None or 0 <= seconds <= _TEN_MINUTES
 
 
-@given(when=st.datetimes(datetime(1970, 1, 1), timezones=_ZONES))  # years of two digits mean ours
-def test_a_date_is_waited_for_up_to_ten_minutes(when: datetime) -> None:
-    told = (when.replace(microsecond=0) - NOW).total_seconds()
-    assert retry_after({"retry-after": format_datetime(when)}, NOW) == min(max(told, 0), _TEN_MINUTES)
+@given(when=st.datetimes(datetime(1970, 1, 1), timezones=_ZONES))  # two-digit years mean this century
+def test_the_wait_until_a_date_is_at_most_ten_minutes(when: datetime) -> None:
+    expected = (when.replace(microsecond=0) - NOW).total_seconds()
+    assert parse_retry_after({"retry-after": format_datetime(when)}, NOW) == min(
+        max(expected, 0), _TEN_MINUTES
+    )
 
 
 @pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize("asked", ["7200", "Sun, 01 Nov 2099 12:00:00 GMT"])
-def test_a_check_that_is_put_off_for_long_is_made_again_after_ten_minutes(status: int, asked: str) -> None:
-    watch = JobPoller(
-        job_of("apixo"),
+@pytest.mark.parametrize("retry_after_header", ["7200", "Sun, 01 Nov 2099 12:00:00 GMT"])
+def test_a_check_with_a_long_retry_after_is_repeated_after_ten_minutes(
+    status: int, retry_after_header: str
+) -> None:
+    poller = JobPoller(
+        vendor_job("apixo"),
         Schedule(first_delay=30, interval=5, max_interval=15),
         submitted_at=NOW,
         deadline=NOW + timedelta(days=1),
         jitter=lambda: 0.5,
     )
-    error = looked("apixo", HttpReply(status=status, headers={"retry-after": asked}))
+    error = read_status("apixo", HttpReply(status=status, headers={"retry-after": retry_after_header}))
     assert isinstance(error, VidgenError)
-    assert watch.after_error(error, NOW) == _TEN_MINUTES
+    assert poller.after_error(error, NOW) == _TEN_MINUTES

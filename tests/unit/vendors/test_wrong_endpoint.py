@@ -1,14 +1,14 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A refusal names what has to be corrected: the request, its model, or the connection's host and vendor."""
+"""A refusal names what to correct: the request, its model, or the connection's host and vendor."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from vendor_case import MODELS, VENDORS, error_body, reply, submitted
+from vendor_case import MODELS, VENDORS, error_body, read_submit, reply
 
 from airflow_provider_vidgen import errors
 from airflow_provider_vidgen.errors import (
@@ -27,9 +27,9 @@ _HTML = b"\n<!doctype html><title>Welcome</title>"
 
 
 def _error(vendor: str, status: int, body: Any = b"", **fields: Any) -> VidgenError:
-    found = submitted(vendor, reply(status, body), **fields)
-    assert isinstance(found, VidgenError), found
-    return found
+    result = read_submit(vendor, reply(status, body), **fields)
+    assert isinstance(result, VidgenError), result
+    return result
 
 
 # --- the connection -------------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ def _error(vendor: str, status: int, body: Any = b"", **fields: Any) -> VidgenEr
         {"code": 405, "message": "Method Not Allowed", "msg": "Method Not Allowed"},
     ],
 )
-def test_an_answer_of_another_host_points_at_the_connection(vendor: str, status: int, body: Any) -> None:
+def test_a_reply_of_another_host_is_a_wrong_endpoint(vendor: str, status: int, body: Any) -> None:
     error = _error(vendor, status, body)
     assert type(error) is errors.WrongEndpoint
     assert (error.fatal, error.billing) == (True, Billing.NOT_SPENT)
@@ -63,13 +63,13 @@ def test_an_answer_of_another_host_points_at_the_connection(vendor: str, status:
 
 @_every_vendor
 @pytest.mark.parametrize("status", [400, 415, 422])
-def test_a_page_is_no_vendors_refusal(vendor: str, status: int) -> None:
+def test_an_html_page_is_a_wrong_endpoint(vendor: str, status: int) -> None:
     assert type(_error(vendor, status, _HTML)) is errors.WrongEndpoint
     assert type(_error(vendor, status, {"detail": [{"msg": "field required"}]})) is SubmitRefused
 
 
 @_every_vendor
-def test_a_page_may_still_be_about_the_key_or_the_size(vendor: str) -> None:
+def test_an_html_page_may_still_be_about_the_key_or_the_size(vendor: str) -> None:
     for status in (401, 402, 403, 413):
         assert type(_error(vendor, status, _HTML)) is type(
             _error(vendor, status, error_body(vendor, status, "no"))
@@ -78,12 +78,12 @@ def test_a_page_may_still_be_about_the_key_or_the_size(vendor: str) -> None:
 
 @_every_vendor
 @pytest.mark.parametrize("status", [200, 201, 500, 502, 503, 504])
-def test_a_page_that_is_no_refusal_leaves_it_open(vendor: str, status: int) -> None:
+def test_an_html_page_with_any_other_status_leaves_the_outcome_unknown(vendor: str, status: int) -> None:
     assert type(_error(vendor, status, _HTML)) is SubmitOutcomeUnknown
 
 
 @_every_vendor
-def test_a_vendors_own_404_and_405_are_about_the_request(vendor: str) -> None:
+def test_the_vendors_own_404_and_405_are_about_the_request(vendor: str) -> None:
     for status in (404, 405):
         error = _error(vendor, status, error_body(vendor, status, "this input cannot be used"))
         assert type(error) is SubmitRefused
@@ -91,7 +91,7 @@ def test_a_vendors_own_404_and_405_are_about_the_request(vendor: str) -> None:
 
 
 @_every_vendor
-def test_funds_and_content_are_still_told_first(vendor: str) -> None:
+def test_funds_and_content_take_precedence(vendor: str) -> None:
     assert type(_error(vendor, 404, {"message": "Insufficient credits"})) is InsufficientFunds
     assert type(_error(vendor, 404, {"message": "content policy violation"})) is ContentRefused
 
@@ -108,7 +108,7 @@ def test_funds_and_content_are_still_told_first(vendor: str) -> None:
         {"code": "model_not_found", "message": "", "data": None},
     ],
 )
-def test_a_model_that_apixgo_does_not_know_is_the_requests_fault(status: int, body: Any) -> None:
+def test_a_model_that_apixgo_does_not_know_is_named(status: int, body: Any) -> None:
     error = _error("apixgo", status, body, model="grok-vidoe")
     assert type(error) is SubmitRefused
     assert (error.fatal, error.billing) == (True, Billing.NOT_SPENT)
@@ -136,14 +136,14 @@ def test_a_model_that_apixgo_does_not_know_is_the_requests_fault(status: int, bo
         ("apimart", 400, {"error": {"code": 400, "message": "模型 grok-vidoe 不存在"}}),
     ],
 )
-def test_every_vendors_words_about_an_unknown_model_name_it(vendor: str, status: int, body: Any) -> None:
+def test_a_model_that_any_vendor_does_not_know_is_named(vendor: str, status: int, body: Any) -> None:
     error = _error(vendor, status, body, model="grok-vidoe")
     assert type(error) is SubmitRefused
     assert "Correct the model 'grok-vidoe'" in str(error)
 
 
 @pytest.mark.parametrize(
-    ("vendor", "status", "words", "kind"),
+    ("vendor", "status", "message", "error_class"),
     [
         ("apixgo", 503, "No available channel for model grok-image-video", VendorUnavailable),
         ("apixgo", 403, "This token has no access to model grok-image-video", PermissionDenied),
@@ -152,14 +152,14 @@ def test_every_vendors_words_about_an_unknown_model_name_it(vendor: str, status:
         ("apimart", 503, "model not found", SubmitOutcomeUnknown),
     ],
 )
-def test_a_model_is_not_blamed_for_anything_else(
-    vendor: str, status: int, words: str, kind: type[VidgenError]
+def test_other_errors_do_not_blame_the_model(
+    vendor: str, status: int, message: str, error_class: type[VidgenError]
 ) -> None:
-    error = _error(vendor, status, error_body(vendor, "", words))
-    assert type(error) is kind
+    error = _error(vendor, status, error_body(vendor, "", message))
+    assert type(error) is error_class
     assert f"Correct the model {MODELS[vendor]!r}" not in str(error)
 
 
-def test_an_error_that_says_no_more_keeps_its_classs_next_step() -> None:
+def test_an_error_without_a_next_step_has_that_of_its_class() -> None:
     assert SubmitRefused("x").next_step == SubmitRefused.next_step
     assert SubmitRefused("x", next_step="Do this.").next_step == "Do this."
