@@ -211,7 +211,7 @@ class WorkerClient:
         :return: whether it works, and a message for the user.
         """
         vendor, base_url = self.settings.vendor, self.settings.base_url
-        model = self.settings.model or next(iter(vendor.models))
+        model = self.settings.model or next(iter(vendor.models), "")
         nonexistent = VideoJob(vendor=vendor.name, base_url=base_url, model=model, task_id="connection-test")
         try:
             reply = self._transport.get(vendor.models_call() or vendor.status_call(nonexistent))

@@ -257,7 +257,7 @@ class VideoTaskSensor(BaseSensorOperator):
 
     def _job(self, hook: VideoGenHook) -> VideoJob:
         settings = hook.settings
-        model = self.model or settings.model or next(iter(settings.vendor.models))
+        model = self.model or settings.model or next(iter(settings.vendor.models), "")
         if not isinstance(self.job_id, str) or not self.job_id.strip():
             problem = Problem(
                 field="job_id", value=repr(self.job_id), constraint="must be the vendor's job id"

@@ -496,7 +496,7 @@ class Process:
 
     # --- the task instance and its state store ----------------------------------------------------------
 
-    map_index = -1
+    dag_id, run_id, task_id, map_index = "d", "r", "make", -1
 
     @property
     def id(self) -> int:

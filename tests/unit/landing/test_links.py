@@ -75,7 +75,7 @@ def test_a_link_that_stays_dead_and_whose_time_is_not_known_is_left_to_a_retry(
     assert not failure.value.fatal
     assert str(failure.value) == (
         "The link at cdn.example.com is dead (HTTP 404). Job: apixgo job task_1. The video was paid for. "
-        "A retry asks the vendor for the link again and downloads; no new video is made."
+        "A retry asks the vendor for a fresh link and downloads again; no new video is made."
     )
     assert LEAST <= sum(clock.slept) <= MOST
     assert (len(cdn.asked), len(vendor.asked)) == (11, 10)
@@ -98,7 +98,7 @@ def test_a_dead_link_whose_time_has_passed_is_asked_for_once_more(
 ) -> None:
     cdn.replies[FRESH] = [dead]
     vendor = RefreshLinks([FRESH], clock=clock)
-    with pytest.raises(ResultExpired, match="asks for a live link once more") as failure:
+    with pytest.raises(ResultExpired, match="asks for a fresh link once more") as failure:
         land(dead, refresh=vendor, expires_at=EARLIER)
     assert failure.value.fatal
     assert "and it expired at 2026-11-20T11:59:59+00:00" in str(failure.value)

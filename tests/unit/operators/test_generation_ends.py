@@ -90,7 +90,7 @@ def test_the_try_after_a_failed_job_submits_afresh_and_says_so(
             operator(deferrable=False).execute(task)
         assert operator(deferrable=False).execute(task)["state"] == "succeeded"
     assert posts(web) == 2
-    assert "a video; a new one is submitted and may be billed" in logged()
+    assert "without a video; a new job is submitted and may be billed" in logged()
 
 
 def test_a_lost_job_is_reported_again_by_a_retry_and_not_paid_twice(vidgen: Connect) -> None:

@@ -213,7 +213,7 @@ def test_doubts_are_logged_and_the_request_goes_out(vidgen: Connect, logged: Cal
         with pytest.raises(TaskDeferred):
             operator(deferrable=True, aspect_ratio="2:3").execute(context())
     told = logged()
-    assert "aspect_ratio=2:3: the document is sure of 16:9, 1:1, 9:16" in told
+    assert "aspect_ratio=2:3: the document clearly confirms only 16:9, 1:1, 9:16" in told
     assert "The job is apimodels job task_1" in told
 
 
