@@ -19,7 +19,7 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 
-from benchmarks.rig import Measured, Rig
+from benchmarks.measured_airflow import Measured, Rig
 
 _CONTENDERS = {
     "ours": "VideoGenerationOperator, deferrable",

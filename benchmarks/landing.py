@@ -28,8 +28,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from dev.film_server import FilmServer, make_film
-from dev.object_stores import BUCKET, LocalS3, local_s3
+from dev.servers.video_server import VideoServer, write_random_mp4
+from dev.servers.storage import BUCKET, LocalS3, local_s3
 
 _MIB = 1024**2
 _ROOT = Path(__file__).parents[1]
@@ -67,7 +67,7 @@ def main() -> None:
 
 def serve(folder: Path) -> None:
     """Be the store of results, in a process of its own."""
-    server = FilmServer(folder)
+    server = VideoServer(folder)
     with server.running():
         print(server.url, flush=True)
         sys.stdin.read()
@@ -78,9 +78,9 @@ def compare(mib: int, s3_mib: int, rounds: int) -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vidgen-bench-")))
         (folder / "films").mkdir()
-        make_film(folder / "films" / _FIRST, _MIB)
+        write_random_mp4(folder / "films" / _FIRST, _MIB)
         for size in {mib, s3_mib} - {0}:
-            make_film(folder / "films" / f"{size}.mp4", size * _MIB)
+            write_random_mp4(folder / "films" / f"{size}.mp4", size * _MIB)
         store = stack.enter_context(
             subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.landing", "--serve", str(folder / "films")],
@@ -185,7 +185,7 @@ def boto3() -> Run:
     """Upload the same stream with boto3."""
     import requests
 
-    client = LocalS3.of_connection(os.environ["AIRFLOW_CONN_AWS_DEFAULT"]).client()
+    client = LocalS3.from_connection(os.environ["AIRFLOW_CONN_AWS_DEFAULT"]).client()
 
     def run(link: str, target: str) -> None:
         with requests.get(link, stream=True, timeout=60) as reply:

@@ -20,8 +20,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dev.crowd.seen import Shift, busiest, first_checks, times
-from dev.crowd.setting import FOR_EVER, Crowd, stage
+from dev.trigger_load.triggerer_metrics import Shift, busiest, first_checks, times
+from dev.trigger_load.environment import FOR_EVER, Crowd, stage
 
 _UNLIMITED, _LIMITED = "apimodels", "apixo"
 _WITH_PROGRESS = ("apimart", "apixgo")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from system_accounts import BAD_KEY, GOOD_KEY
 
-from dev.browser import running_browser
+from dev.headless_browser import running_browser
 from dev.local_airflow import LocalAirflow
 from dev.local_simulator import VENDORS, LocalSimulator
 
