@@ -2,35 +2,36 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-What processes use: CPU time of an Airflow's components, and how long its workers are taken.
+Resource usage of processes: CPU time of Airflow's components, memory, and occupied worker slots.
 
-Both read ``/proc`` from outside, so all contenders are measured alike and nothing of Airflow is changed.
+All figures are read from ``/proc``, so every contender is measured alike and Airflow is not changed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import threading
 import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-_TICKS = os.sysconf("SC_CLK_TCK")
-#: The title that LocalExecutor gives its worker processes; what follows says whether they are at work.
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+#: Process title of a LocalExecutor worker; the rest of the title is its state.
 _WORKER = "airflow worker -- LocalExecutor"
 _IDLE = "<idle>"
-#: The state of a process that has ended and was not waited for yet.
-_ENDED = "Z"
-_SAMPLE = 0.05
-_LOOK_FOR_WORKERS = 1.0
+#: State of a process that has ended and was not waited for yet.
+_ZOMBIE = "Z"
+_SAMPLE_INTERVAL = 0.05
+_WORKER_LIST_INTERVAL = 1.0
 
 
 @dataclass(frozen=True)
 class _Process:
     parent: int
-    #: Its own CPU seconds, and those of all ended and collected children, theirs included.
+    #: CPU seconds of the process, and of all descendants that have ended and were waited for.
     cpu: float
 
 
@@ -38,12 +39,12 @@ def cpu_seconds(components: dict[str, int]) -> dict[str, float]:
     """
     Return the CPU seconds used so far, by component.
 
-    Of each living process of a component's tree its own time counts and that of the children it has waited
-    for, which the kernel adds up through all generations. LocalExecutor's workers, their supervisors and the
-    task processes are below the scheduler and given as ``workers``. A process that is ending while this reads
-    may be missed or counted twice, so read when the tasks are over.
+    Adds up the time of each living process in a component's tree, which includes the time of its ended
+    descendants. LocalExecutor's workers, their supervisors and the task processes are children of the
+    scheduler, and are returned as ``workers``. A process that is just ending may be missed or counted twice,
+    so call this when no task is running.
 
-    :param components: name and process id of each component's main process; with ``scheduler``.
+    :param components: process id of each component's main process; ``scheduler`` is required.
     """
     processes = _processes()
     children: dict[int, list[int]] = defaultdict(list)
@@ -63,47 +64,47 @@ def cpu_seconds(components: dict[str, int]) -> dict[str, float]:
     return dict(used)
 
 
-def machine_busy() -> float:
+def machine_cpu_seconds() -> float:
     """Return the CPU seconds that all processes of the machine have used so far."""
-    user, nice, system, _idle, _wait, *rest = Path("/proc/stat").read_text().split("\n")[0].split()[1:9]
-    return sum(map(int, (user, nice, system, *rest))) / _TICKS
+    user, nice, system, _idle, _iowait, *rest = Path("/proc/stat").read_text().split("\n")[0].split()[1:9]
+    return sum(map(int, (user, nice, system, *rest))) / _TICKS_PER_SECOND
 
 
-def worker_pids(scheduler: int) -> list[int]:
-    """Return the worker processes of a scheduler's LocalExecutor."""
-    return [
-        pid
-        for pid, process in _processes().items()
-        if process.parent == scheduler and _title(pid).startswith(_WORKER)
-    ]
+def resident_memory() -> float:
+    """Return the resident memory of this process, in MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1024**2
 
 
-class SlotWatch:
+class WorkerSlotMonitor:
     """
-    Add up for how many seconds how many workers were taken, from :meth:`__enter__` to the end of ``with``.
+    Measure for how long worker slots are occupied while the ``with`` block lasts.
 
-    A LocalExecutor worker is a process that takes one task after the other and says in its title whether it
-    has one. That is the slot itself: it is taken from when the task is handed over until its supervisor has
-    reported the end, however often a task comes and goes by being deferred or rescheduled. The start and end
-    dates of task instances span all their legs and cannot tell. The titles are read twenty times a second;
-    the error of each leg is at most one such step, either way.
+    A LocalExecutor worker process runs one task after another, and its title shows whether it has one. Its
+    slot is occupied from when the task is assigned until its supervisor has reported the end, also if the
+    task defers or reschedules itself several times; the start and end dates of task instances include the
+    waiting time in between. The titles are read twenty times a second, so the error of each occupation is at
+    most 0.05 s.
 
-    Airflow's supervisor may notice the end of its task process only when it wakes for its next heartbeat
-    (``[workers] min_heartbeat_interval``), and the slot is taken until then. How long a living task process
-    stood behind the slot is therefore added up beside it.
+    Airflow's supervisor may notice the end of its task process only at its next heartbeat
+    (``[workers] min_heartbeat_interval``), and the slot is occupied until then. Therefore the seconds with a
+    living task process are measured separately.
 
-    :param scheduler: process id.
+    :param scheduler: process id of the scheduler.
     """
 
     def __init__(self, scheduler: int) -> None:
         self._scheduler = scheduler
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="slot-watch", daemon=True)
-        self.seconds = 0.0
-        self.at_work = 0.0
-        self.most = 0
+        self._thread = threading.Thread(target=self._run, name="worker-slot-monitor", daemon=True)
+        #: Seconds for which slots were occupied, added up over all slots.
+        self.occupied_seconds = 0.0
+        #: The part of them with a living task process.
+        self.task_process_seconds = 0.0
+        #: Largest number of slots occupied at the same time.
+        self.max_occupied = 0
 
-    def __enter__(self) -> SlotWatch:
+    def __enter__(self) -> WorkerSlotMonitor:
         self._thread.start()
         return self
 
@@ -113,42 +114,51 @@ class SlotWatch:
 
     def _run(self) -> None:
         workers: list[int] = []
-        looked, before = -_LOOK_FOR_WORKERS, time.monotonic()
-        while not self._stop.wait(_SAMPLE):
+        listed_at, sampled_at = -_WORKER_LIST_INTERVAL, time.monotonic()
+        while not self._stop.wait(_SAMPLE_INTERVAL):
             now = time.monotonic()
-            if now - looked >= _LOOK_FOR_WORKERS:
-                workers, looked = worker_pids(self._scheduler), now
-            taken = [pid for pid in workers if _is_taken(_title(pid))]
-            self.seconds += len(taken) * (now - before)
-            self.at_work += sum(map(_has_living_child, taken)) * (now - before)
-            self.most = max(self.most, len(taken))
-            before = now
+            if now - listed_at >= _WORKER_LIST_INTERVAL:
+                workers, listed_at = _worker_pids(self._scheduler), now
+            occupied = [pid for pid in workers if _is_occupied(_title(pid))]
+            self.occupied_seconds += len(occupied) * (now - sampled_at)
+            self.task_process_seconds += sum(map(_has_living_child, occupied)) * (now - sampled_at)
+            self.max_occupied = max(self.max_occupied, len(occupied))
+            sampled_at = now
 
 
-def _is_taken(title: str) -> bool:
+def _worker_pids(scheduler: int) -> list[int]:
+    return [
+        pid
+        for pid, process in _processes().items()
+        if process.parent == scheduler and _title(pid).startswith(_WORKER)
+    ]
+
+
+def _is_occupied(title: str) -> bool:
     return title.startswith(_WORKER) and _IDLE not in title
 
 
 def _has_living_child(pid: int) -> bool:
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return any(_fields(child)[0] != _ENDED for child in children)
+        return any(_stat_fields(child)[0] != _ZOMBIE for child in children)
     except OSError:
         return False
 
 
 def _processes() -> dict[int, _Process]:
-    found = {}
+    processes = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             with contextlib.suppress(OSError):
-                fields = _fields(folder.name)
-                found[int(folder.name)] = _Process(int(fields[1]), sum(map(int, fields[11:15])) / _TICKS)
-    return found
+                fields = _stat_fields(folder.name)
+                cpu = sum(map(int, fields[11:15])) / _TICKS_PER_SECOND
+                processes[int(folder.name)] = _Process(int(fields[1]), cpu)
+    return processes
 
 
-def _fields(pid: str) -> list[str]:
-    """Return what ``stat`` says from the state on; the name before it, in brackets, may hold anything."""
+def _stat_fields(pid: str) -> list[str]:
+    """Return the fields of ``stat`` after the name, which is in brackets and may contain anything."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 

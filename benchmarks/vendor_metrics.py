@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A run from the vendor's side: requests, bills, and how soon a finished video was noticed."""
+"""Metrics of a run at the vendor: requests, billed jobs, and the delay until a finished video was noticed."""
 
 from __future__ import annotations
 
@@ -14,65 +14,69 @@ from airflow_provider_vidgen.simulator.journal import Visit
 
 
 @dataclass(frozen=True)
-class VendorSide:
+class VendorMetrics:
     """
-    The simulator's books since its last reset.
+    The simulator's metrics since its last reset.
 
-    :param submits: paid requests.
-    :param checks: requests for the state of a job.
-    :param downloads: requests for a file.
-    :param refused: how many of all were answered with 429.
-    :param jobs: how many were billed.
-    :param twice: how many paid requests of the same content were accepted more than once.
-    :param noticed: by job, seconds from its end to the first check that came after it.
-    :param fetched: by job, seconds from its end to the first request for its file.
+    :param submissions: number of POST requests.
+    :param status_requests: number of status requests.
+    :param downloads: number of requests for a file.
+    :param rate_limited: number of requests that were answered with 429.
+    :param jobs: number of billed jobs.
+    :param billed_twice: number of POST bodies that were accepted more than once.
+    :param notice_delays: for each job, seconds from its end to the next status request.
+    :param download_delays: for each job, seconds from its end to the next request for its file.
     """
 
-    submits: int
-    checks: int
+    submissions: int
+    status_requests: int
     downloads: int
-    refused: int
+    rate_limited: int
     jobs: int
-    twice: int
-    noticed: list[float]
-    fetched: list[float]
+    billed_twice: int
+    notice_delays: list[float]
+    download_delays: list[float]
 
     @property
     def requests(self) -> int:
-        """All requests."""
-        return self.submits + self.checks + self.downloads
+        """Number of all requests."""
+        return self.submissions + self.status_requests + self.downloads
 
 
-def read(simulator: SimulatorClient) -> VendorSide:
-    """Read the books."""
-    visits, jobs, ledger = simulator.requests(), simulator.jobs(), simulator.ledger()
-    counts = Counter((visit.host, visit.method) for visit in visits)
-    return VendorSide(
-        submits=counts["api", "POST"],
-        checks=counts["api", "GET"],
+def read_vendor_metrics(simulator: SimulatorClient) -> VendorMetrics:
+    """Return the metrics since the simulator's last reset."""
+    requests, jobs, ledger = simulator.requests(), simulator.jobs(), simulator.ledger()
+    counts = Counter((request.host, request.method) for request in requests)
+    return VendorMetrics(
+        submissions=counts["api", "POST"],
+        status_requests=counts["api", "GET"],
         downloads=sum(count for (host, _), count in counts.items() if host == "cdn"),
-        refused=sum(visit.status == 429 for visit in visits),
+        rate_limited=sum(request.status == 429 for request in requests),
         jobs=len(ledger.entries),
-        twice=sum(count > 1 for count in ledger.accepted_by_hash.values()),
-        noticed=[since for job in jobs if (since := _first(visits, job, "api")) is not None],
-        fetched=[since for job in jobs if (since := _first(visits, job, "cdn")) is not None],
+        billed_twice=sum(count > 1 for count in ledger.accepted_by_hash.values()),
+        notice_delays=_delays(requests, jobs, "api"),
+        download_delays=_delays(requests, jobs, "cdn"),
     )
 
 
-def _first(visits: list[Visit], job: JobView, host: str) -> float | None:
-    """Return the seconds from a job's end to the first good GET about it that came after."""
-    if job.finishes is None:
-        return None
-    times = [
-        visit.virtual_time - job.finishes
-        for visit in visits
-        if (visit.host, visit.method) == (host, "GET") and visit.status in (200, 206)
-        if visit.virtual_time >= job.finishes and _names(visit, job.task_id)
-    ]
-    return min(times, default=None)
+def _delays(requests: list[Visit], jobs: list[JobView], host: str) -> list[float]:
+    """Return the seconds from each job's end to the next successful GET request for it."""
+    delays = []
+    for job in jobs:
+        if job.finishes is None:
+            continue
+        times = [
+            request.virtual_time - job.finishes
+            for request in requests
+            if (request.host, request.method) == (host, "GET") and request.status in (200, 206)
+            if request.virtual_time >= job.finishes and _is_for_job(request, job.task_id)
+        ]
+        if times:
+            delays.append(min(times))
+    return delays
 
 
-def _names(visit: Visit, task_id: str) -> bool:
-    """Tell whether a request is about a job: APIModels, Apixo, and the store of results."""
-    asked = (visit.query.get("task_id"), visit.query.get("taskId"))
-    return task_id in asked or task_id in visit.path.split("/")
+def _is_for_job(request: Visit, task_id: str) -> bool:
+    """Return whether a request is for a job: a status request to APIModels or Apixo, or a download."""
+    ids = (request.query.get("task_id"), request.query.get("taskId"))
+    return task_id in ids or task_id in request.path.split("/")

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Contender: what Airflow's http provider offers, an operator, a sensor that frees its worker, a download."""
+"""Contender: Airflow's http provider, with ``HttpOperator``, a rescheduling ``HttpSensor`` and a download."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from airflow.providers.http.sensors.http import HttpSensor
 from airflow.sdk import DAG, PokeReturnValue, task, task_group
 from airflow.sdk.exceptions import AirflowFailException
 
-GENERATIONS = "/api/v1/video/generations"
+ROUTE = "/api/v1/video/generations"
 
 
-def task_id_of(response: Any) -> str:
+def job_id(response: Any) -> str:
     """Return the job's id."""
     return str(response.json()["data"]["taskId"])
 
 
-def finished(response: Any) -> PokeReturnValue:
-    """Tell whether the video is there, and where."""
+def is_finished(response: Any) -> PokeReturnValue:
+    """Return whether the job has finished, and its link."""
     data = response.json()["data"]
     if data["state"] == "failed":
         raise AirflowFailException(data["failMsg"])
@@ -32,48 +32,48 @@ def finished(response: Any) -> PokeReturnValue:
 
 
 @task
-def fetch(job: Any, url: Any) -> str:
+def download(job: Any, url: Any) -> str:
     """Download the video."""
     from pathlib import Path
 
     import requests
 
-    path = Path(os.environ["VIDGEN_BENCH_FOLDER"].removeprefix("file://")) / "chain" / f"{job}.mp4"
+    path = Path(os.environ["VIDGEN_BENCH_FOLDER"].removeprefix("file://")) / "http_provider" / f"{job}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with requests.get(url, stream=True, timeout=60) as reply, path.open("wb") as file:
-        reply.raise_for_status()
-        for piece in reply.iter_content(1024 * 1024):
-            file.write(piece)
+    with requests.get(url, stream=True, timeout=60) as response, path.open("wb") as file:
+        response.raise_for_status()
+        for chunk in response.iter_content(1024 * 1024):
+            file.write(chunk)
     return str(path)
 
 
 @task_group
 def video(body: str) -> None:
-    """Make one video."""
+    """Generate one video."""
     create = HttpOperator(
         task_id="create",
         http_conn_id="bench_http",
         method="POST",
-        endpoint=GENERATIONS,
+        endpoint=ROUTE,
         headers={"Content-Type": "application/json"},
         data=body,
-        response_filter=task_id_of,
+        response_filter=job_id,
     )
     wait = HttpSensor(
         task_id="wait",
         http_conn_id="bench_http",
-        endpoint=GENERATIONS,
+        endpoint=ROUTE,
         request_params={"task_id": create.output},
-        response_check=finished,
+        response_check=is_finished,
         mode="reschedule",
-        poke_interval=float(os.environ["VIDGEN_BENCH_POKE"]),
+        poke_interval=float(os.environ["VIDGEN_BENCH_POLL_INTERVAL"]),
         timeout=1800,
     )
-    fetch(job=create.output, url=wait.output)
+    download(job=create.output, url=wait.output)
 
 
-def order(number: int) -> str:
-    """Return the body of a create request."""
+def request_body(number: int) -> str:
+    """Return the body of a submission."""
     return json.dumps(
         {
             "model": "grok-video-3",
@@ -85,5 +85,5 @@ def order(number: int) -> str:
 
 
 for videos in map(int, os.environ["VIDGEN_BENCH_VIDEOS"].split(",")):
-    with DAG(dag_id=f"chain_{videos}", schedule=None):
-        video.expand(body=[order(number) for number in range(videos)])
+    with DAG(dag_id=f"http_provider_{videos}", schedule=None):
+        video.expand(body=[request_body(number) for number in range(videos)])

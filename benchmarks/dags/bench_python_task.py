@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Contender: one plain task that does it all, and keeps its worker while it waits."""
+"""Contender: one Python task that submits, sleeps between polls in its worker slot, and downloads."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import os
 
 from airflow.sdk import DAG, task
 
-GENERATIONS = "/api/v1/video/generations"
+ROUTE = "/api/v1/video/generations"
 
 
 @task
 def video(prompt: str) -> str:
-    """Submit, wait, download."""
+    """Generate one video."""
     import time
     from pathlib import Path
 
@@ -22,16 +22,16 @@ def video(prompt: str) -> str:
     from airflow.sdk import BaseHook
 
     connection = BaseHook.get_connection("bench_http")
-    order = {"model": "grok-video-3", "prompt": prompt, "aspect_ratio": "16:9", "size": "720P"}
+    body = {"model": "grok-video-3", "prompt": prompt, "aspect_ratio": "16:9", "size": "720P"}
     with requests.Session() as session:
         session.headers.update(connection.extra_dejson)
-        api = f"{connection.host}{GENERATIONS}"
-        created = session.post(api, json=order, timeout=30)
-        created.raise_for_status()
-        job = created.json()["data"]["taskId"]
+        api = f"{connection.host}{ROUTE}"
+        submitted = session.post(api, json=body, timeout=30)
+        submitted.raise_for_status()
+        job = submitted.json()["data"]["taskId"]
         deadline = time.monotonic() + 1800
         while time.monotonic() < deadline:
-            time.sleep(float(os.environ["VIDGEN_BENCH_POKE"]))
+            time.sleep(float(os.environ["VIDGEN_BENCH_POLL_INTERVAL"]))
             status = session.get(api, params={"task_id": job}, timeout=30)
             status.raise_for_status()
             data = status.json()["data"]
@@ -41,15 +41,15 @@ def video(prompt: str) -> str:
                 raise RuntimeError(data["failMsg"])
         else:
             raise TimeoutError(job)
-    path = Path(os.environ["VIDGEN_BENCH_FOLDER"].removeprefix("file://")) / "plain" / f"{job}.mp4"
+    path = Path(os.environ["VIDGEN_BENCH_FOLDER"].removeprefix("file://")) / "python_task" / f"{job}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with requests.get(data["resultUrls"][0], stream=True, timeout=60) as reply, path.open("wb") as file:
-        reply.raise_for_status()
-        for piece in reply.iter_content(1024 * 1024):
-            file.write(piece)
+    with requests.get(data["resultUrls"][0], stream=True, timeout=60) as response, path.open("wb") as file:
+        response.raise_for_status()
+        for chunk in response.iter_content(1024 * 1024):
+            file.write(chunk)
     return str(path)
 
 
 for videos in map(int, os.environ["VIDGEN_BENCH_VIDEOS"].split(",")):
-    with DAG(dag_id=f"plain_{videos}", schedule=None):
+    with DAG(dag_id=f"python_task_{videos}", schedule=None):
         video.expand(prompt=[f"a velvet pangolin, number {number}" for number in range(videos)])

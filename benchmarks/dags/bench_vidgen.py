@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Contender: the operator of this package, out of the box."""
+"""Contender: this provider's operator with its defaults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow.sdk import DAG
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 
 for videos in map(int, os.environ["VIDGEN_BENCH_VIDEOS"].split(",")):
-    with DAG(dag_id=f"ours_{videos}", schedule=None):
+    with DAG(dag_id=f"vidgen_{videos}", schedule=None):
         VideoGenerationOperator.partial(
             task_id="video",
             vidgen_conn_id="vidgen_apimodels",
@@ -20,5 +20,5 @@ for videos in map(int, os.environ["VIDGEN_BENCH_VIDEOS"].split(",")):
             aspect_ratio="16:9",
             resolution="720p",
             deferrable=True,
-            output_path=os.environ["VIDGEN_BENCH_FOLDER"] + "/ours/",
+            output_path=os.environ["VIDGEN_BENCH_FOLDER"] + "/vidgen/",
         ).expand(prompt=[f"a velvet pangolin, number {number}" for number in range(videos)])
