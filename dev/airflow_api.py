@@ -117,8 +117,9 @@ class AirflowApi:
 
     def import_errors(self) -> list[dict[str, Any]]:
         """Return the Dag files that could not be imported, each with ``filename`` and ``stack_trace``."""
-        found = self.api("GET", "/importErrors", params={"limit": 100})
-        errors: list[dict[str, Any]] = found["import_errors"]
+        errors: list[dict[str, Any]] = self.api("GET", "/importErrors", params={"limit": 100})[
+            "import_errors"
+        ]
         return errors
 
     def wait_for_dag(self, dag_id: str, timeout: float = 30) -> dict[str, Any]:
@@ -194,17 +195,17 @@ class AirflowApi:
     def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """Return the task instances of a run; a mapped task has one for each map index."""
         path = f"{_run_path(dag_id, run_id)}/taskInstances"
-        found: list[dict[str, Any]] = []
+        tasks: list[dict[str, Any]] = []
         while True:
-            page = self.api("GET", path, params={"limit": 100, "offset": len(found), "order_by": "id"})
-            found += page["task_instances"]
-            if not page["task_instances"] or len(found) >= page["total_entries"]:
-                return found
+            page = self.api("GET", path, params={"limit": 100, "offset": len(tasks), "order_by": "id"})
+            tasks += page["task_instances"]
+            if not page["task_instances"] or len(tasks) >= page["total_entries"]:
+                return tasks
 
     def task_instance(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, Any]:
         """Return one task instance; while it is deferred, with ``trigger`` and ``triggerer_job``."""
-        found: dict[str, Any] = self.api("GET", _task_path(dag_id, run_id, task_id, map_index))
-        return found
+        task: dict[str, Any] = self.api("GET", _task_path(dag_id, run_id, task_id, map_index))
+        return task
 
     def wait_for_task(
         self,
@@ -226,15 +227,15 @@ class AirflowApi:
         last_seen = "absent"
         while True:
             try:
-                found = self.task_instance(dag_id, run_id, task_id, map_index)
+                task = self.task_instance(dag_id, run_id, task_id, map_index)
             except ApiError as error:
                 # A mapped instance exists only once its upstream is done.
                 if error.status != 404:
                     raise
             else:
-                last_seen = f"{found['state']}, try {found['try_number']}"
-                if found["state"] in expected and found["try_number"] >= try_number:
-                    return found
+                last_seen = f"{task['state']}, try {task['try_number']}"
+                if task["state"] in expected and task["try_number"] >= try_number:
+                    return task
             if time.monotonic() > deadline:
                 name = f"{task_id}[{map_index}] of {run_id}"
                 raise TimeoutError(f"{name} is {last_seen} after {timeout} s, not one of {sorted(expected)}")
@@ -243,8 +244,8 @@ class AirflowApi:
     def tries(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> list[dict[str, Any]]:
         """Return all tries of a task instance, the latest included."""
         path = f"{_task_path(dag_id, run_id, task_id, map_index)}/tries"
-        found: list[dict[str, Any]] = self.api("GET", path)["task_instances"]
-        return found
+        tries: list[dict[str, Any]] = self.api("GET", path)["task_instances"]
+        return tries
 
     def clear(
         self,
@@ -310,8 +311,8 @@ class AirflowApi:
     def task_states(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, Any]:
         """Return the whole state store of a task instance."""
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{_quote(task_id)}/state-store"
-        found = self.api("GET", path, params={"map_index": map_index, "limit": 100})
-        return {entry["key"]: entry["value"] for entry in found["task_state_store"]}
+        page = self.api("GET", path, params={"map_index": map_index, "limit": 100})
+        return {entry["key"]: entry["value"] for entry in page["task_state_store"]}
 
     def record(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, Any]:
         """Return the newest ledger record of a task's submission, or an empty one."""

@@ -20,7 +20,6 @@ USERNAME = "admin"
 
 _PASSWORDS = "simple_auth_manager_passwords.json"
 
-
 #: For an Airflow whose components are not killed. On SQLite the api-server can block until the timeout of the
 #: database's lock, when many tasks report at once. If a component were considered dead meanwhile, its healthy
 #: tasks would be started again.

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from airflow_provider_vidgen.simulator import SimulatorClient
 from dev.airflow_api import ApiError
 from dev.airflow_settings import LENIENT_HEALTH_CHECKS
 from dev.local_airflow import LocalAirflow
@@ -75,8 +76,8 @@ def main() -> int:
         print(f"Airflow: {airflow.url}  user {airflow.username}, password {airflow.password}", flush=True)
         rows = run_pipelines(airflow, home / "videos")
         print_table(rows)
-        ledger = get_json(f"{simulator.url}/__sim/ledger")
-        print(f"\n{billing_summary(ledger)}\nVideos: {home / 'videos'}")
+        summary = billing_summary(SimulatorClient(simulator.url))
+        print(f"\n{summary}\nVideos: {home / 'videos'}")
         print(f"Airflow: {airflow.url}  user {airflow.username}, password {airflow.password}", flush=True)
         expected = len(PARAMS) * PRODUCTS * ASPECT_RATIOS
         succeeded = len(rows) == expected and not any(row.problem for row in rows)
@@ -185,19 +186,12 @@ def print_table(rows: list[VideoRow]) -> None:
         )
 
 
-def billing_summary(ledger: dict[str, Any]) -> str:
+def billing_summary(simulator: SimulatorClient) -> str:
     """Return what the vendors would have charged."""
-    settled = sum(entry["state"] == "settled" for entry in ledger["entries"])
-    billed_twice = sum(count > 1 for count in ledger["accepted_by_hash"].values())
+    ledger = simulator.ledger()
+    settled = sum(entry.state == "settled" for entry in ledger.entries)
+    billed_twice = sum(count > 1 for count in ledger.accepted_by_hash.values())
     return f"Billed by the simulated vendors: {settled} videos, {billed_twice} of them more than once."
-
-
-def get_json(url: str) -> dict[str, Any]:
-    """Get JSON from the simulator's control API."""
-    import requests
-
-    content: dict[str, Any] = requests.get(url, timeout=10).json()
-    return content
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--videos", required=True, help="JSON object: SHA-256 by file name")
     parser.add_argument("--output", required=True, help="target folder: file://, s3:// or sftp://")
     parser.add_argument("--kills", type=int, default=200, help="(%(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of the random moments (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="for the random delays (%(default)s)")
     args = parser.parse_args()
     outcome = run(args.server, json.loads(args.videos), args.output, args.kills, args.seed)
     print(json.dumps(asdict(outcome)))
@@ -185,7 +185,7 @@ def _file_names(output: str) -> Iterator[str]:
         yield from (path.name for path in _local_path(output).iterdir())
         return
     for page in _s3_client().get_paginator("list_objects_v2").paginate(Bucket=parts.hostname):
-        yield from (found["Key"] for found in page.get("Contents", ()))
+        yield from (item["Key"] for item in page.get("Contents", ()))
 
 
 def _local_path(target: str) -> Path:

@@ -95,8 +95,8 @@ class LocalSimulator:
         deadline = time.monotonic() + self._start_timeout
         while True:
             output = self.log.read_text(errors="replace")
-            if found := _LISTENING.search(output):
-                return found[1]
+            if match := _LISTENING.search(output):
+                return match[1]
             if self._child.poll() is not None or time.monotonic() > deadline:
                 exit_code = self._child.poll()
                 raise RuntimeError(f"the simulator is not listening (exit code {exit_code})\n{output}")

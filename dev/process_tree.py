@@ -47,12 +47,12 @@ class ProcessTree:
         pids = {process.pid for process in self._members if process.is_running()}
         if leader is None or _creation_time(leader) == self.created:
             pids |= {pid for pid in processes if _session_id(pid) == self.pid}
-        found = {pid for pid in pids if pid in processes}
+        alive = {pid for pid in pids if pid in processes}
         parents = {pid: process.info["ppid"] for pid, process in processes.items()}
-        while children := {pid for pid, parent in parents.items() if parent in found and pid not in found}:
-            found |= children
-        self._members = {processes[pid] for pid in found}
-        return [processes[pid] for pid in sorted(found, key=lambda pid: (pid != self.pid, pid))]
+        while children := {pid for pid, parent in parents.items() if parent in alive and pid not in alive}:
+            alive |= children
+        self._members = {processes[pid] for pid in alive}
+        return [processes[pid] for pid in sorted(alive, key=lambda pid: (pid != self.pid, pid))]
 
 
 def spawn(command: Sequence[str], env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
