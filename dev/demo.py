@@ -135,7 +135,7 @@ def progress(tasks: list[dict[str, Any]]) -> str:
     failed = sum(count for (_, state), count in counts.items() if state in ("failed", "upstream_failed"))
     retrying = sum(count for (_, state), count in counts.items() if state == "up_for_retry")
     return (
-        f"{counts['generate', 'deferred']} rendering, {counts['generate', 'success']} made, "
+        f"{counts['generate', 'deferred']} rendering, {counts['generate', 'success']} generated, "
         f"{counts['download', 'success']} landed"
         + (f", {retrying} to be retried" if retrying else "")
         + (f", {failed} failed" if failed else "")
