@@ -145,7 +145,10 @@ def print_comparison(
         medians[name] = statistics.median(seconds)
         growth = "" if name == "curl" else f"{max(run['growth_mib'] for run in contender_runs):.1f} MiB"
         print(f"| {name} | {mib / medians[name]:.0f} MiB/s | {mib / min(seconds):.0f} MiB/s | {growth} |")
-    ratios = [a["seconds"] / b["seconds"] for a, b in zip(*runs.values(), strict=True)]
+    ratios = [
+        baseline["seconds"] / landed["seconds"]
+        for baseline, landed in zip(runs[names[0]], runs[names[1]], strict=True)
+    ]
     print(
         f"landing is {statistics.median(ratios):.2f} times as fast as {names[0]} "
         f"(rounds: {', '.join(f'{ratio:.2f}' for ratio in ratios)})"
