@@ -2,11 +2,11 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-What importing the operators costs a Dag file: ``make bench-import``.
+Import time of the operators in a Dag file: ``make bench-import``.
 
-Each line after the first is what its import costs on top of the first, timed in the same fresh interpreter;
-the interpreters take turns, so that a noisy minute hits all alike. The comparison is Airflow's own http
-operator, where ``apache-airflow-providers-http`` is installed.
+Each line after the first shows the additional time of its import, measured in a fresh interpreter that has
+run the first. The cases take turns, so that other load on the machine affects all alike. Airflow's own http
+operator is included if ``apache-airflow-providers-http`` is installed.
 """
 
 from __future__ import annotations
@@ -42,29 +42,29 @@ print((time.perf_counter() - start) * 1000)
 def measure(base: str, case: str) -> float:
     """Return the milliseconds that ``case`` takes in a fresh interpreter that has run ``base``."""
     program = PROGRAM.format(base=base, case=case)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return float(done.stdout.split()[-1])
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return float(process.stdout.split()[-1])
 
 
 def main() -> None:
-    """Print the table."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--rounds", type=int, default=15)
-    rounds = options.parse_args().rounds
+    """Measure all cases, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="(%(default)s)")
+    rounds = parser.parse_args().rounds
     cases = {name: (BASE, case) for name, case in CASES.items()}
     cases["airflow.sdk.BaseOperator alone"] = ("", BASE)
     if importlib.util.find_spec("airflow.providers.http") is None:
         del cases["+ Airflow's HttpOperator"]
     for base, case in cases.values():
-        measure(base, case)  # fills the caches of compiled files
+        measure(base, case)  # compiles the files
     times: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):
         for name, (base, case) in cases.items():
             times[name].append(measure(base, case))
-    print(f"{'import':<34} {'least':>8} {'median':>8} {'most':>8}   ({rounds} rounds)")
-    for name, taken in times.items():
-        least, median, most = min(taken), statistics.median(taken), max(taken)
-        print(f"{name:<34} {least:>5.0f} ms {median:>5.0f} ms {most:>5.0f} ms")
+    print(f"{'import':<34} {'min':>8} {'median':>8} {'max':>8}   ({rounds} rounds)")
+    for name, durations in times.items():
+        median = statistics.median(durations)
+        print(f"{name:<34} {min(durations):>5.0f} ms {median:>5.0f} ms {max(durations):>5.0f} ms")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,14 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-How fast a large file lands, and in how much memory.
+Speed and memory of landing a large file: ``make bench-landing``.
 
-Local disk against curl, and S3 (moto's server) against boto3's ``upload_fileobj`` of the same stream; each
-contender in a process of its own, in turn, the one that begins changing each round.
+Landing on local disk is compared with curl, and landing in S3 (moto) with boto3's ``upload_fileobj`` of the
+same stream. Each contender runs in its own process, in turn; the order alternates between rounds.
 
-Before a contender begins, as much is written to the disk and removed as it, or moto, will write. On a virtual
-machine memory that nobody has used for some seconds is slow to get, and who had imported for longer would pay
-for it. So would who finds a moto that has got its memory already: each contender has one of its own.
+Before a contender starts, as much data as it, or moto, will write is written to disk and removed. On a
+virtual machine, memory that was unused for some seconds is slow to allocate, which would be a disadvantage
+for the contender with the longer imports. For the same reason each contender gets a new moto server.
 """
 
 from __future__ import annotations
@@ -28,135 +28,148 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from dev.film_server import FilmServer, make_film
-from dev.object_stores import BUCKET, LocalS3, local_s3
+from benchmarks.process_usage import resident_memory
+from dev.servers.storage import BUCKET, LocalS3, local_s3
+from dev.servers.video_server import VideoServer, write_random_mp4
 
 _MIB = 1024**2
 _ROOT = Path(__file__).parents[1]
-#: A small film that everybody fetches beforehand, to have all imported and connected.
-_FIRST = "first.mp4"
+#: A small video that every contender downloads first, to perform all imports and connections.
+_WARM_UP_VIDEO = "warm-up.mp4"
 
-#: Moto's server keeps a large object so many times while its parts are put together.
-_COPIES = 4
+#: Number of copies of an object in moto's memory while it joins the parts of an upload.
+_MOTO_COPIES = 4
 
-#: Brings a link to a target.
-Run = Callable[[str, str], Any]
-#: Gives somewhere to land.
-Place = Callable[[], AbstractContextManager[str]]
+#: Copies a link to a target.
+Copy = Callable[[str, str], Any]
+#: Provides an empty target folder.
+Target = Callable[[], AbstractContextManager[str]]
 
 
 def main() -> None:
-    """Run what is asked for."""
+    """Compare the contenders, or run one of them or the video server in this process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--mib", type=int, default=1024, help="size of the file for the local disk; 0 leaves it out"
+        "--disk-mib", type=int, default=1024, help="file size for local disk, 0 to skip it (%(default)s)"
     )
-    parser.add_argument("--s3-mib", type=int, default=256, help="size of the file for S3; 0 leaves S3 out")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--contender", nargs=4, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--s3-mib", type=int, default=256, help="file size for S3, 0 to skip it (%(default)s)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
+    parser.add_argument("--run-contender", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
         serve(Path(args.serve))
-    elif args.contender:
-        name, link, target, size = args.contender
-        print(json.dumps(contend(name, link, target, int(size))))
+    elif args.run_contender:
+        name, link, target, size = args.run_contender
+        print(json.dumps(run_contender(name, link, target, int(size))))
     else:
-        compare(args.mib, args.s3_mib, args.rounds)
+        compare(args.disk_mib, args.s3_mib, args.rounds)
 
 
 def serve(folder: Path) -> None:
-    """Be the store of results, in a process of its own."""
-    server = FilmServer(folder)
+    """Serve the videos of a folder until standard input is closed; the first line of output is the URL."""
+    server = VideoServer(folder)
     with server.running():
         print(server.url, flush=True)
         sys.stdin.read()
 
 
-def compare(mib: int, s3_mib: int, rounds: int) -> None:
-    """Print a table of all contenders."""
+def compare(disk_mib: int, s3_mib: int, rounds: int) -> None:
+    """Run all contenders, and print the tables."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vidgen-bench-")))
-        (folder / "films").mkdir()
-        make_film(folder / "films" / _FIRST, _MIB)
-        for size in {mib, s3_mib} - {0}:
-            make_film(folder / "films" / f"{size}.mp4", size * _MIB)
-        store = stack.enter_context(
+        (folder / "videos").mkdir()
+        write_random_mp4(folder / "videos" / _WARM_UP_VIDEO, _MIB)
+        for size in {disk_mib, s3_mib} - {0}:
+            write_random_mp4(folder / "videos" / f"{size}.mp4", size * _MIB)
+        server = stack.enter_context(
             subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.landing", "--serve", str(folder / "films")],
+                [sys.executable, "-m", "benchmarks.landing", "--serve", str(folder / "videos")],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
                 cwd=_ROOT,
             )
         )
-        stack.callback(store.terminate)
-        assert store.stdout is not None
-        url = store.stdout.readline().strip()
-        if mib:
-            table("local disk", ("curl", "landing"), f"{url}/{mib}.mp4", new_folder, mib, rounds)
+        stack.callback(server.terminate)
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        if disk_mib:
+            print_comparison(
+                "local disk", ("curl", "landing"), f"{url}/{disk_mib}.mp4", new_folder, disk_mib, rounds
+            )
         if s3_mib:
-            table("S3", ("boto3", "landing"), f"{url}/{s3_mib}.mp4", new_s3, s3_mib, rounds)
+            print_comparison("S3", ("boto3", "landing"), f"{url}/{s3_mib}.mp4", new_s3, s3_mib, rounds)
 
 
 @contextmanager
 def new_folder() -> Iterator[str]:
-    """Give an empty place on the disk."""
+    """Provide an empty folder on local disk."""
     with tempfile.TemporaryDirectory(prefix="vidgen-bench-") as folder:
         yield f"file://{folder}"
 
 
 @contextmanager
 def new_s3() -> Iterator[str]:
-    """Give an empty place in an S3 that nobody has used."""
+    """Provide an empty bucket of a new S3 server."""
     with local_s3() as store:
         os.environ["AIRFLOW_CONN_AWS_DEFAULT"] = store.connection
         yield f"s3://aws_default@{BUCKET}"
 
 
-def table(where: str, names: tuple[str, str], link: str, place: Place, mib: int, rounds: int) -> None:
-    """Run two contenders in turn, and print what they needed."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+def print_comparison(
+    title: str, names: tuple[str, str], link: str, new_target: Target, mib: int, rounds: int
+) -> None:
+    """Run two contenders in turn, and print their speed and memory."""
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for number in range(rounds):
         for name in names[:: -1 if number % 2 else 1]:
-            with place() as folder:
-                told = subprocess.run(
-                    [sys.executable, __file__, "--contender", name, link, f"{folder}/landed.mp4", f"{mib}"],
+            with new_target() as folder:
+                process = subprocess.run(
+                    [
+                        *(sys.executable, "-m", "benchmarks.landing", "--run-contender"),
+                        *(name, link, f"{folder}/landed.mp4", str(mib)),
+                    ],
                     check=True,
                     stdout=subprocess.PIPE,
                     env={**os.environ, "PYTHONPATH": str(_ROOT)},
                 )
-            found[name].append(json.loads(told.stdout.splitlines()[-1]))
-    print(f"\n{where}, {mib} MiB, {rounds} rounds")
-    print("| | median | best | memory it grew by |\n|---|---|---|---|")
+            runs[name].append(json.loads(process.stdout.splitlines()[-1]))
+    print(f"\n{title}, {mib} MiB, {rounds} rounds")
+    print("| | median | best | memory growth |\n|---|---|---|---|")
     medians = {}
-    for name, runs in found.items():
-        seconds = [run["seconds"] for run in runs]
+    for name, contender_runs in runs.items():
+        seconds = [run["seconds"] for run in contender_runs]
         medians[name] = statistics.median(seconds)
-        grown = "" if name == "curl" else f"{max(run['grown_mib'] for run in runs):.1f} MiB"
-        print(f"| {name} | {mib / medians[name]:.0f} MiB/s | {mib / min(seconds):.0f} MiB/s | {grown} |")
-    ratios = [a["seconds"] / b["seconds"] for a, b in zip(*found.values(), strict=True)]
+        growth = "" if name == "curl" else f"{max(run['growth_mib'] for run in contender_runs):.1f} MiB"
+        print(f"| {name} | {mib / medians[name]:.0f} MiB/s | {mib / min(seconds):.0f} MiB/s | {growth} |")
+    ratios = [
+        baseline["seconds"] / landed["seconds"]
+        for baseline, landed in zip(runs[names[0]], runs[names[1]], strict=True)
+    ]
     print(
         f"landing is {statistics.median(ratios):.2f} times as fast as {names[0]} "
-        f"(each round: {', '.join(f'{ratio:.2f}' for ratio in ratios)})"
+        f"(rounds: {', '.join(f'{ratio:.2f}' for ratio in ratios)})"
     )
 
 
-def contend(name: str, link: str, target: str, mib: int) -> dict[str, float]:
-    """Return the seconds a contender took, and by how many MiB the process has grown at its largest."""
-    run = CONTENDERS[name]()
-    run(f"{link.rpartition('/')[0]}/{_FIRST}", f"{target}-first")
-    use_memory(mib * (_COPIES if target.startswith("s3:") else 1))
-    before = resident()
+def run_contender(name: str, link: str, target: str, mib: int) -> dict[str, float]:
+    """Run a contender; return its duration in seconds and the peak growth of its memory in MiB."""
+    copy = CONTENDERS[name]()
+    copy(f"{link.rpartition('/')[0]}/{_WARM_UP_VIDEO}", f"{target}-warm-up")
+    write_to_disk(mib * (_MOTO_COPIES if target.startswith("s3:") else 1))
+    before = resident_memory()
     started = time.perf_counter()
-    run(link, target)
+    copy(link, target)
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": seconds, "grown_mib": max(0.0, peak - before)}
+    return {"seconds": seconds, "growth_mib": max(0.0, peak - before)}
 
 
-def use_memory(mib: int) -> None:
-    """Write so much to the disk and remove it, and wait until the disk has nothing more to do."""
+def write_to_disk(mib: int) -> None:
+    """Write data to disk, remove it, and wait until the disk is idle."""
     with tempfile.TemporaryFile() as file:
         block = bytes(_MIB)
         for _ in range(mib):
@@ -164,38 +177,32 @@ def use_memory(mib: int) -> None:
     os.sync()
 
 
-def resident() -> float:
-    """Return the memory in use now, in MiB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / _MIB
-
-
-def curl() -> Run:
+def curl() -> Copy:
     """Download with curl."""
 
-    def run(link: str, target: str) -> None:
+    def copy(link: str, target: str) -> None:
         path = Path(target.removeprefix("file://"))
         path.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["curl", "-sS", "--fail", "-o", str(path), link], check=True)
 
-    return run
+    return copy
 
 
-def boto3() -> Run:
+def boto3() -> Copy:
     """Upload the same stream with boto3."""
     import requests
 
-    client = LocalS3.of_connection(os.environ["AIRFLOW_CONN_AWS_DEFAULT"]).client()
+    client = LocalS3.from_connection(os.environ["AIRFLOW_CONN_AWS_DEFAULT"]).client()
 
-    def run(link: str, target: str) -> None:
-        with requests.get(link, stream=True, timeout=60) as reply:
-            client.upload_fileobj(reply.raw, BUCKET, target.partition(f"{BUCKET}/")[2])
+    def copy(link: str, target: str) -> None:
+        with requests.get(link, stream=True, timeout=60) as response:
+            client.upload_fileobj(response.raw, BUCKET, target.partition(f"{BUCKET}/")[2])
 
-    return run
+    return copy
 
 
-def landing() -> Run:
-    """Land it."""
+def landing() -> Copy:
+    """Land with this provider."""
     from airflow_provider_vidgen.connection import ConnectionSettings
     from airflow_provider_vidgen.landing import Landing
 
@@ -203,11 +210,11 @@ def landing() -> Run:
     settings = ConnectionSettings.read(
         "bench", host="http://127.0.0.1:9", password="sk-0123456789abcdef", extra=extra
     )
-    room = Landing(settings, verify=False)
-    return lambda link, target: room.land([link], target)
+    service = Landing(settings, verify=False)
+    return lambda link, target: service.land([link], target)
 
 
-CONTENDERS: dict[str, Callable[[], Run]] = {"curl": curl, "boto3": boto3, "landing": landing}
+CONTENDERS: dict[str, Callable[[], Copy]] = {"curl": curl, "boto3": boto3, "landing": landing}
 
 
 if __name__ == "__main__":

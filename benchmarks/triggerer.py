@@ -2,12 +2,12 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-A thousand videos watched by one triggerer, which is killed and started again: ``make bench-triggerer``.
+A thousand triggers in one triggerer, which is killed and started again: ``make bench-triggerer``.
 
-A real Airflow and the simulator, at the speed of the clock. Half of the tasks wait at APIModels, which has no
-documented limit, half at Apixo, whose limit of 60 requests a minute the simulator enforces. No job ends.
-``--control`` has as many triggers of Airflow's own instead that only sleep: what blocks the loop then is not
-ours. ``--changing`` has the vendors with progress instead, and it changes at every check.
+Runs a real Airflow and the simulator in real time. Half of the jobs are at APIModels, which has no documented
+limit, half at Apixo, whose limit of 60 requests a minute the simulator enforces. No job ends. ``--control``
+uses triggers of Airflow's own that only sleep, to show what blocks the event loop without this provider.
+``--changing-progress`` uses the vendors that report progress, which changes at every check.
 """
 
 from __future__ import annotations
@@ -20,100 +20,114 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dev.crowd.seen import Shift, busiest, first_checks, times
-from dev.crowd.setting import FOR_EVER, Crowd, stage
+from dev.trigger_load.environment import NEVER_ENDS, TriggerLoad, trigger_load_environment
+from dev.trigger_load.triggerer_metrics import (
+    TriggererRun,
+    arrival_times,
+    first_request_by_job,
+    max_in_window,
+)
 
 _UNLIMITED, _LIMITED = "apimodels", "apixo"
 _WITH_PROGRESS = ("apimart", "apixgo")
-#: So long takes a video whose progress, in percent, changes at every check.
-_CHANGING_SECONDS = 600.0
+#: Rendering time with which the progress, in percent, changes at every check.
+_PROGRESS_JOB_SECONDS = 600.0
 
 
 def main() -> None:
-    """Run what is asked for."""
+    """Run the benchmark, and print the report."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--triggers", type=int, default=1000, help="in all (%(default)s)")
-    parser.add_argument(
-        "--seconds", type=float, default=120, help="to watch each triggerer for (%(default)s)"
-    )
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--control", action="store_true", help="triggers that only sleep")
-    what.add_argument("--changing", action="store_true", help="progress that changes at every check")
+    parser.add_argument("--triggers", type=int, default=1000, help="number of triggers (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=120, help="duration of each triggerer (%(default)s)")
+    variant = parser.add_mutually_exclusive_group()
+    variant.add_argument("--control", action="store_true", help="Airflow's triggers that only sleep")
+    variant.add_argument("--changing-progress", action="store_true", help="progress changes at every check")
     args = parser.parse_args()
-    vendors = _WITH_PROGRESS if args.changing else (_UNLIMITED, _LIMITED)
+    vendors = _WITH_PROGRESS if args.changing_progress else (_UNLIMITED, _LIMITED)
     counts = {vendors[0]: args.triggers // 2, vendors[1]: args.triggers - args.triggers // 2}
-    lasts = _CHANGING_SECONDS if args.changing else FOR_EVER
+    job_seconds = _PROGRESS_JOB_SECONDS if args.changing_progress else NEVER_ENDS
     with (
         tempfile.TemporaryDirectory(prefix="vidgen-bench-") as folder,
-        stage(Path(folder), counts, job_seconds=lasts) as crowd,
+        trigger_load_environment(Path(folder), counts, job_seconds=job_seconds) as load,
     ):
-        crowd.gather(control=args.control)
-        shifts = [watch(crowd, args.seconds) for _ in range(2)]
-    report(shifts, counts)
+        load.defer_tasks(control=args.control)
+        runs = [run_triggerer(load, args.seconds) for _ in range(2)]
+    print_report(runs, counts)
 
 
-def watch(crowd: Crowd, seconds: float) -> Shift:
-    """Watch a triggerer, and kill it."""
-    with crowd.triggerer() as shift:
+def run_triggerer(load: TriggerLoad, seconds: float) -> TriggererRun:
+    """Run a triggerer for some seconds, and kill it."""
+    with load.run_triggerer() as run:
         time.sleep(seconds)
-    load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
-    print(f"a triggerer was killed after {seconds:.0f} s; load {load}", flush=True)
-    return shift
+    load_average = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    print(f"killed a triggerer after {seconds:.0f} s; load average {load_average}", flush=True)
+    return run
 
 
-def report(shifts: Sequence[Shift], counts: Mapping[str, int]) -> None:
-    """Print the table, and where the loops were held."""
-    print(f"\n{sum(counts.values())} triggers\n\n| | first triggerer | second | across |\n|---|---|---|---|")
-    row("triggers that wrote to the log of their task", [shift.trigger_logs for shift in shifts])
-    row("triggers running, as Airflow says each minute", [shift.running for shift in shifts])
-    row("'blocked' warnings", [len(shift.blocked) for shift in shifts])
-    row("their seconds", [", ".join(f"{one:.2f}" for one in shift.blocked) for shift in shifts])
-    row("loop held for 0.1 s and more", [f"{len(shift.holds)} times" for shift in shifts])
-    row("the last time, after the start", [f"{last_hold(shift):.0f} s" for shift in shifts])
-    row("longest in code of ours", [f"{longest_of_ours(shift):.2f} s" for shift in shifts])
+def print_report(runs: Sequence[TriggererRun], counts: Mapping[str, int]) -> None:
+    """Print the table, and the locations of the event loop stalls."""
+    print(f"\n{sum(counts.values())} triggers\n\n| | first triggerer | second | both |\n|---|---|---|---|")
+    print_row("triggers that wrote a log", [run.trigger_logs for run in runs])
+    print_row("running triggers, as logged by Airflow", [run.running for run in runs])
+    print_row("'blocked' warnings", [len(run.blocked) for run in runs])
+    print_row("their durations", [", ".join(f"{seconds:.2f} s" for seconds in run.blocked) for run in runs])
+    print_row("event loop stalls of 0.1 s or more", [f"{len(run.stalls)} times" for run in runs])
+    print_row("the last stall, after the start", [f"{last_stall(run):.0f} s" for run in runs])
+    print_row("longest stall in the provider's code", [f"{longest_in_provider(run):.2f} s" for run in runs])
     for vendor, count in counts.items():
-        visits = [shift.checks(vendor) for shift in shifts]
-        if not any(visits):
+        requests = [run.status_requests(vendor) for run in runs]
+        if not any(requests):
             continue
-        moments = [times(each) for each in visits]
-        together = [moment for each in moments for moment in each]
-        row(f"{vendor}: checks", [len(each) for each in visits])
-        row(f"{vendor}: busiest minute", [busiest(each, 60) for each in moments], busiest(together, 60))
-        row(f"{vendor}: busiest second", [busiest(each, 1) for each in moments], busiest(together, 1))
-        row(f"{vendor}: answered with 429", [sum(one.status == 429 for one in each) for each in visits])
-        firsts = [first_checks(each) for each in visits]
-        row(f"{vendor}: jobs checked, of {count}", [len(first) for first in firsts])
-        row(
-            f"{vendor}: the last of the first checks, after the start",
+        times = [arrival_times(run_requests) for run_requests in requests]
+        all_times = [time for run_times in times for time in run_times]
+        print_row(f"{vendor}: checks", [len(run_requests) for run_requests in requests])
+        print_row(
+            f"{vendor}: busiest minute",
+            [max_in_window(run_times, 60) for run_times in times],
+            max_in_window(all_times, 60),
+        )
+        print_row(
+            f"{vendor}: busiest second",
+            [max_in_window(run_times, 1) for run_times in times],
+            max_in_window(all_times, 1),
+        )
+        print_row(
+            f"{vendor}: answered with 429",
+            [sum(request.status == 429 for request in run_requests) for run_requests in requests],
+        )
+        first_requests = [first_request_by_job(run_requests) for run_requests in requests]
+        print_row(f"{vendor}: checked jobs, of {count}", [len(first) for first in first_requests])
+        print_row(
+            f"{vendor}: last job's first check, after the start",
             [
-                f"{max(first.values()) - shift.started:.0f} s" if first else ""
-                for first, shift in zip(firsts, shifts, strict=True)
+                f"{max(first.values()) - run.started_at:.0f} s" if first else ""
+                for first, run in zip(first_requests, runs, strict=True)
             ],
         )
-    row("memory of the triggerer's two processes", [f"{shift.memory / 2**20:.0f} MiB" for shift in shifts])
-    row("CPU of both", [f"{shift.cpu:.1f} s" for shift in shifts])
-    for number, shift in enumerate(shifts, 1):
+    print_row("memory of the triggerer's two processes", [f"{run.memory / 2**20:.0f} MiB" for run in runs])
+    print_row("CPU time of both", [f"{run.cpu:.1f} s" for run in runs])
+    for number, run in enumerate(runs, 1):
         print(f"\ntriggerer {number}")
-        for where, holds in Counter(hold.mostly for hold in shift.holds).most_common():
-            longest = max(hold.wall for hold in shift.holds if hold.mostly == where)
-            print(f"  {holds} times, {longest:.2f} s at most: {where}")
+        for location, count in Counter(stall.main_location for stall in run.stalls).most_common():
+            longest = max(stall.wall for stall in run.stalls if stall.main_location == location)
+            print(f"  {count} stalls, at most {longest:.2f} s: {location}")
 
 
-def row(name: str, values: Sequence[object], across: object = "") -> None:
-    """Print one line of the table."""
-    print(f"| {name} | {' | '.join(map(str, values))} | {across} |")
+def print_row(name: str, values: Sequence[object], both: object = "") -> None:
+    """Print one row of the table."""
+    print(f"| {name} | {' | '.join(map(str, values))} | {both} |")
 
 
-def last_hold(shift: Shift) -> float:
-    """Return when the loop was held last, in seconds from the start."""
-    return max((hold.at for hold in shift.holds), default=shift.started) - shift.started
+def last_stall(run: TriggererRun) -> float:
+    """Return when the last stall ended, in seconds from the start."""
+    return max((stall.ended_at for stall in run.stalls), default=run.started_at) - run.started_at
 
 
-def longest_of_ours(shift: Shift) -> float:
-    """Return for how long code of this package held the loop, at most."""
-    return max((hold.ours for hold in shift.holds), default=0.0)
+def longest_in_provider(run: TriggererRun) -> float:
+    """Return the seconds of the longest stall in the provider's code."""
+    return max((stall.provider_seconds for stall in run.stalls), default=0.0)
 
 
 if __name__ == "__main__":

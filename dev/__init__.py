@@ -1,4 +1,4 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Runners for development: a local Airflow for the system tests and the demo."""
+"""Development tools, not shipped: a local Airflow, local servers, the demo, and the chaos run."""

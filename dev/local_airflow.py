@@ -1,10 +1,10 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A real Airflow on SQLite and loopback, for system tests and for trying the provider by hand.
+"""A real Airflow on SQLite and loopback, for system tests and for manual trials of the provider.
 
-``airflow standalone`` leaves processes behind when it is ended, so the components are started here one by
-one, and ended by the ids of exactly the processes they consist of::
+``airflow standalone`` leaves processes behind, so the components are started one by one here, and exactly
+their processes are ended, by process id::
 
     with LocalAirflow(home=Path("home"), dags_folder=Path("example_dags")) as airflow:
         run_id = airflow.start_run("my_dag")
@@ -31,36 +31,45 @@ from types import TracebackType
 import requests
 
 from dev.airflow_api import AirflowApi
-from dev.airflow_settings import HOST, USERNAME, environment, free_port, password_of
-from dev.process_tree import ProcessTree, Watchdog, kill_all, send, spawn, tree_of, wait_gone
+from dev.airflow_settings import USERNAME, admin_password, environment
+from dev.loopback import HOST, free_port
+from dev.process_tree import (
+    ProcessTree,
+    Watchdog,
+    kill_all,
+    send_signal,
+    spawn,
+    tree_of,
+    wait_until_ended,
+)
 
-#: The components, in the order they are started: those that take longest to be ready come first.
+#: The components in start order; those that take longest to get ready come first.
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 
-# The log servers would listen on every interface; Airflow reads the files themselves, as it is one machine.
+# Log servers would listen on every interface; on one machine the api-server reads the files itself.
 _ARGUMENTS = {
     "api-server": ["--host", HOST],
     "scheduler": ["--skip-serve-logs"],
     "dag-processor": [],
     "triggerer": ["--skip-serve-logs"],
 }
-_HEALTH = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
-_TAIL = 60
+_HEALTH_KEYS = {"scheduler": "scheduler", "dag-processor": "dag_processor", "triggerer": "triggerer"}
+_TAIL_LINES = 60
 
 
 class LocalAirflow(AirflowApi):
-    """An Airflow of our own: start it with :meth:`open` or ``with``; leaving ends every process of it.
+    """A local Airflow, started by :meth:`open` or ``with``; :meth:`close` ends all its processes.
 
-    :param dags_folder: Where the Dag files are.
+    :param dags_folder: Folder of the Dag files.
     :param home: ``AIRFLOW_HOME``, kept afterwards; without one, a temporary directory that is removed.
-    :param env: Environment of all components, above this process's own: connections as ``AIRFLOW_CONN_...``,
-        ``PYTHONPATH``, and any ``AIRFLOW__...`` setting to override.
+    :param env: Environment variables of all components, added to this process's own: connections as
+        ``AIRFLOW_CONN_...``, ``PYTHONPATH``, and any ``AIRFLOW__...`` setting to override.
     :param port: Port of the UI and the API; by default a free one.
-    :param parallelism: How many tasks run at the same time.
-    :param log_dir: Where the output of the components goes; by default below ``home``.
-    :param template_dir: Where a migrated, empty database is kept for the next new home; saves a migration.
-    :param start_timeout: Seconds within which a component has to be ready.
-    :param stop_timeout: Seconds a component has to end by itself before it is killed.
+    :param parallelism: Number of tasks that run at the same time.
+    :param log_dir: Folder for the output of the components; by default below ``home``.
+    :param template_dir: Folder in which a migrated, empty database is cached for the next new home.
+    :param start_timeout: Seconds for a component to get ready.
+    :param stop_timeout: Seconds for a component to end after SIGTERM, before it is killed.
     """
 
     def __init__(
@@ -75,7 +84,7 @@ class LocalAirflow(AirflowApi):
         start_timeout: float = 90,
         stop_timeout: float = 4,
     ) -> None:
-        self._temporary = home is None
+        self._is_temporary = home is None
         self.home = (home or Path(tempfile.mkdtemp(prefix="local-airflow-"))).resolve()
         self.home.mkdir(parents=True, exist_ok=True)
         self.dags_folder = dags_folder.resolve()
@@ -89,9 +98,9 @@ class LocalAirflow(AirflowApi):
         self._watchdog: Watchdog | None = None
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._trees: dict[str, ProcessTree] = {}
-        self._left_behind: list[ProcessTree] = []
+        self._orphans: list[ProcessTree] = []
         self._started_at: dict[str, datetime] = {}
-        super().__init__(f"http://{HOST}:{self.port}", USERNAME, password_of(self.home))
+        super().__init__(f"http://{HOST}:{self.port}", USERNAME, admin_password(self.home))
 
     def __enter__(self) -> LocalAirflow:
         self.open()
@@ -103,7 +112,7 @@ class LocalAirflow(AirflowApi):
         self.close()
 
     def open(self, components: Iterable[str] = COMPONENTS) -> None:
-        """Migrate the database, start the components, and wait until each is at work."""
+        """Migrate the database, start the components, and wait until each is ready."""
         atexit.register(self.close)
         try:
             self._watchdog = Watchdog()
@@ -117,17 +126,17 @@ class LocalAirflow(AirflowApi):
             raise
 
     def close(self) -> None:
-        """End every process of this Airflow. May be called more than once."""
+        """End all processes of this Airflow. May be called more than once."""
         if os.getpid() != self._owner:
-            return  # A forked copy of this process is not the one to end them.
+            return  # A forked copy of this process must not end them.
         atexit.unregister(self.close)
         trees = self._all_trees()
         try:
             for name in self._children:
                 self._signal(name, signal.SIGTERM)
-            wait_gone(trees, self._stop_timeout)
+            wait_until_ended(trees, self._stop_timeout)
         finally:
-            self._finish(trees)
+            self._kill_trees(trees)
             if self._watchdog is not None:
                 self._watchdog.close()
                 self._watchdog = None
@@ -135,16 +144,16 @@ class LocalAirflow(AirflowApi):
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(5)
             self._session.close()
-            if self._temporary:
+            if self._is_temporary:
                 shutil.rmtree(self.home, ignore_errors=True)
 
     # Components
 
-    def start(self, component: str, wait: bool = True, beside: bool = False) -> None:
-        """Start a component that is not running, and wait until it is at work.
+    def start(self, component: str, wait: bool = True, keep_orphans: bool = False) -> None:
+        """Start a component that is not running, and wait until it is ready.
 
-        :param wait: ``False`` returns at once; only the api-server tells whether the others are ready.
-        :param beside: What a killed one has left behind goes on beside it until :meth:`close`.
+        :param wait: ``False`` returns at once. Waiting for another component needs a running api-server.
+        :param keep_orphans: Leave child processes of the killed predecessor alive until :meth:`close`.
         """
         if self.is_running(component):
             raise RuntimeError(f"the {component} is running already")
@@ -152,8 +161,8 @@ class LocalAirflow(AirflowApi):
         command = [sys.executable, "-m", "airflow", component, *_ARGUMENTS[component]]
         if component == "api-server":
             command += ["--port", str(self.port)]
-        if beside and component in self._trees:
-            self._left_behind.append(self._trees.pop(component))
+        if keep_orphans and component in self._trees:
+            self._orphans.append(self._trees.pop(component))
         self._launch(component, command)
         if wait:
             self.wait_ready([component])
@@ -161,24 +170,24 @@ class LocalAirflow(AirflowApi):
     def stop(self, component: str, signal: int = signal.SIGTERM, timeout: float | None = None) -> None:
         """Send a signal to a component's main process and wait until all of its processes have ended.
 
-        What is left after ``timeout`` (by default ``stop_timeout``) is killed: the scheduler, for one, waits
-        for its running tasks.
+        Processes still alive after ``timeout`` (by default ``stop_timeout``) are killed: the scheduler, for
+        example, waits for its running tasks.
         """
         self._signal(component, signal)
         tree = self._trees[component]
         try:
-            wait_gone([tree], self._stop_timeout if timeout is None else timeout)
+            wait_until_ended([tree], self._stop_timeout if timeout is None else timeout)
         finally:
-            self._finish([tree])
+            self._kill_trees([tree])
 
     def kill(self, component: str, children: bool = True) -> None:
-        """Kill a component with SIGKILL: a machine that is gone.
+        """Kill a component with SIGKILL, as if its machine had failed.
 
-        :param children: ``False`` kills the main process only, as the kernel does when memory is short; what
-            it started goes on and is ended by :meth:`close`, or by the next :meth:`start`.
+        :param children: ``False`` kills the main process only, as the kernel does when memory is short; its
+            child processes continue until :meth:`close` or the next :meth:`start`.
         """
         if children:
-            self._finish([self._trees[component]])
+            self._kill_trees([self._trees[component]])
         else:
             self._signal(component, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -195,7 +204,7 @@ class LocalAirflow(AirflowApi):
         return self._children[component].pid
 
     def is_running(self, component: str) -> bool:
-        """Tell whether a component's main process is alive."""
+        """Return whether a component's main process is alive."""
         child = self._children.get(component)
         return child is not None and child.poll() is None
 
@@ -205,26 +214,26 @@ class LocalAirflow(AirflowApi):
         return [process.pid for tree in trees for process in tree.members()]
 
     def signal_process(self, pid: int, signal: int = signal.SIGKILL) -> None:
-        """Send a signal to one process of this Airflow, for instance to a running task (its ``pid`` in REST).
+        """Send a signal to one process of this Airflow, such as a running task (``pid`` in the REST API).
 
-        :raises ValueError: if the process is none of this Airflow's.
+        :raises ValueError: if the process does not belong to this Airflow.
         """
-        mine = [process for tree in self._all_trees() for process in tree.members() if process.pid == pid]
-        if not mine:
+        matching = [process for tree in self._all_trees() for process in tree.members() if process.pid == pid]
+        if not matching:
             raise ValueError(f"process {pid} does not belong to this Airflow")
-        send(mine, signal)
+        send_signal(matching, signal)
 
     def logs(self) -> list[Path]:
-        """Return every log file that Airflow, its tasks and its components have written."""
+        """Return all log files of Airflow, its tasks and its components."""
         folders = {self.log_dir, self.home / "logs"}
         return sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
 
     def component_log(self, component: str) -> Path:
-        """Return the file with a component's output, of all its starts."""
+        """Return the file with a component's output; restarts append to it."""
         return self.log_dir / f"{component}.log"
 
     def wait_ready(self, components: Iterable[str]) -> None:
-        """Wait until the components are at work; a component that ends instead is reported at once."""
+        """Wait until the components are ready; a component that ends instead raises at once."""
         waiting = set(components)
         deadline = time.monotonic() + self._start_timeout
         while waiting:
@@ -245,16 +254,16 @@ class LocalAirflow(AirflowApi):
             return False
         if component == "api-server":
             return bool(health["metadatabase"]["status"] == "healthy")
-        state = health.get(_HEALTH[component]) or {}
-        beat: str | None = state.get(f"latest_{_HEALTH[component]}_heartbeat")
-        # An earlier start of the component leaves a heartbeat, too.
+        state = health.get(_HEALTH_KEYS[component]) or {}
+        beat: str | None = state.get(f"latest_{_HEALTH_KEYS[component]}_heartbeat")
+        # The heartbeat may be that of an earlier start of the component.
         return beat is not None and datetime.fromisoformat(beat) >= self._started_at[component]
 
     def _migrate(self) -> None:
         database = self.home / "airflow.db"
         version = importlib.metadata.version("apache-airflow-core")
         template = self._template_dir / f"airflow-{version}.db" if self._template_dir else None
-        # An empty file: without one, each process writes several thousand lines of defaults.
+        # Without a file, each process writes one with several thousand lines of defaults.
         (self.home / "airflow.cfg").touch()
         if template and template.exists() and not database.exists():
             shutil.copyfile(template, database)
@@ -271,8 +280,8 @@ class LocalAirflow(AirflowApi):
 
     def _launch(self, name: str, command: list[str]) -> None:
         if name in self._trees:
-            # What a killed component left behind would write to the same database.
-            self._finish([self._trees[name]])
+            # Orphans of a killed component would write to the same database.
+            self._kill_trees([self._trees[name]])
         child = spawn(command, self.env, self.component_log(name))
         self._children[name] = child
         self._trees[name] = tree_of(child)
@@ -280,17 +289,17 @@ class LocalAirflow(AirflowApi):
             self._watchdog.add(self._trees[name])
 
     def _all_trees(self) -> list[ProcessTree]:
-        return [*self._trees.values(), *self._left_behind]
+        return [*self._trees.values(), *self._orphans]
 
     def _signal(self, component: str, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             self._children[component].send_signal(number)
 
-    def _finish(self, trees: list[ProcessTree]) -> None:
-        if left := kill_all(trees):
-            raise RuntimeError(f"processes {left} cannot be killed")
+    def _kill_trees(self, trees: list[ProcessTree]) -> None:
+        if alive := kill_all(trees):
+            raise RuntimeError(f"processes {alive} cannot be killed")
 
     def _tail(self, name: str) -> str:
         file = self.component_log(name)
         lines = file.read_text(errors="replace").splitlines() if file.exists() else []
-        return "\n".join([f"--- {file.name}", *lines[-_TAIL:]])
+        return "\n".join([f"--- {file.name}", *lines[-_TAIL_LINES:]])

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The vendors' simulator as a child process, and the Airflow connections that lead to it."""
+"""The vendors' simulator as a child process, and the Airflow connections to it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _LISTENING = re.compile(r"simulator listening on (http://\S+)")
 class LocalSimulator:
     """The simulator on a free port, from :meth:`__enter__` to the end of ``with``.
 
-    :param speed: How many times faster than the real vendors its videos render.
+    :param speed: Factor by which videos render faster than at the real vendors.
     :param port: Port; by default a free one.
-    :param arguments: Further arguments of the simulator.
-    :param log: Where its output goes; by default a file in the temporary directory.
-    :param start_timeout: Seconds within which it has to listen.
+    :param arguments: Further command line arguments of the simulator.
+    :param log: File for its output; by default in a temporary directory.
+    :param start_timeout: Seconds for it to start listening.
     """
 
     def __init__(
@@ -58,16 +58,16 @@ class LocalSimulator:
         self._tree = tree_of(self._child)
         self._watchdog.add(self._tree)
         try:
-            self.url = self._wait()
+            self.url = self._wait_for_url()
         except BaseException:
-            self._end()
+            self._stop()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end()
+        self._stop()
 
     @property
     def pid(self) -> int:
@@ -75,9 +75,9 @@ class LocalSimulator:
         return self._child.pid
 
     def connections(self, key: str = API_KEY) -> dict[str, str]:
-        """Return the environment variables of a connection for each vendor: ``vidgen_apixo`` and so on.
+        """Return environment variables with a connection for each vendor: ``vidgen_apixo`` and so on.
 
-        :param key: The API key, one that begins with ``sim-``.
+        :param key: API key, which must start with ``sim-``.
         """
         return {
             f"AIRFLOW_CONN_VIDGEN_{vendor.upper()}": json.dumps(
@@ -91,18 +91,18 @@ class LocalSimulator:
             for vendor in VENDORS
         }
 
-    def _wait(self) -> str:
+    def _wait_for_url(self) -> str:
         deadline = time.monotonic() + self._start_timeout
         while True:
             output = self.log.read_text(errors="replace")
-            if found := _LISTENING.search(output):
-                return found[1]
+            if match := _LISTENING.search(output):
+                return match[1]
             if self._child.poll() is not None or time.monotonic() > deadline:
-                ended = self._child.poll()
-                raise RuntimeError(f"the simulator is not listening (exit code {ended})\n{output}")
+                exit_code = self._child.poll()
+                raise RuntimeError(f"the simulator is not listening (exit code {exit_code})\n{output}")
             time.sleep(0.1)
 
-    def _end(self) -> None:
+    def _stop(self) -> None:
         self._child.terminate()
         try:
             self._child.wait(5)

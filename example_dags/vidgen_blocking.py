@@ -2,10 +2,10 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-Wait on the worker, where there is no triggerer.
+Wait on the worker, for an Airflow without a triggerer.
 
-The worker slot is taken until the video is there. Everything else holds as in deferrable mode: a retry, or a
-worker that dies, asks about the same job.
+The worker slot is occupied until the video is finished. Everything else is as in deferrable mode: a retry,
+also after a worker crash, re-attaches to the same job.
 """
 
 from __future__ import annotations

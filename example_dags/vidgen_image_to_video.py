@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Bring pictures to life: a link, several links, and the image that an earlier job at the vendor made."""
+"""Animate images: from one link, from several links, and from the image of an earlier job at the vendor."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ with DAG(dag_id="vidgen_image_to_video", schedule=None, tags=["vidgen"], doc_md=
         deferrable=True,
     )
 
-    # Airflow logs what a task returns; links that open the video do not belong there.
+    # Airflow logs return values; with the links, readers of the log could open the videos.
     @task(show_return_value_in_logs=False)
-    def each(links: list[str]) -> list[str]:
+    def list_links(links: list[str]) -> list[str]:
         return links
 
-    # One mapped download for each link of the job. Airflow maps over return values only, hence ``each``.
+    # One mapped download for each link. Airflow maps over return values only, hence ``list_links``.
     VideoDownloadOperator.partial(
         task_id="download_showcase",
         vidgen_conn_id="vidgen_apixgo",
         output_path="file:///tmp/vidgen/showcase-{{ run_id }}-{map_index}.mp4",
-    ).expand(url=each(showcase.output["result_urls"]))
+    ).expand(url=list_links(showcase.output["result_urls"]))
     VideoDownloadOperator(
         task_id="download_turntable",
         vidgen_conn_id="vidgen_apixgo",

@@ -2,13 +2,13 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-From a table of products to a folder of videos.
+Generate a folder of videos from a table of products.
 
-Reads products, writes a prompt for each in each aspect ratio, generates the videos as mapped tasks (which
-wait on the triggerer, not on workers), downloads them, and writes an index of what was made.
+Reads the products, writes a prompt for each product and aspect ratio, generates the videos in mapped tasks
+(which wait on the triggerer, not on workers), downloads them, and writes an index of the videos.
 
-Run it with another ``vidgen_conn_id``, ``model`` and ``duration`` to use another vendor, and with
-``output`` set to, say, ``s3://aws_default@marketing/videos`` to store the files there.
+To use another vendor, run it with another ``vidgen_conn_id``, ``model`` and ``duration``. To store the files
+elsewhere, set ``output``, for example to ``s3://aws_default@marketing/videos``.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ with DAG(
 
     @task
     def write_index(videos: list[dict[str, Any]], files: list[list[dict[str, Any]]], folder: str) -> str:
-        """List what was made: one entry for each video, with its job, its cost and its file."""
+        """Write one entry for each video, with its job, its cost and its file."""
         entries = [
             {
                 **{key: video[key] for key in ("vendor", "model", "task_id", "completed_at", "cost")},

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""One prompt to one file: the shortest useful Dag."""
+"""Generate one video from a prompt and store it as a file: the shortest useful Dag."""
 
 from __future__ import annotations
 

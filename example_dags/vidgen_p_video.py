@@ -2,10 +2,11 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-The synchronous endpoint: one request that blocks until the video is there.
+Use a synchronous endpoint: one request that blocks until the video is finished.
 
-Nothing is deferred. If the connection is lost after the request was sent, nobody can say whether the video
-was made, so the task fails and says so instead of paying again; the next clear submits.
+The task does not defer. If the connection is lost after the request was sent, it is unknown whether the
+video was generated and billed. The task then fails and reports this instead of paying again; a clear submits
+again.
 """
 
 from __future__ import annotations

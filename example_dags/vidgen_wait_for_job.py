@@ -2,9 +2,9 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-Wait for a job that was started elsewhere, and fetch its video.
+Wait for a job that was submitted elsewhere, and download its video.
 
-Trigger it with the id that the vendor gave: ``{"job_id": "task_12345678"}``. Nothing is submitted or paid.
+Trigger it with the vendor's job id: ``{"job_id": "task_12345678"}``. Nothing is submitted or paid.
 """
 
 from __future__ import annotations

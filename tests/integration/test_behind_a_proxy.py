@@ -43,8 +43,8 @@ from airflow_provider_vidgen.http.loop_resources import loop_resources
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import JobState, JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.simulator import Simulator
-from dev.forward_proxy import ForwardProxy
-from dev.tls_front import Authority, TlsFront
+from dev.servers.forward_proxy import ForwardProxy
+from dev.servers.tls_terminator import CertificateAuthority, TlsTerminator
 
 API, CDN = "api.vidgen.test", "cdn.vidgen.test"
 CREDENTIALS = "worker:pr0xy-passw0rd"
@@ -73,19 +73,19 @@ def vendors(behind: Egress) -> Egress:
 
 
 @pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority()
+def authority() -> CertificateAuthority:
+    return CertificateAuthority()
 
 
 @pytest.fixture(scope="module")
-def front(authority: Authority, behind: Egress) -> Iterator[tuple[str, int]]:
+def front(authority: CertificateAuthority, behind: Egress) -> Iterator[tuple[str, int]]:
     upstream = ("127.0.0.1", int(behind.url.rpartition(":")[2]))
-    with TlsFront(authority, [API, CDN], upstream).running() as running:
+    with TlsTerminator(authority, [API, CDN], upstream).running() as running:
         yield running.address
 
 
 @pytest.fixture
-def ca(authority: Authority, tmp_path: Path) -> Path:
+def ca(authority: CertificateAuthority, tmp_path: Path) -> Path:
     path = tmp_path / "company-ca.pem"
     path.write_bytes(authority.certificate)
     return path
@@ -201,7 +201,7 @@ def test_without_the_proxy_none_of_them_leaves(
     monkeypatch.delenv("HTTPS_PROXY")
     ended = outcomes(account(), clock, tmp_path)
     assert {name: type(error) for name, error in ended.items()} == KINDS
-    assert company.asked == []
+    assert company.targets == []
     assert "Nothing was spent" in str(ended["submit"])
 
 
@@ -217,7 +217,7 @@ def test_what_no_proxy_names_is_reached_directly(
     monkeypatch.setenv("no_proxy", excepted)
     ended = outcomes(account(allow_proxied_downloads=False), clock, tmp_path)
     assert {name: type(error) for name, error in ended.items()} == KINDS
-    assert company.asked == []
+    assert company.targets == []
 
 
 @pytest.mark.parametrize("trouble", ["407", "403", "502", "closed", "not a proxy"])
@@ -360,7 +360,7 @@ def test_certificates_that_cannot_be_read_are_refused_before_anything_is_asked(
     assert {name: type(error) for name, error in ended.items()} == kinds
     assert [name for name, error in ended.items() if f"{variable}='{bad}'" not in str(error)] == []
     assert "Nothing was spent" in str(ended["submit"])
-    assert company.asked == []
+    assert company.targets == []
     # The paid call itself refuses, too, should they go away after the look at them.
     with pytest.raises(ConnectionFailed, match=variable):
         hook_client_submit(account())
@@ -382,7 +382,7 @@ def test_a_socks_proxy_is_refused_before_anything_is_asked(
     kinds = {**KINDS, "submit": InvalidConnection, "download": DownloadBlocked}
     assert {name: type(error) for name, error in ended.items()} == kinds
     assert [name for name, error in ended.items() if "HTTPS_PROXY=a SOCKS proxy" not in str(error)] == []
-    assert company.asked == []
+    assert company.targets == []
 
 
 def test_a_download_that_is_redirected_goes_through_the_proxy_at_each_step(
@@ -402,11 +402,11 @@ def test_a_download_that_is_redirected_goes_through_the_proxy_at_each_step(
     vendors.fault("redirect", location="https://10.0.0.1/v.mp4", route="download", times=1)
     with pytest.raises(UnsafeLink, match=r"10\.0\.0\.1 is not a public host"):
         land(hook, status, submission.job, tmp_path / "again")
-    assert company.asked[-1] == f"{CDN}:443"
+    assert company.targets[-1] == f"{CDN}:443"
 
 
 def test_a_proxy_may_be_asked_over_tls(
-    authority: Authority,
+    authority: CertificateAuthority,
     account: Callable[..., VideoGenHook],
     clock: SimClock,
     company: ForwardProxy,
@@ -414,7 +414,7 @@ def test_a_proxy_may_be_asked_over_tls(
     tmp_path: Path,
 ) -> None:
     host, _, port = company.host.partition(":")
-    with TlsFront(authority, ["localhost"], (host, int(port))).running() as tls:
+    with TlsTerminator(authority, ["localhost"], (host, int(port))).running() as tls:
         monkeypatch.setenv("HTTPS_PROXY", f"https://{CREDENTIALS}@localhost:{tls.address[1]}")
         hook = account()
         submission = submit(hook)
@@ -504,4 +504,4 @@ def test_a_link_is_not_called_dead_because_the_proxy_may_not_be_used(
     landing = Landing(account(allow_proxied_downloads=False).settings)
     with pytest.raises(DownloadBlocked, match="allow_proxied_downloads"):
         landing.links_are_live(FINISHED.result_urls)
-    assert company.asked == []
+    assert company.targets == []

@@ -23,7 +23,7 @@ import aiohttp
 import pytest
 
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
-from benchmarks.status_server import READY, running_server
+from benchmarks.status_server import FINISHED_JOB, running_status_server
 
 WAVES = 10
 JOBS = 500
@@ -46,7 +46,7 @@ class Resources:
 @pytest.fixture
 def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A vendor at which every job is finished."""
-    with running_server() as url:
+    with running_status_server() as url:
         extra = {"vendor": "apimodels", "allow_private_urls": True, "requests_per_minute": 1_000_000}
         conn = {"conn_type": "vidgen", "host": url, "password": "sk-0123456789abcdef", "extra": extra}
         monkeypatch.setenv("AIRFLOW_CONN_VIDGEN_DEFAULT", json.dumps(conn))
@@ -57,7 +57,12 @@ def trigger(url: str, number: int) -> VideoTaskTrigger:
     now = datetime.now(UTC)
     return VideoTaskTrigger(
         vidgen_conn_id="vidgen_default",
-        job={"vendor": "apimodels", "base_url": url, "model": "grok-video-3", "task_id": f"{READY}-{number}"},
+        job={
+            "vendor": "apimodels",
+            "base_url": url,
+            "model": "grok-video-3",
+            "task_id": f"{FINISHED_JOB}-{number}",
+        },
         submitted_at=now.isoformat(),
         deadline=(now + timedelta(minutes=5)).isoformat(),
         not_before=now.isoformat(),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from airflow_provider_vidgen.simulator import SimulatorClient
     from dev.local_airflow import LocalAirflow
     from dev.local_simulator import LocalSimulator
-    from dev.object_stores import LocalS3
+    from dev.servers.storage import LocalS3
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +109,7 @@ def s3() -> Iterator[LocalS3]:
     """An S3 of our own with a bucket ``videos``."""
     from system_accounts import S3_SECRET
 
-    from dev.object_stores import local_s3
+    from dev.servers.storage import local_s3
 
     with local_s3(S3_SECRET) as found:
         yield found
@@ -127,7 +127,7 @@ def airflow(
     """A running Airflow with the connections ``vidgen_apimodels``, ``vidgen_apixo``, and so on."""
     from system_accounts import connections
 
-    from dev.airflow_settings import PATIENT
+    from dev.airflow_settings import LENIENT_HEALTH_CHECKS
     from dev.local_airflow import LocalAirflow
 
     home = tmp_path_factory.mktemp("airflow").resolve()
@@ -138,7 +138,7 @@ def airflow(
             **connections(simulator_process, s3),
             "PYTHONPATH": checkout_path,
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
-            **PATIENT,
+            **LENIENT_HEALTH_CHECKS,
         },
         parallelism=8,
         template_dir=database_templates,

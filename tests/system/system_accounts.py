@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from dev.airflow_settings import free_port
 from dev.local_simulator import LocalSimulator
-from dev.object_stores import LocalS3
+from dev.loopback import free_port
+from dev.servers.storage import LocalS3
 
 #: Found nowhere but in the connections, so that a key that leaks is found.
 GOOD_KEY = "sim-marmalade-7Qx2"

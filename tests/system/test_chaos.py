@@ -10,38 +10,40 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dev.chaos import plan
-from dev.chaos.books import add_up
-from dev.chaos.setting import stage
-from dev.chaos.table import matrix, totals_text
+from dev.chaos import scenarios
+from dev.chaos.billing_check import count_totals
+from dev.chaos.environment import chaos_environment
+from dev.chaos.report import matrix, totals_text
 
 SEED = 1
-CRASHES = {
-    plan.AFTER_INTENT: plan.WORKER,
-    plan.UNANSWERED: plan.WORKER,
-    plan.ANSWERED: plan.WORKER,
-    plan.FIRST_WRITE: plan.WORKER,
-    plan.LANDING: plan.WORKER,
-    plan.DEFERRED: plan.TRIGGERER,
-    plan.PERSISTED: plan.RESET,
-    plan.CLEARED: plan.WORKER,
+FAULTS = {
+    scenarios.AFTER_INTENT: scenarios.WORKER,
+    scenarios.ACCEPTED: scenarios.WORKER,
+    scenarios.RESPONSE: scenarios.WORKER,
+    scenarios.FIRST_WRITE: scenarios.WORKER,
+    scenarios.LANDING: scenarios.WORKER,
+    scenarios.DEFERRED: scenarios.TRIGGERER,
+    scenarios.PERSISTED: scenarios.RESET,
+    scenarios.CLEARED: scenarios.WORKER,
 }
 
 
 def test_no_crash_makes_anything_be_paid_twice_or_lost(tmp_path: Path, database_templates: Path) -> None:
     told: list[str] = []
-    round_ = plan.mixed(CRASHES, SEED)
-    with stage(tmp_path, rendering=False, template_dir=database_templates, say=told.append) as runner:
+    round_ = scenarios.mixed_round(FAULTS, SEED)
+    with chaos_environment(
+        tmp_path, render=False, template_dir=database_templates, log=told.append
+    ) as runner:
         runner.run(round_)
-        entries = runner.books.by_tag(cell.tag for cell in round_.cells)
-    totals = add_up(round_.cells, entries)
-    shown = "\n".join([*told, matrix(round_.cells), totals_text(totals, 0)])
-    assert totals.good, shown
-    assert totals.injected == totals.jobs == totals.settled == len(CRASHES), shown
-    outcomes = {cell.point: cell.outcome for cell in round_.cells}
+        entries = runner.billing.entries_by_tag(scenario.tag for scenario in round_.scenarios)
+    totals = count_totals(round_.scenarios, entries)
+    shown = "\n".join([*told, matrix(round_.scenarios), totals_text(totals, 0)])
+    assert totals.passed, shown
+    assert totals.injected == totals.jobs == totals.settled == len(FAULTS), shown
+    outcomes = {scenario.point: scenario.outcome for scenario in round_.scenarios}
     # The job that was billed and not recorded is found and adopted; what was on record goes on by itself.
-    by_itself = (plan.LANDING, plan.DEFERRED, plan.PERSISTED, plan.CLEARED)
+    by_itself = (scenarios.LANDING, scenarios.DEFERRED, scenarios.PERSISTED, scenarios.CLEARED)
     assert {outcomes[point] for point in by_itself} == {"ok"}, shown
     # Its id stands in its log, though no record of it could be written.
-    assert outcomes[plan.FIRST_WRITE] == "unknown, adopted", shown
+    assert outcomes[scenarios.FIRST_WRITE] == "unknown, adopted", shown
     assert totals.unknown == sum("unknown" in outcome for outcome in outcomes.values()) > 0, shown

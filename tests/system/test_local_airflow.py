@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped,unused-ignore]
 import pytest
 
-from dev.airflow_rest import ApiError
+from dev.airflow_api import ApiError
 from dev.local_airflow import COMPONENTS, LocalAirflow
 
 DAG = "local_airflow_check"

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 from airflow_runs import Runs
 
-from dev.object_stores import LocalS3
-from dev.probing import probe
+from dev.servers.storage import LocalS3
+from dev.video_decoding import decode_video
 
 DAG = "system_downloads"
 MANIFEST = {
@@ -41,7 +41,7 @@ def assert_whole(manifest: list[dict[str, Any]], seconds: float, size: tuple[int
     content = path.read_bytes()
     assert (file["bytes"], file["content_type"]) == (len(content), "video/mp4")
     assert file["sha256"] == hashlib.sha256(content).hexdigest()
-    found = probe(path)
+    found = decode_video(path)
     assert found.seconds == pytest.approx(seconds, abs=0.5)
     assert (found.width, found.height) == size
     return path
@@ -99,4 +99,4 @@ def test_a_download_lands_in_s3(runs: Runs, s3: LocalS3, tmp_path: Path) -> None
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(store.get_object(Bucket="videos", Key=entry["Key"])["Body"].read())
     assert hashlib.sha256(copy.read_bytes()).hexdigest() == file["sha256"]
-    assert (probe(copy).width, probe(copy).height) == TALL
+    assert (decode_video(copy).width, decode_video(copy).height) == TALL

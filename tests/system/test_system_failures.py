@@ -11,7 +11,7 @@ import pytest
 from airflow_runs import Runs, bill, jobs_for, orders
 
 from airflow_provider_vidgen.simulator import SimulatorClient
-from dev.object_stores import LocalS3
+from dev.servers.storage import LocalS3
 
 DAG = "system_failures"
 #: Vendors may repeat the prompt; the log must not.

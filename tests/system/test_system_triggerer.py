@@ -8,8 +8,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from dev.crowd.seen import Shift, busiest, checks, first_checks, times
-from dev.crowd.setting import Crowd, stage
+from dev.trigger_load.environment import TriggerLoad, trigger_load_environment
+from dev.trigger_load.triggerer_metrics import (
+    TriggererRun,
+    arrival_times,
+    first_request_by_job,
+    max_in_window,
+    status_requests,
+)
 
 EACH = 60
 LIMIT = 60
@@ -19,35 +25,35 @@ PACED = 18
 PATIENCE = 90.0
 
 
-def watch(crowd: Crowd) -> Shift:
+def watch(load: TriggerLoad) -> TriggererRun:
     """Let a triggerer work until it has asked about all that has no limit, and then kill it."""
-    with crowd.triggerer() as shift:
+    with load.run_triggerer() as run:
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            visits = crowd.visits()
-            everywhere = len(first_checks(checks(visits, "apimodels"))) == EACH
-            if everywhere and len(checks(visits, "apixo")) >= PACED:
+            requests = load.requests()
+            everywhere = len(first_request_by_job(status_requests(requests, "apimodels"))) == EACH
+            if everywhere and len(status_requests(requests, "apixo")) >= PACED:
                 break
             time.sleep(0.5)
-    return shift
+    return run
 
 
 def test_a_crowd_neither_blocks_the_triggerer_nor_bursts_when_it_is_killed(
     tmp_path: Path, database_templates: Path
 ) -> None:
     counts = {"apimodels": EACH, "apixo": EACH}
-    with stage(tmp_path, counts, template_dir=database_templates) as crowd:
-        crowd.gather()
-        shifts = [watch(crowd), watch(crowd)]
-        shown = [crowd.progress("apimodels", index) for index in (0, EACH - 1)]
+    with trigger_load_environment(tmp_path, counts, template_dir=database_templates) as load:
+        load.defer_tasks()
+        runs = [watch(load), watch(load)]
+        shown = [load.progress("apimodels", index) for index in (0, EACH - 1)]
 
-    paced = [visit for shift in shifts for visit in shift.checks("apixo")]
-    assert busiest(times(paced), 60) <= LIMIT
-    for shift in shifts:
-        assert shift.trigger_logs == 2 * EACH, shift.log
-        assert len(first_checks(shift.checks("apimodels"))) == EACH, shift.log
-        assert len(shift.checks("apixo")) >= PACED, shift.log
-        assert {visit.status for visit in shift.visits} == {200}
+    paced = [request for run in runs for request in run.status_requests("apixo")]
+    assert max_in_window(arrival_times(paced), 60) <= LIMIT
+    for run in runs:
+        assert run.trigger_logs == 2 * EACH, run.log
+        assert len(first_request_by_job(run.status_requests("apimodels"))) == EACH, run.log
+        assert len(run.status_requests("apixo")) >= PACED, run.log
+        assert {request.status for request in run.requests} == {200}
         # Airflow also warns when its own log stops the loop, or the garbage collection, or a busy machine.
-        assert not [hold for hold in shift.holds if hold.is_surely_ours]
+        assert not [stall for stall in run.stalls if stall.is_certainly_provider]
     assert {told["state"] for told in shown} == {"queued"}

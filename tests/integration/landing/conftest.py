@@ -15,7 +15,7 @@ import pytest
 from airflow.sdk.io import attach
 from landing_places import Place
 
-from dev.object_stores import (
+from dev.servers.storage import (
     LocalS3,
     LocalSftp,
     local_azure,
@@ -39,14 +39,14 @@ def s3() -> Iterator[LocalS3]:
 @pytest.fixture(scope="session")
 def s3rver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
     """Another S3, that of s3rver, which keeps a name that is taken."""
-    with local_s3rver(tmp_path_factory.mktemp("s3rver"), "kept") as found:
+    with local_s3rver(tmp_path_factory.mktemp("s3rver"), "supported") as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def s3_refusing_conditions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
     """One that says of a condition that it does not know it."""
-    with local_s3rver(tmp_path_factory.mktemp("s3rver"), "refused") as found:
+    with local_s3rver(tmp_path_factory.mktemp("s3rver"), "unsupported") as found:
         yield found
 
 

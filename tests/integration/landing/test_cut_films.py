@@ -17,8 +17,8 @@ from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import VideoJob
-from dev.film_server import FilmServer
-from dev.films import FORMATS, borders, film
+from dev.sample_videos import FORMATS, boundaries, sample_video
+from dev.servers.video_server import VideoServer
 
 Send = Callable[[Any, bytes, int], None]
 
@@ -40,7 +40,7 @@ def chunked(asked: Any, whole: bytes, cut: int) -> None:
         asked.wfile.write(b"0\r\n\r\n")
 
 
-class Store(FilmServer):
+class Store(VideoServer):
     """Sends so much of a film in some way."""
 
     film: bytes
@@ -71,13 +71,13 @@ def test_a_whole_film_lands_and_one_that_is_cut_at_a_border_does_not(
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id="task_1")
     landing = Landing(settings, sidecar=False, sleep=lambda _: None)
     folder = tmp_path / "landed"
-    store.film, store.way = film(name), way
+    store.film, store.way = sample_video(name), way
 
     def land(cut: int) -> Any:
         store.cut = cut
         return landing.land([f"{store.url}/film"], f"file://{folder}/", job=job)[0]
 
-    for cut in (0, *borders(store.film)):
+    for cut in (0, *boundaries(store.film)):
         with pytest.raises((DownloadFailed, NotAVideo)):
             land(cut)
         assert not folder.exists() or list(folder.iterdir()) == [], f"cut at {cut} of {len(store.film)}"

@@ -18,8 +18,8 @@ from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import StorageError
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import VideoJob
-from dev.film_server import FilmServer, make_film
-from dev.object_stores import LocalS3
+from dev.servers.storage import LocalS3
+from dev.servers.video_server import VideoServer, write_random_mp4
 
 SMALL, LARGE = 5000, 9 * 1024**2
 
@@ -36,9 +36,9 @@ class Store:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[FilmServer]:
+def server(tmp_path: Path) -> Iterator[VideoServer]:
     (tmp_path / "films").mkdir()
-    with FilmServer(tmp_path / "films").running() as found:
+    with VideoServer(tmp_path / "films").running() as found:
         yield found
 
 
@@ -73,7 +73,7 @@ def store(request: Any, monkeypatch: pytest.MonkeyPatch) -> Store:
     return Store(f"{scheme}://videos/{folder}/", head_gcs if scheme == "gs" else head_azure)
 
 
-def land(server: FilmServer, output: str, *, task_id: str = "task_1", **how: Any) -> dict[str, Any]:
+def land(server: VideoServer, output: str, *, task_id: str = "task_1", **how: Any) -> dict[str, Any]:
     extra = {"vendor": "apixo", "allow_private_urls": True}
     settings = ConnectionSettings.read(
         "described", host="http://127.0.0.1:9", password="sim-0123456789abcdef", extra=extra
@@ -84,8 +84,10 @@ def land(server: FilmServer, output: str, *, task_id: str = "task_1", **how: Any
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
-def test_a_video_plays_in_a_browser_and_says_whose_it_is(server: FilmServer, store: Store, size: int) -> None:
-    digest = make_film(server.folder / "film.mp4", size)
+def test_a_video_plays_in_a_browser_and_says_whose_it_is(
+    server: VideoServer, store: Store, size: int
+) -> None:
+    digest = write_random_mp4(server.folder / "film.mp4", size)
     land(server, store.output, task_id="täsk 1")
     kind, caching, kept, _ = store.head("v.mp4")
     assert (kind, caching) == ("video/mp4", "no-cache")
@@ -95,17 +97,17 @@ def test_a_video_plays_in_a_browser_and_says_whose_it_is(server: FilmServer, sto
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
 def test_the_checksum_is_kept_where_the_store_takes_it_at_the_end(
-    server: FilmServer, store: Store, size: int
+    server: VideoServer, store: Store, size: int
 ) -> None:
-    digest = make_film(server.folder / "film.mp4", size)
+    digest = write_random_mp4(server.folder / "film.mp4", size)
     land(server, store.output)
     kept = store.head("v.mp4")[2]
     at_the_end = size == SMALL or store.output.startswith("abfs")
     assert kept.get("sha256") == (digest if at_the_end else None)
 
 
-def test_a_sidecar_is_shown_as_json(server: FilmServer, store: Store) -> None:
-    make_film(server.folder / "film.mp4", SMALL)
+def test_a_sidecar_is_shown_as_json(server: VideoServer, store: Store) -> None:
+    write_random_mp4(server.folder / "film.mp4", SMALL)
     land(server, store.output)
     kind, caching, kept, _ = store.head("v.mp4.json")
     assert (kind, caching) == ("application/json", "no-cache")
@@ -129,9 +131,9 @@ WANTED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
 def test_a_video_is_stored_as_the_user_wants(
-    server: FilmServer, store: Store, s3: LocalS3, size: int
+    server: VideoServer, store: Store, s3: LocalS3, size: int
 ) -> None:
-    make_film(server.folder / "film.mp4", size)
+    write_random_mp4(server.folder / "film.mp4", size)
     scheme = store.output.partition(":")[0]
     land(server, store.output, upload_args=WANTED[scheme])
     kind, caching, kept, told = store.head("v.mp4")
@@ -158,8 +160,8 @@ def test_a_video_is_stored_as_the_user_wants(
     assert not public(f"{key}.json"), "the prompt would be shown to everybody"
 
 
-def test_arguments_that_the_store_does_not_take_land_nothing(server: FilmServer, store: Store) -> None:
-    make_film(server.folder / "film.mp4", SMALL)
+def test_arguments_that_the_store_does_not_take_land_nothing(server: VideoServer, store: Store) -> None:
+    write_random_mp4(server.folder / "film.mp4", SMALL)
     with pytest.raises(StorageError, match=r"upload_args\[Bdy\].*was paid for.*clear the task") as failure:
         land(server, store.output, upload_args={"Bdy": b"x"})
     assert "task_1" in str(failure.value)
@@ -181,9 +183,9 @@ def test_a_value_that_s3_does_not_take_is_told_before_anything_is_paid(
     assert "StorageClass" in problem.constraint
 
 
-def test_the_sidecar_says_what_it_said(server: FilmServer, store: Store) -> None:
+def test_the_sidecar_says_what_it_said(server: VideoServer, store: Store) -> None:
     from airflow_provider_vidgen.landing.storage import storage_path
 
-    make_film(server.folder / "film.mp4", SMALL)
+    write_random_mp4(server.folder / "film.mp4", SMALL)
     place = storage_path(land(server, store.output)["sidecar"])
     assert json.loads(place.fs.cat_file(place.path))["task_id"] == "task_1"

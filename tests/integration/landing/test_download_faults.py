@@ -34,14 +34,14 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import VideoJob
-from dev.film_server import FilmServer, make_film
+from dev.servers.video_server import VideoServer, write_random_mp4
 
 KEY = "sim-0123456789abcdef"
 #: Two parts on S3, and some batches beside the download.
 SIZE = 9 * 1024**2 + 5
 
 
-class Store(FilmServer):
+class Store(VideoServer):
     """Answers in the ways it is told, one after the other, the last one for ever."""
 
     ways: list[Way]
@@ -272,7 +272,7 @@ CASES = {
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     (tmp_path / "films").mkdir()
-    make_film(tmp_path / "films" / "film.mp4", SIZE)
+    write_random_mp4(tmp_path / "films" / "film.mp4", SIZE)
     with Store(tmp_path / "films").running() as server:
         assert isinstance(server, Store)
         yield server

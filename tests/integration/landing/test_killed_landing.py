@@ -4,7 +4,7 @@
 """
 A worker is killed at random points of a landing: nothing half-written is ever seen, and a later try finishes.
 
-A few kills here; ``make landing-kills`` does hundreds.
+A few kills here; ``make kill-during-landing`` does hundreds.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from dev.film_server import FilmServer, make_film
-from dev.object_stores import LocalS3, LocalSftp
+from dev.servers.storage import LocalS3, LocalSftp
+from dev.servers.video_server import VideoServer, write_random_mp4
 
 KILLS = int(os.environ.get("VIDGEN_LANDING_KILLS", "12"))
 MIB = 1024**2
@@ -32,7 +32,7 @@ def test_a_killed_worker_leaves_nothing_half_written(
     films.mkdir()
     landed.mkdir()
     made = {
-        f"{number}.mp4": make_film(films / f"{number}.mp4", size, number)
+        f"{number}.mp4": write_random_mp4(films / f"{number}.mp4", size, number)
         for number, size in enumerate((3 * MIB, 9 * MIB + 1, 18 * MIB))
     }
     (sftp.folder / "killed").mkdir(exist_ok=True)
@@ -41,11 +41,11 @@ def test_a_killed_worker_leaves_nothing_half_written(
         "s3": "s3://aws_default@videos/killed/",
         "sftp": "sftp://sftp_default@/killed/",
     }[store]
-    with FilmServer(films, pace=80 * MIB).running() as server:
+    with VideoServer(films, bytes_per_second=80 * MIB).running() as server:
         told = subprocess.run(
             [
-                *(sys.executable, "-m", "dev.landing_kills", "--store", server.url, "--output", output),
-                *("--films", json.dumps(made), "--kills", str(KILLS)),
+                *(sys.executable, "-m", "dev.kill_during_landing", "--server", server.url),
+                *("--videos", json.dumps(made), "--output", output, "--kills", str(KILLS)),
             ],
             env={
                 **os.environ,
@@ -63,7 +63,7 @@ def test_a_killed_worker_leaves_nothing_half_written(
     outcome = json.loads(told.stdout.splitlines()[-1])
     sys.stdout.write(f"{store}: {outcome}\n")
     assert outcome["kills"] >= KILLS
-    for trouble in ("partial", "wrong", "unfinished", "litter", "failed"):
+    for trouble in ("partial", "mismatched", "unfinished", "temporary", "failed_retries"):
         assert not outcome[trouble], (trouble, outcome, told.stderr[-3000:])
     assert outcome["landed"]
     if store == "s3":

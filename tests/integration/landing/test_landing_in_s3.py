@@ -18,8 +18,8 @@ from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import StorageError, TargetExists
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import VideoJob
-from dev.film_server import FilmServer, make_film
-from dev.object_stores import LocalS3
+from dev.servers.storage import LocalS3
+from dev.servers.video_server import VideoServer, write_random_mp4
 
 MIB = 1024**2
 PART = 8 * MIB
@@ -28,7 +28,7 @@ SIZE = 4 * PART + 5
 
 
 def land(
-    server: FilmServer, name: str, *, task_id: str = "task_1", account: str = "aws_default", **how: Any
+    server: VideoServer, name: str, *, task_id: str = "task_1", account: str = "aws_default", **how: Any
 ) -> dict[str, Any]:
     extra = {"vendor": "apixo", "allow_private_urls": True}
     settings = ConnectionSettings.read(
@@ -42,8 +42,8 @@ def land(
 @pytest.fixture
 def store(tmp_path: Path, s3: LocalS3, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", s3.connection)
-    make_film(tmp_path / "film.mp4", SIZE, 7)
-    with FilmServer(tmp_path).running() as server:
+    write_random_mp4(tmp_path / "film.mp4", SIZE, 7)
+    with VideoServer(tmp_path).running() as server:
         yield server
 
 
@@ -68,7 +68,7 @@ def test_a_file_lands_in_parts_with_its_sidecar_and_is_known_again(
 
 
 def test_what_s3_does_not_take_fails_and_leaves_nothing(
-    store: FilmServer, s3: LocalS3, monkeypatch: pytest.MonkeyPatch
+    store: VideoServer, s3: LocalS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from s3fs import S3FileSystem
 
@@ -89,7 +89,7 @@ def test_what_s3_does_not_take_fails_and_leaves_nothing(
 
 
 def test_an_upload_that_cannot_be_taken_back_is_said_and_hides_no_error(
-    store: FilmServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    store: VideoServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from s3fs import S3FileSystem
 
@@ -106,7 +106,9 @@ def test_an_upload_that_cannot_be_taken_back_is_said_and_hides_no_error(
     assert "could not be taken back (PermissionError)" in caplog.text
 
 
-def test_a_part_that_s3_refuses_fails_the_landing(store: FilmServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_s3_refuses_fails_the_landing(
+    store: VideoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from airflow_provider_vidgen.landing.writers.s3 import S3Writer
 
     async def refuse(*_: Any) -> Any:
@@ -118,7 +120,7 @@ def test_a_part_that_s3_refuses_fails_the_landing(store: FilmServer, monkeypatch
 
 
 def test_what_the_bucket_wants_of_every_call_is_sent(
-    store: FilmServer, s3: LocalS3, monkeypatch: pytest.MonkeyPatch
+    store: VideoServer, s3: LocalS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.sdk import ObjectStoragePath
 
@@ -131,7 +133,7 @@ def test_what_the_bucket_wants_of_every_call_is_sent(
     assert told["ContentLength"] == SIZE
 
 
-def test_s3_checks_each_part_and_keeps_the_checksum_with_the_object(store: FilmServer, s3: LocalS3) -> None:
+def test_s3_checks_each_part_and_keeps_the_checksum_with_the_object(store: VideoServer, s3: LocalS3) -> None:
     file = land(store, "checked", sidecar=False)
     told = s3.client().head_object(Bucket="videos", Key="checked/v.mp4", ChecksumMode="ENABLED")
     whole = s3.client().get_object(Bucket="videos", Key="checked/v.mp4")["Body"].read()
@@ -142,7 +144,7 @@ def test_s3_checks_each_part_and_keeps_the_checksum_with_the_object(store: FilmS
 
 
 def test_a_store_that_is_to_get_no_checksums_is_asked_for_none(
-    store: FilmServer, s3: LocalS3, monkeypatch: pytest.MonkeyPatch
+    store: VideoServer, s3: LocalS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = json.loads(s3.connection)
     connection["extra"]["config_kwargs"] = {"request_checksum_calculation": "when_required"}
@@ -161,8 +163,8 @@ def test_a_store_that_is_to_get_no_checksums_is_asked_for_none(
     assert begun == [{"Bucket": "videos", "Key": "plain/v.mp4"}]
 
 
-def test_a_file_of_whole_parts_ends_with_the_last_of_them(store: FilmServer, s3: LocalS3) -> None:
-    digest = make_film(store.folder / "film.mp4", 2 * PART)
+def test_a_file_of_whole_parts_ends_with_the_last_of_them(store: VideoServer, s3: LocalS3) -> None:
+    digest = write_random_mp4(store.folder / "film.mp4", 2 * PART)
     assert land(store, "even", sidecar=False)["sha256"] == digest
     told = s3.client().head_object(Bucket="videos", Key="even/v.mp4", PartNumber=1)
     assert (told["PartsCount"], told["ContentLength"]) == (2, PART)

@@ -23,9 +23,9 @@ from airflow_provider_vidgen.landing.storage import storage_path
 from airflow_provider_vidgen.landing.upload_options import UploadOptions
 from airflow_provider_vidgen.landing.writers import atomic_writer, part_files
 from airflow_provider_vidgen.models import VideoJob
-from dev.airflow_settings import free_port
-from dev.film_server import FilmServer, make_film
-from dev.object_stores import LocalSftp
+from dev.loopback import free_port
+from dev.servers.storage import LocalSftp
+from dev.servers.video_server import VideoServer, write_random_mp4
 
 #: More than is written at once.
 LARGE = 9 * 1024**2 + 7
@@ -45,8 +45,8 @@ def folder(sftp: LocalSftp, request: Any, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[FilmServer]:
-    with FilmServer(tmp_path).running() as found:
+def server(tmp_path: Path) -> Iterator[VideoServer]:
+    with VideoServer(tmp_path).running() as found:
         yield found
 
 
@@ -58,7 +58,7 @@ def landing(**how: Any) -> Landing:
     return Landing(settings, verify=False, sleep=lambda _: None, **how)
 
 
-def land(server: FilmServer, name: str = "here/v.mp4", *, task_id: str = "task_1", **how: Any) -> Any:
+def land(server: VideoServer, name: str = "here/v.mp4", *, task_id: str = "task_1", **how: Any) -> Any:
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id=task_id)
     return landing(**how).land([f"{server.url}/film.mp4"], f"sftp://sftp_default@/{name}", job=job)[0]
 
@@ -67,8 +67,8 @@ def names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_video_lands_with_its_sidecar_and_is_known_again(server: FilmServer, folder: Path) -> None:
-    digest = make_film(server.folder / "film.mp4", LARGE)
+def test_a_video_lands_with_its_sidecar_and_is_known_again(server: VideoServer, folder: Path) -> None:
+    digest = write_random_mp4(server.folder / "film.mp4", LARGE)
     first = land(server, "here/a/b/v.mp4")
     assert (first["bytes"], first["sha256"]) == (LARGE, digest)
     assert names(folder) == ["a/b/v.mp4", "a/b/v.mp4.json"]
@@ -136,8 +136,8 @@ def test_a_disk_that_is_full_at_the_end_leaves_nothing(folder: Path, monkeypatch
     assert names(folder) == []
 
 
-def test_a_broken_download_leaves_nothing(server: FilmServer, folder: Path) -> None:
-    make_film(server.folder / "film.mp4", 5000)
+def test_a_broken_download_leaves_nothing(server: VideoServer, folder: Path) -> None:
+    write_random_mp4(server.folder / "film.mp4", 5000)
     (server.folder / "film.mp4").write_bytes((server.folder / "film.mp4").read_bytes()[:-1])
     with pytest.raises(DownloadFailed):
         land(server)
@@ -146,14 +146,14 @@ def test_a_broken_download_leaves_nothing(server: FilmServer, folder: Path) -> N
 
 @pytest.mark.parametrize("server_can", [True, False], ids=["posix-rename", "only rename"])
 def test_another_file_is_replaced_where_it_is_asked_for(
-    server: FilmServer, folder: Path, server_can: bool, monkeypatch: pytest.MonkeyPatch
+    server: VideoServer, folder: Path, server_can: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(*_: Any) -> None:
         raise SFTPOpUnsupported("POSIX rename not supported")
 
     if not server_can:
         monkeypatch.setattr(SFTPClient, "posix_rename", refuse)
-    make_film(server.folder / "film.mp4", 5000)
+    write_random_mp4(server.folder / "film.mp4", 5000)
     (folder / "v.mp4").write_bytes(b"old")
     land(server, overwrite=True, sidecar=False)
     assert (folder / "v.mp4").read_bytes() == (server.folder / "film.mp4").read_bytes()
@@ -163,8 +163,8 @@ def test_another_file_is_replaced_where_it_is_asked_for(
     assert names(folder) == ["v.mp4"]
 
 
-def test_what_killed_workers_left_goes_once_nobody_writes_to_it(server: FilmServer, folder: Path) -> None:
-    make_film(server.folder / "film.mp4", 5000)
+def test_what_killed_workers_left_goes_once_nobody_writes_to_it(server: VideoServer, folder: Path) -> None:
+    write_random_mp4(server.folder / "film.mp4", 5000)
     dead, alive, foreign = part_files.new_name(), part_files.new_name(), ".somebody-elses.part"
     for name in (dead, alive, foreign):
         (folder / name).write_bytes(b"half")

@@ -26,8 +26,8 @@ from vidgen_wire import SimClock, account_at, submit, wait
 
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.simulator import Simulator
-from dev.browser import running_browser
-from dev.object_stores import LocalS3
+from dev.headless_browser import running_browser
+from dev.servers.storage import LocalS3
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

@@ -15,8 +15,8 @@ from test_download_faults import KEY
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.landing import Landing, VideoMetadata
 from airflow_provider_vidgen.models import VideoJob
-from dev.film_server import FilmServer
-from dev.films import film
+from dev.sample_videos import sample_video
+from dev.servers.video_server import VideoServer
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
 
@@ -26,12 +26,12 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
 def test_a_film_is_looked_into_and_gets_its_poster(
     name: str, thumbnail: bool, place: Place, tmp_path: Path
 ) -> None:
-    (tmp_path / "film").write_bytes(film(name))
+    (tmp_path / "film").write_bytes(sample_video(name))
     (tmp_path / "thumb").write_bytes(PNG)
     extra = {"vendor": "apixo", "allow_private_urls": True}
     settings = ConnectionSettings.read("posters", host="http://127.0.0.1:9", password=KEY, extra=extra)
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id="task_1")
-    with FilmServer(tmp_path).running() as server:
+    with VideoServer(tmp_path).running() as server:
 
         def land() -> dict[str, object]:
             metadata = VideoMetadata(result={"thumbnail_url": f"{server.url}/thumb" if thumbnail else None})
@@ -44,7 +44,7 @@ def test_a_film_is_looked_into_and_gets_its_poster(
     poster = f"task_1-0.{'png' if thumbnail else 'jpg'}"
     there = place.names()
     assert sorted(there) == sorted([f"task_1-0.{name}", f"task_1-0.{name}.json", poster])
-    assert there[f"task_1-0.{name}"] == film(name)
+    assert there[f"task_1-0.{name}"] == sample_video(name)
     assert there[poster] == PNG if thumbnail else there[poster].startswith(b"\xff\xd8\xff")
     assert manifest["poster"] == f"{place.output}{poster}"
     told = json.loads(there[f"task_1-0.{name}.json"])

@@ -23,7 +23,7 @@ from airflow_provider_vidgen.landing.storage import exists, storage_path
 from airflow_provider_vidgen.landing.upload_options import UploadOptions
 from airflow_provider_vidgen.landing.writers import atomic_writer
 from airflow_provider_vidgen.models import VideoJob
-from dev.film_server import FilmServer, make_film
+from dev.servers.video_server import VideoServer, write_random_mp4
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -48,9 +48,9 @@ def too_early(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[FilmServer]:
+def server(tmp_path: Path) -> Iterator[VideoServer]:
     (tmp_path / "films").mkdir()
-    with FilmServer(tmp_path / "films").running() as found:
+    with VideoServer(tmp_path / "films").running() as found:
         yield found
 
 
@@ -58,7 +58,7 @@ def names_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-def land(server: FilmServer, place: Place, film: str, *, task_id: str = "task_1", **how: Any) -> Any:
+def land(server: VideoServer, place: Place, film: str, *, task_id: str = "task_1", **how: Any) -> Any:
     extra = {"vendor": "apixo", "allow_private_urls": True}
     settings = ConnectionSettings.read(
         "instant", host="http://127.0.0.1:9", password="sim-0123456789abcdef", extra=extra
@@ -90,9 +90,9 @@ def test_what_is_to_be_replaced_is(place: Place) -> None:
 
 
 @pytest.mark.usefixtures("too_early")
-def test_another_jobs_video_stays_and_the_job_is_named(server: FilmServer, place: Place) -> None:
-    digest = make_film(server.folder / "one.mp4", LARGE, 1)
-    make_film(server.folder / "two.mp4", LARGE, 2)
+def test_another_jobs_video_stays_and_the_job_is_named(server: VideoServer, place: Place) -> None:
+    digest = write_random_mp4(server.folder / "one.mp4", LARGE, 1)
+    write_random_mp4(server.folder / "two.mp4", LARGE, 2)
     assert land(server, place, "one.mp4", task_id="task_1")["sha256"] == digest
     with pytest.raises(TargetExists, match="apixo job task_2"):
         land(server, place, "two.mp4", task_id="task_2")
@@ -100,8 +100,8 @@ def test_another_jobs_video_stays_and_the_job_is_named(server: FilmServer, place
 
 
 @pytest.mark.usefixtures("too_early")
-def test_the_same_bytes_are_no_quarrel(server: FilmServer, place: Place) -> None:
-    make_film(server.folder / "one.mp4", LARGE, 1)
+def test_the_same_bytes_are_no_quarrel(server: VideoServer, place: Place) -> None:
+    write_random_mp4(server.folder / "one.mp4", LARGE, 1)
     first, second = (land(server, place, "one.mp4") for _ in range(2))
     assert second == {**first, "already_existed": True}
     assert list(place.names()) == ["v.mp4"]
@@ -125,14 +125,14 @@ def between(monkeypatch: pytest.MonkeyPatch, wrap: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("place", ["s3"], indirect=True)
 @pytest.mark.parametrize("size", [5000, LARGE], ids=["small", "large"])
 def test_an_answer_of_s3_that_was_lost_is_found_out(
-    server: FilmServer, place: Place, monkeypatch: pytest.MonkeyPatch, size: int
+    server: VideoServer, place: Place, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     async def twice(go: Callable[..., Any], _: Any) -> Any:
         await go()
         return await go()
 
     between(monkeypatch, twice)
-    digest = make_film(server.folder / "one.mp4", size)
+    digest = write_random_mp4(server.folder / "one.mp4", size)
     assert land(server, place, "one.mp4")["sha256"] == digest
     assert place.names() == {"v.mp4": (server.folder / "one.mp4").read_bytes()}
 
@@ -143,9 +143,9 @@ WITHOUT_CONDITIONS = ["s3_refusing_conditions", "s3_ignoring_conditions"]
 @pytest.mark.parametrize("place", WITHOUT_CONDITIONS, indirect=True)
 @pytest.mark.parametrize("size", [5000, LARGE], ids=["small", "large"])
 def test_a_store_like_s3_without_conditions_is_landed_in_all_the_same(
-    server: FilmServer, place: Place, size: int
+    server: VideoServer, place: Place, size: int
 ) -> None:
-    digest = make_film(server.folder / "one.mp4", size)
+    digest = write_random_mp4(server.folder / "one.mp4", size)
     assert land(server, place, "one.mp4")["sha256"] == digest
     assert place.names() == {"v.mp4": (server.folder / "one.mp4").read_bytes()}
     assert land(server, place, "one.mp4")["already_existed"]
@@ -166,13 +166,13 @@ def test_without_conditions_a_file_that_came_during_the_download_is_seen_and_sta
 
 
 def test_a_disk_without_hard_links_is_written_to_all_the_same(
-    server: FilmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: VideoServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:
         raise OSError(errno.EPERM, "no links here")
 
     monkeypatch.setattr(os, "link", refuse)
-    digest = make_film(server.folder / "one.mp4", 5000)
+    digest = write_random_mp4(server.folder / "one.mp4", 5000)
     landed = tmp_path / "landed"
     place = Place(f"file://{landed}/", dict)
     assert land(server, place, "one.mp4")["sha256"] == digest
@@ -180,9 +180,9 @@ def test_a_disk_without_hard_links_is_written_to_all_the_same(
 
 
 def test_what_a_worker_killed_between_the_name_and_the_end_leaves_goes_with_the_next_landing(
-    server: FilmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: VideoServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_film(server.folder / "one.mp4", 5000)
+    write_random_mp4(server.folder / "one.mp4", 5000)
     landed = tmp_path / "landed"
     place = Place(f"file://{landed}/", dict)
     with monkeypatch.context() as killed:

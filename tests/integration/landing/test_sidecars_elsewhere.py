@@ -17,7 +17,7 @@ from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import TargetExists
 from airflow_provider_vidgen.landing import Landing, VideoMetadata
 from airflow_provider_vidgen.models import VideoJob, VideoRequest
-from dev.film_server import FilmServer, make_film
+from dev.servers.video_server import VideoServer, write_random_mp4
 
 
 def landing(sidecar: Any, **how: Any) -> Landing:
@@ -29,7 +29,7 @@ def landing(sidecar: Any, **how: Any) -> Landing:
 
 
 def land(
-    server: FilmServer, output: str, sidecar: Any, *, task_id: str = "task_1", of: int = 1, **how: Any
+    server: VideoServer, output: str, sidecar: Any, *, task_id: str = "task_1", of: int = 1, **how: Any
 ) -> list[dict[str, Any]]:
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id=task_id)
     metadata = VideoMetadata(request=VideoRequest(prompt="a secret launch"))
@@ -38,10 +38,10 @@ def land(
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[FilmServer]:
+def server(tmp_path: Path) -> Iterator[VideoServer]:
     (tmp_path / "films").mkdir()
-    make_film(tmp_path / "films" / "film.mp4", 5000)
-    with FilmServer(tmp_path / "films").running() as found:
+    write_random_mp4(tmp_path / "films" / "film.mp4", 5000)
+    with VideoServer(tmp_path / "films").running() as found:
         yield found
 
 
@@ -55,7 +55,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_videos_of_any_store_have_their_sidecars_in_another(
-    server: FilmServer, place: Place, notes: Path
+    server: VideoServer, place: Place, notes: Path
 ) -> None:
     (file,) = land(server, place.output, f"file://{notes}/{{vendor}}/{{task_id}}/")
     assert list(place.names()) == ["task_1-0.mp4"]
@@ -69,7 +69,7 @@ def test_videos_of_any_store_have_their_sidecars_in_another(
     assert sum(server.methods.values()) == asked, "the sidecar tells the file, it need not be fetched"
 
 
-def test_sidecars_go_to_any_store(server: FilmServer, place: Place, tmp_path: Path) -> None:
+def test_sidecars_go_to_any_store(server: VideoServer, place: Place, tmp_path: Path) -> None:
     (file,) = land(server, f"file://{tmp_path}/videos/", place.output)
     assert names(tmp_path / "videos") == ["task_1-0.mp4"]
     (name,) = place.names()
@@ -77,13 +77,13 @@ def test_sidecars_go_to_any_store(server: FilmServer, place: Place, tmp_path: Pa
     assert file["sidecar"].endswith("/task_1-0.mp4.json")
 
 
-def test_each_file_of_a_job_has_its_sidecar(server: FilmServer, notes: Path, tmp_path: Path) -> None:
+def test_each_file_of_a_job_has_its_sidecar(server: VideoServer, notes: Path, tmp_path: Path) -> None:
     land(server, f"{tmp_path}/landed/v.mp4", f"{notes}/{{map_index}}/", of=2)
     assert names(notes) == ["3/v-0.mp4.json", "3/v-1.mp4.json"]
 
 
 def test_videos_of_one_name_in_two_folders_are_not_taken_for_each_other(
-    server: FilmServer, notes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: VideoServer, notes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (first,) = land(server, f"{tmp_path}/a/v.mp4", f"{notes}/")
     (second,) = land(server, f"{tmp_path}/b/v.mp4", f"{notes}/", task_id="task_2")
@@ -139,7 +139,7 @@ def test_a_place_that_can_be_used_passes(sidecar: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["nostorage://b/", "no/slash", "/proc/notes/"])
 def test_a_place_that_is_not_there_any_more_keeps_no_video_from_landing(
-    server: FilmServer, tmp_path: Path, folder: str, caplog: pytest.LogCaptureFixture
+    server: VideoServer, tmp_path: Path, folder: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     (file,) = land(server, f"{tmp_path}/landed/", folder)
     assert (file["bytes"], file["sidecar"]) == (5000, None)

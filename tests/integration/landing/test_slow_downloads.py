@@ -23,7 +23,7 @@ from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import DownloadFailed
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import VideoJob
-from dev.film_server import FilmServer, make_film
+from dev.servers.video_server import VideoServer, write_random_mp4
 
 SIZE = 300_000
 KEY = "sim-0123456789abcdef"
@@ -31,7 +31,7 @@ KEY = "sim-0123456789abcdef"
 SOON = 8.0
 
 
-class Dripping(FilmServer):
+class Dripping(VideoServer):
     """Sends a share of the film at once, and from there on a byte at a time."""
 
     share = 0.0
@@ -81,7 +81,7 @@ class Dripping(FilmServer):
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Dripping]:
     (tmp_path / "films").mkdir()
-    make_film(tmp_path / "films" / "film.mp4", SIZE)
+    write_random_mp4(tmp_path / "films" / "film.mp4", SIZE)
     (tmp_path / "landed").mkdir()
     with Dripping(tmp_path / "films").running() as server:
         assert isinstance(server, Dripping)

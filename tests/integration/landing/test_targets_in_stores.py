@@ -16,9 +16,9 @@ from airflow.sdk.io import attach
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import StorageError, StorageUnreachable
 from airflow_provider_vidgen.landing import Landing
-from dev.airflow_settings import free_port
-from dev.film_server import FilmServer, make_film
-from dev.object_stores import LocalS3
+from dev.loopback import free_port
+from dev.servers.storage import LocalS3
+from dev.servers.video_server import VideoServer, write_random_mp4
 
 
 def landing(**how: Any) -> Landing:
@@ -70,9 +70,9 @@ def test_a_place_that_is_free_or_not_yet_known_passes(store: Buckets, path: str)
 def test_a_file_in_a_store_is_still_there_until_it_is_not(store: Buckets, tmp_path: Path) -> None:
     from airflow.sdk import ObjectStoragePath
 
-    make_film(tmp_path / "film.mp4", 1000)
+    write_random_mp4(tmp_path / "film.mp4", 1000)
     room = landing()
-    with FilmServer(tmp_path).running() as server:
+    with VideoServer(tmp_path).running() as server:
         files = room.land([f"{server.url}/film.mp4"], f"{store.scheme}videos/there/v.mp4")
     assert room.files_exist(files)
     assert not room.files_exist([*files, {**files[0], "path": f"{store.scheme}videos/there/w.mp4"}])
@@ -87,8 +87,8 @@ def test_a_file_in_a_store_is_still_there_until_it_is_not(store: Buckets, tmp_pa
 def test_landing_makes_no_bucket(store: Buckets, tmp_path: Path) -> None:
     before = store.names()
     assert "videos" in before
-    make_film(tmp_path / "film.mp4", 1000)
-    with FilmServer(tmp_path).running() as server, pytest.raises(StorageError, match="no new video is made"):
+    write_random_mp4(tmp_path / "film.mp4", 1000)
+    with VideoServer(tmp_path).running() as server, pytest.raises(StorageError, match="no new video is made"):
         landing().land([f"{server.url}/film.mp4"], f"{store.scheme}typo/v.mp4")
     assert store.names() == before
 

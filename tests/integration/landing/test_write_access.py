@@ -18,8 +18,8 @@ from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import TargetExists
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import VideoJob
-from dev.film_server import FilmServer, make_film
-from dev.object_stores import READ_ONLY, WRITE_ONLY, LocalS3, azure_who_may, local_s3
+from dev.servers.storage import READ_ONLY, WRITE_ONLY, LocalS3, azure_with_permissions, local_s3
+from dev.servers.video_server import VideoServer, write_random_mp4
 
 LARGE = 9 * 1024**2
 
@@ -33,9 +33,9 @@ def landing(**how: Any) -> Landing:
 
 
 @pytest.fixture
-def film(tmp_path: Path) -> Iterator[str]:
-    make_film(tmp_path / "film.mp4", LARGE)
-    with FilmServer(tmp_path).running() as server:
+def sample_video(tmp_path: Path) -> Iterator[str]:
+    write_random_mp4(tmp_path / "film.mp4", LARGE)
+    with VideoServer(tmp_path).running() as server:
         yield f"{server.url}/film.mp4"
 
 
@@ -47,11 +47,11 @@ def guarded_s3() -> Iterator[dict[str, LocalS3]]:
         write = {"Action": ["s3:PutObject", "s3:AbortMultipartUpload"], "Resource": objects}
         read = {"Action": ["s3:Get*", "s3:List*", "s3:HeadBucket"], "Resource": "*"}
         accounts = {
-            "admin": everything.user_who_may("admin", {"Action": "*", "Resource": "*"}),
-            "writer": everything.user_who_may("writer", write),
-            "reader": everything.user_who_may("reader", read),
+            "admin": everything.user_with_policy("admin", {"Action": "*", "Resource": "*"}),
+            "writer": everything.user_with_policy("writer", write),
+            "reader": everything.user_with_policy("reader", read),
         }
-        everything.enforce()
+        everything.enforce_policies()
         yield accounts
 
 
@@ -117,8 +117,8 @@ def elsewhere(request: Any) -> dict[str, str]:
     if request.param == "gcs":
         attach("gs", fs=there)
         return {"reader": f"gs://{READ_ONLY}/", "writer": f"gs://{WRITE_ONLY}/"}
-    attach("abfs", conn_id="reader", fs=azure_who_may(there, read=True))
-    attach("abfs", conn_id="writer", fs=azure_who_may(there, write=True))
+    attach("abfs", conn_id="reader", fs=azure_with_permissions(there, read=True))
+    attach("abfs", conn_id="writer", fs=azure_with_permissions(there, write=True))
     return {"reader": "abfs://reader@videos/access/", "writer": "abfs://writer@videos/access/"}
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from airflow_provider_vidgen.http import egress
 from airflow_provider_vidgen.http.download import download_problems
 from airflow_provider_vidgen.http.egress import EgressError, egress_problems, proxy_for, tls_context
-from dev.tls_front import Authority
+from dev.servers.tls_terminator import CertificateAuthority
 
 URL = "https://api.example.com/v1"
 PROXY = "http://worker:s3cret@proxy.example.com:3128"
@@ -27,7 +27,7 @@ PROXY = "http://worker:s3cret@proxy.example.com:3128"
 
 @pytest.fixture(scope="module")
 def certificate() -> bytes:
-    return Authority().certificate
+    return CertificateAuthority().certificate
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from urllib3.exceptions import ProtocolError
 
 from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo, TargetExists, UnsafeLink
 from airflow_provider_vidgen.landing import Landing
-from dev.films import FORMATS, borders, film
+from dev.sample_videos import FORMATS, boundaries, sample_video
 
 TYPES = {"mp4": "video/mp4", "mov": "video/quicktime", "webm": "video/webm", "mkv": "video/x-matroska"}
 
@@ -57,11 +57,11 @@ def chunked(content: bytes) -> Reply:
 def test_a_whole_film_lands_under_its_own_extension_and_type(
     name: str, reply: Callable[[bytes], Reply], land: Land, tmp_path: Path
 ) -> None:
-    manifest = land(reply(film(name)), sidecar=True)
+    manifest = land(reply(sample_video(name)), sidecar=True)
     path = f"task_1-0.{ext_of(name)}"
     assert manifest["path"] == f"file://{tmp_path}/{path}"
     assert manifest["content_type"] == TYPES[ext_of(name)]
-    assert (tmp_path / path).read_bytes() == film(name)
+    assert (tmp_path / path).read_bytes() == sample_video(name)
     told = json.loads((tmp_path / f"{path}.json").read_text())
     assert (told["file"]["name"], told["file"]["content_type"]) == (path, TYPES[ext_of(name)])
 
@@ -70,8 +70,8 @@ def test_a_whole_film_lands_under_its_own_extension_and_type(
 def test_a_film_cut_at_a_border_never_lands_where_no_length_is_announced(
     name: str, land: Land, tmp_path: Path
 ) -> None:
-    whole = film(name)
-    for cut in borders(whole):
+    whole = sample_video(name)
+    for cut in boundaries(whole):
         with pytest.raises((DownloadFailed, NotAVideo)):
             land(Reply(whole[:cut]))
         assert left(tmp_path) == [], f"cut at {cut} of {len(whole)}"
@@ -81,8 +81,8 @@ def test_a_film_cut_at_a_border_never_lands_where_no_length_is_announced(
 def test_a_film_cut_at_a_border_never_lands_even_where_the_announced_length_is_that_of_the_cut(
     name: str, land: Land, tmp_path: Path
 ) -> None:
-    whole = film(name)
-    for cut in borders(whole):
+    whole = sample_video(name)
+    for cut in boundaries(whole):
         with pytest.raises((DownloadFailed, NotAVideo)):
             land(announced(whole[:cut]))
         assert left(tmp_path) == [], f"cut at {cut} of {len(whole)}"
@@ -92,14 +92,14 @@ def test_where_the_container_does_not_tell_the_end_the_store_of_results_must(
     land: Land, tmp_path: Path
 ) -> None:
     with pytest.raises(DownloadFailed, match="Neither the file nor the HTTP response states"):
-        land(Reply(film("live")))
+        land(Reply(sample_video("live")))
     assert left(tmp_path) == []
-    land(chunked(film("live")))
-    assert (tmp_path / "task_1-0.webm").read_bytes() == film("live")
+    land(chunked(sample_video("live")))
+    assert (tmp_path / "task_1-0.webm").read_bytes() == sample_video("live")
 
 
 def test_a_length_that_is_told_with_the_rest_of_a_file_is_announced(land: Land, tmp_path: Path) -> None:
-    whole = film("live")
+    whole = sample_video("live")
     told = f"bytes 999-{len(whole) - 1}/{len(whole)}"
     land(
         Reply(whole[:999], ProtocolError(), ETag='"one"'),
@@ -113,19 +113,19 @@ def box(kind: bytes, body: bytes = b"") -> bytes:
 
 
 def branded(brand: bytes) -> bytes:
-    mp4 = film("mp4")
+    mp4 = sample_video("mp4")
     return mp4[:8] + brand + mp4[12:]
 
 
 NO_FILMS: dict[str, bytes] = {
-    "32 bytes of ftyp": film("mp4")[:32],
-    "no moov": film("mp4")[:32] + box(b"mdat", bytes(5000)),
+    "32 bytes of ftyp": sample_video("mp4")[:32],
+    "no moov": sample_video("mp4")[:32] + box(b"mdat", bytes(5000)),
     "HEIC": branded(b"heic"),
     "AVIF": branded(b"avif"),
     "HEIF": branded(b"mif1"),
     "M4A": branded(b"M4A "),
-    "no video track": film("mp4").replace(b"vide", b"soun"),
-    "no track": film("mp4")[:32] + box(b"moov", box(b"mvhd", bytes(100))) + box(b"mdat", bytes(50)),
+    "no video track": sample_video("mp4").replace(b"vide", b"soun"),
+    "no track": sample_video("mp4")[:32] + box(b"moov", box(b"mvhd", bytes(100))) + box(b"mdat", bytes(50)),
     "a still image of Matroska's kin": b"\x1aE\xdf\xa3\x87B\x82\x84webp" + bytes(50),
 }
 
@@ -144,7 +144,7 @@ def test_images_and_sound_are_called_what_they_are(brand: bytes, land: Land) -> 
 
 
 def test_an_old_mov_has_no_ftyp(land: Land, tmp_path: Path) -> None:
-    mov = film("mov")
+    mov = sample_video("mov")
     # Its first box is dropped, and one of the same size comes in so that the offsets hold.
     old = box(b"wide", bytes(12)) + mov[20:]
     assert land(announced(old))["content_type"] == "video/quicktime"
@@ -157,29 +157,29 @@ def test_a_film_that_is_there_is_found_under_any_extension_without_a_download(
     land: Land,
     cdn: Cdn,
 ) -> None:
-    first = land(announced(film(name)), sidecar=True)
+    first = land(announced(sample_video(name)), sidecar=True)
     assert land(UnsafeLink("x"), sidecar=True) == {**first, "already_existed": True}
     assert cdn.asked == []
 
 
 def test_a_fixed_name_is_kept_and_its_content_type_is_right(land: Land, tmp_path: Path) -> None:
-    manifest = land(announced(film("webm")), path="v.mp4")
+    manifest = land(announced(sample_video("webm")), path="v.mp4")
     assert (manifest["path"], manifest["content_type"]) == (f"file://{tmp_path}/v.mp4", "video/webm")
 
 
 def test_a_link_that_gives_another_container_at_the_second_try_lands_under_that_ones_name(
     land: Land, tmp_path: Path
 ) -> None:
-    manifest = land(Reply(film("mp4")[:2000]), announced(film("webm")))
+    manifest = land(Reply(sample_video("mp4")[:2000]), announced(sample_video("webm")))
     assert left(tmp_path) == ["task_1-0.webm"]
-    assert manifest["sha256"] == hashlib.sha256(film("webm")).hexdigest()
+    assert manifest["sha256"] == hashlib.sha256(sample_video("webm")).hexdigest()
 
 
 def test_another_file_under_the_films_own_extension_is_refused(land: Land, tmp_path: Path) -> None:
     (tmp_path / "v.webm").write_bytes(b"theirs")
     with pytest.raises(TargetExists):
-        land(announced(film("webm")), path="v.{ext}")
-    assert land(announced(film("mp4")), path="v.{ext}")["path"].endswith("/v.mp4")
+        land(announced(sample_video("webm")), path="v.{ext}")
+    assert land(announced(sample_video("mp4")), path="v.{ext}")["path"].endswith("/v.mp4")
     assert left(tmp_path) == ["v.mp4", "v.webm"]
 
 
@@ -187,7 +187,7 @@ def test_several_films_of_a_job_have_each_its_own_extension(
     cdn: Cdn,
     tmp_path: Path,
 ) -> None:
-    cdn.replies = {LINK: [announced(film("mov"))], FRESH: [announced(film("webm"))]}
+    cdn.replies = {LINK: [announced(sample_video("mov"))], FRESH: [announced(sample_video("webm"))]}
     landing = Landing(settings(), sleep=Clock().sleep, verify=False, sidecar=False)
     landing.land([LINK, FRESH], f"file://{tmp_path}/v.{{ext}}", job=job())
     assert left(tmp_path) == ["v-0.mov", "v-1.webm"]

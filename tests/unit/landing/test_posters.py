@@ -16,7 +16,7 @@ from fakes import MP4, Clock, job, settings
 
 from airflow_provider_vidgen.errors import DownloadFailed, LinkUnavailable
 from airflow_provider_vidgen.landing import Landing, VideoMetadata
-from dev.films import film
+from dev.sample_videos import sample_video
 
 THUMB = "https://cdn.example.com/t.html?sig=s3cret"
 PICTURES = {
@@ -74,10 +74,10 @@ def test_without_a_thumbnail_the_first_frame_is_the_poster(
     from test_probe import SIDEWAYS, UPSIDE_DOWN, turned
 
     films = {
-        "turned": lambda: turned(SIDEWAYS, film("mp4")),
-        "upside": lambda: turned(UPSIDE_DOWN, film("mp4")),
+        "turned": lambda: turned(SIDEWAYS, sample_video("mp4")),
+        "upside": lambda: turned(UPSIDE_DOWN, sample_video("mp4")),
     }
-    manifest = land(content=films.get(name, lambda: film(name))())
+    manifest = land(content=films.get(name, lambda: sample_video(name))())
     with Image.open(tmp_path / "v.jpg") as picture:
         assert (picture.format, picture.size) == ("JPEG", (width, height))
         picture.load()
@@ -149,7 +149,7 @@ NO_PICTURES: dict[str, Any] = {
 
 @pytest.mark.parametrize("case", NO_PICTURES)
 def test_a_bad_thumbnail_gives_way_to_the_first_frame(case: str, land: Land, tmp_path: Path) -> None:
-    assert land(NO_PICTURES[case], content=film("mp4"))["poster"] == f"file://{tmp_path}/v.jpg"
+    assert land(NO_PICTURES[case], content=sample_video("mp4"))["poster"] == f"file://{tmp_path}/v.jpg"
     assert (tmp_path / "v.jpg").read_bytes().startswith(b"\xff\xd8\xff")
 
 
@@ -183,7 +183,7 @@ def test_a_thumbnail_is_fetched_only_from_where_a_video_may_be(
         return fake(link, account, **how)
 
     monkeypatch.setattr(download, "open_link", open_link)
-    assert land(thumbnail=thumbnail, content=film("mp4"))["poster"] == f"file://{tmp_path}/v.jpg"
+    assert land(thumbnail=thumbnail, content=sample_video("mp4"))["poster"] == f"file://{tmp_path}/v.jpg"
     assert cdn.asked == [LINK]
 
 
@@ -288,8 +288,8 @@ def test_a_task_that_is_stopped_stops_at_its_poster(land: Land, tmp_path: Path) 
 
 def test_each_file_of_a_job_has_its_own_poster(cdn: Cdn, tmp_path: Path) -> None:
     cdn.replies = {
-        LINK: [Reply(film("mp4"))],
-        FRESH: [Reply(film("webm"))],
+        LINK: [Reply(sample_video("mp4"))],
+        FRESH: [Reply(sample_video("webm"))],
         THUMB: [Reply(PICTURES["png"])],
     }
     landing = Landing(settings(), sleep=Clock().sleep, verify=False, sidecar=False, poster=True)
@@ -302,7 +302,9 @@ def test_each_file_of_a_job_has_its_own_poster(cdn: Cdn, tmp_path: Path) -> None
 
 def test_films_of_one_stem_do_not_share_a_poster(land: Land, tmp_path: Path) -> None:
     assert land(Reply(JPG), path="v.{ext}")["poster"]
-    assert land(Reply(JPG + b"2"), path="v.{ext}", content=film("webm"), overwrite=False)["already_existed"]
+    assert land(Reply(JPG + b"2"), path="v.{ext}", content=sample_video("webm"), overwrite=False)[
+        "already_existed"
+    ]
     (tmp_path / "v.mp4.json").unlink()
-    assert land(Reply(JPG + b"2"), path="v.{ext}", content=film("webm"))["poster"] is None
+    assert land(Reply(JPG + b"2"), path="v.{ext}", content=sample_video("webm"))["poster"] is None
     assert (tmp_path / "v.jpg").read_bytes() == JPG

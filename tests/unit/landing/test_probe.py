@@ -21,7 +21,7 @@ from airflow_provider_vidgen.errors import NotPlayable, VideoMismatch
 from airflow_provider_vidgen.landing import Landing, VideoMetadata, probe
 from airflow_provider_vidgen.landing.probe import Probe, mismatches
 from airflow_provider_vidgen.models import VideoRequest
-from dev.films import film
+from dev.sample_videos import sample_video
 
 SIDEWAYS = (0, 1, -1, 0)
 UPSIDE_DOWN = (-1, 0, 0, -1)
@@ -62,11 +62,13 @@ def turned(matrix: tuple[int, int, int, int], whole: bytes) -> bytes:
 def test_a_picture_has_the_size_in_which_it_is_shown(
     name: str, matrix: tuple[int, int, int, int], size: tuple[int, int], land: Land
 ) -> None:
-    manifest = land(turned(matrix, film(name)), asked=asks("apixo", aspect_ratio=f"{size[0]}:{size[1]}"))
+    manifest = land(
+        turned(matrix, sample_video(name)), asked=asks("apixo", aspect_ratio=f"{size[0]}:{size[1]}")
+    )
     assert (manifest["probe"]["width"], manifest["probe"]["height"]) == size
     wrong = asks("apixo", aspect_ratio=f"{size[1]}:{size[0]}")
     with pytest.raises(VideoMismatch, match=f"{size[0]}x{size[1]}, not {size[1]}:{size[0]}"):
-        land(turned(matrix, film(name)), asked=wrong, overwrite=True)
+        land(turned(matrix, sample_video(name)), asked=wrong, overwrite=True)
 
 
 def test_a_picture_of_wide_points_is_wider_than_it_is_stored(land: Land, tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_where_an_image_decides_the_ratio_no_other_is_expected(
     vendor: str, fields: dict[str, Any], land: Land
 ) -> None:
     asked = asks(vendor, aspect_ratio="9:16", **fields)
-    assert land(film("mp4"), vendor=vendor, asked=asked)["mismatches"] == []
+    assert land(sample_video("mp4"), vendor=vendor, asked=asked)["mismatches"] == []
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_elsewhere_the_ratio_is_the_one_that_was_asked_for(
     vendor: str, fields: dict[str, Any], land: Land
 ) -> None:
     with pytest.raises(VideoMismatch, match="not 9:16"):
-        land(film("mp4"), vendor=vendor, asked=asks(vendor, aspect_ratio="9:16", **fields))
+        land(sample_video("mp4"), vendor=vendor, asked=asks(vendor, aspect_ratio="9:16", **fields))
 
 
 class Sour(io.BytesIO):
@@ -138,7 +140,7 @@ def unreadable(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
             return really(self, path, mode, **how)
         if request.param == "opened":
             raise PermissionError("GET https://store.example.com/b?sig=s3cret: no")
-        return Sour() if request.param == "read" else Stuck(film("mp4"))
+        return Sour() if request.param == "read" else Stuck(sample_video("mp4"))
 
     monkeypatch.setattr(LocalFileSystem, "open", fail)
 
@@ -148,7 +150,7 @@ def unreadable(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_film_that_cannot_be_looked_into_has_landed_all_the_same(
     verify: Any, land: Land, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    manifest = land(film("mp4"), verify=verify)
+    manifest = land(sample_video("mp4"), verify=verify)
     assert (manifest["probe"], manifest["mismatches"]) == (None, [])
     assert left(tmp_path) == ["task_1-0.mp4", "task_1-0.mp4.json"]
     assert json.loads((tmp_path / "task_1-0.mp4.json").read_text())["probe"] is None
@@ -165,13 +167,13 @@ def test_the_sidecar_is_there_before_the_film_is_looked_into(
     with monkeypatch.context() as patched:
         patched.setattr(probe, "probe", killed)
         with pytest.raises(KeyboardInterrupt):
-            land(film("mp4"))
+            land(sample_video("mp4"))
     assert left(tmp_path) == ["task_1-0.mp4", "task_1-0.mp4.json"]
-    assert land(film("mp4"))["already_existed"]
+    assert land(sample_video("mp4"))["already_existed"]
 
 
 def test_what_was_found_stands_in_the_sidecar(land: Land, tmp_path: Path) -> None:
-    manifest = land(film("webm"))
+    manifest = land(sample_video("webm"))
     assert manifest["probe"] == {"duration_seconds": 1.514, "width": 160, "height": 96, "codec": "vp8"}
     told = json.loads((tmp_path / "task_1-0.webm.json").read_text())
     assert told["probe"] == manifest["probe"]
@@ -179,7 +181,7 @@ def test_what_was_found_stands_in_the_sidecar(land: Land, tmp_path: Path) -> Non
 
 def undecodable() -> bytes:
     """Return a film with all its bytes, which lacks what its pictures are read with."""
-    return film("mp4").replace(b"avcC", b"free")
+    return sample_video("mp4").replace(b"avcC", b"free")
 
 
 @pytest.mark.parametrize("verify", [True, "fail"])
@@ -199,12 +201,12 @@ def test_a_film_that_does_not_play_fails_with_the_file_in_its_place(
 def test_a_film_whose_tables_cannot_be_found_is_not_turned(tmp_path: Path) -> None:
     from airflow_provider_vidgen.landing.probe import _is_rotated
 
-    sideways = turned(SIDEWAYS, film("mp4"))
+    sideways = turned(SIDEWAYS, sample_video("mp4"))
     assert _is_rotated(io.BytesIO(sideways))
     for odd in (
         sideways[:2000],
         sideways[:32] + bytes(99),
-        film("webm"),
+        sample_video("webm"),
         sideways[:32] + b"\0\0\0\0mdat",
         b"",
     ):
@@ -224,7 +226,7 @@ def test_a_worker_without_pyav_knows_it(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_codec_that_this_pyav_does_not_know_is_no_reason_to_fail(
     land: Land, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    manifest = land(film("mp4").replace(b"avc1", b"zzz9"))
+    manifest = land(sample_video("mp4").replace(b"avc1", b"zzz9"))
     assert (manifest["probe"], manifest["mismatches"]) == (None, [])
     assert "could not be probed" in caplog.text
 

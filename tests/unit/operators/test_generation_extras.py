@@ -29,7 +29,7 @@ from fakes import (
 )
 
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
-from dev.films import film
+from dev.sample_videos import sample_video
 
 Connect = Callable[..., None]
 
@@ -213,7 +213,7 @@ def test_no_poster_lands_where_none_is_wanted(vidgen: Connect, tmp_path: Path) -
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=created("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))
-        web.get(LINK, content=film("mp4"))
+        web.get(LINK, content=sample_video("mp4"))
         operator(deferrable=False, output_path=f"file://{tmp_path}/", poster=False).execute(context())
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".mp4"]
 

@@ -75,7 +75,8 @@ def test_a_place_where_nothing_can_land_is_refused_before_anything_is_paid(
         making.deferrable = deferrable
         with pytest.raises(
             AirflowFailException,
-            match=r"(?s)The video could not be made or landed from this worker.*output_path=.*Nothing was spent\.",
+            match=r"(?s)The video could not be made or landed from this worker.*output_path=.*Nothing was"
+            r" spent\.",
         ):
             making.execute(context())
         assert web.request_history == []

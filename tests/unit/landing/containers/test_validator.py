@@ -16,7 +16,7 @@ from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo
 from airflow_provider_vidgen.landing.containers import ContainerFormat
 from airflow_provider_vidgen.landing.containers.validator import ContainerValidator
 from airflow_provider_vidgen.simulator.placeholder_media import mp4_head, placeholder_mp4
-from dev.films import FORMATS, borders, film
+from dev.sample_videos import FORMATS, boundaries, sample_video
 
 TINY = placeholder_mp4("a lighthouse", 2, 320, 240)
 NAMES = [*FORMATS, "live"]
@@ -83,14 +83,14 @@ SIZES = full(b"stsz", 0, 3, 100, 100, 500)
 @unhurried
 @given(pieces=st.integers(1, 6000), announced=st.booleans())
 def test_a_whole_film_passes_in_any_pieces(name: str, pieces: int, announced: bool) -> None:
-    assert check(film(name), pieces=pieces, announced=announced) is next(
+    assert check(sample_video(name), pieces=pieces, announced=announced) is next(
         kind for kind in ContainerFormat if kind.ext == name.partition(",")[0]
     )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_film_cut_at_two_hundred_places_never_passes_unannounced(name: str) -> None:
-    whole = film(name)
+    whole = sample_video(name)
     for cut in random.Random(name).sample(range(len(whole)), 200):
         assert refused(whole[:cut]), f"cut at {cut} of {len(whole)}"
 
@@ -101,8 +101,8 @@ def test_a_film_cut_at_two_hundred_places_never_passes_unannounced(name: str) ->
 def test_a_film_whose_container_tells_its_end_never_passes_cut_though_its_length_is_announced(
     name: str, data: st.DataObject
 ) -> None:
-    whole = film(name)
-    cut = data.draw(st.integers(0, len(whole) - 1) | st.sampled_from(borders(whole)))
+    whole = sample_video(name)
+    cut = data.draw(st.integers(0, len(whole) - 1) | st.sampled_from(boundaries(whole)))
     assert refused(whole[:cut], announced=True)
 
 
@@ -112,14 +112,21 @@ def test_a_film_whose_container_tells_its_end_never_passes_cut_though_its_length
 def test_the_size_of_the_pieces_does_not_matter(
     name: str, data: st.DataObject, pieces: int, announced: bool
 ) -> None:
-    content = bytearray(film(name))
+    content = bytearray(sample_video(name))
     for _ in range(data.draw(st.integers(0, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(content[: data.draw(st.integers(0, len(content)))])
     assert check(cut, pieces=pieces, announced=announced) == check(cut, announced=announced)
 
 
-HEADS = [b"", FTYP, FTYP + b"\0\0\0\x80moov", FTYP + b"\0\0\0\x80moof", b"\x1aE\xdf\xa3", film("webm")[:300]]
+HEADS = [
+    b"",
+    FTYP,
+    FTYP + b"\0\0\0\x80moov",
+    FTYP + b"\0\0\0\x80moof",
+    b"\x1aE\xdf\xa3",
+    sample_video("webm")[:300],
+]
 
 
 @unhurried
@@ -136,7 +143,7 @@ def test_no_bytes_are_more_than_refused(head: bytes, rest: bytes, pieces: int) -
 @given(content=st.binary(max_size=200), where=st.integers(0, 4000))
 def test_no_damage_is_more_than_refused(content: bytes, where: int) -> None:
     for name in NAMES:
-        whole = film(name)
+        whole = sample_video(name)
         check(whole[:where] + content + whole[where + len(content) :], announced=True)
 
 
