@@ -11,7 +11,7 @@ apt_install = { SUDO=$$(command -v sudo || true); $$SUDO apt-get update -qq && \
 	DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq $(1) >/dev/null; }
 
 .PHONY: demo chaos test lint types unit integration system bench bench-import bench-polling bench-end-to-end \
-	bench-triggerer bench-landing kill-during-landing browser azurite s3rver format clean
+	bench-triggerer bench-landing kill-during-landing errors-page browser azurite s3rver format clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -90,6 +90,10 @@ s3rver: $(READY)
 	@test -d $(S3RVER)/node_modules/s3rver || \
 	  { command -v npm >/dev/null || $(call apt_install,npm); mkdir -p $(S3RVER); \
 	    npm install --prefix $(S3RVER) --no-package-lock --no-audit --no-fund --silent s3rver@3.7.1; }
+
+# docs/errors.md, from the error classes; a test compares the two.
+errors-page: $(READY)
+	$(BIN)/python -m dev.errors_page
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -174,7 +174,7 @@ class JobPoller:
             backoff = max(backoff, error.retry_after or 0.0)
         else:
             raise error
-        self._check_deadline(now, f"The last status check before the deadline failed ({error.summary})")
+        self._check_deadline(now, f"The job's last status check failed ({error.summary}), and it had to end by its deadline")
         return self._until_deadline(backoff, now) if backoff else self._next_delay(now)
 
     def status_change(self, status: JobStatus, now: datetime) -> StatusChange | None:
@@ -213,4 +213,5 @@ class JobPoller:
 
     def _check_deadline(self, now: datetime, summary: str) -> None:
         if now >= self.deadline:
-            raise DeadlineExceeded(summary, job=self.job)
+            deadline = self.deadline.isoformat(timespec="seconds")
+            raise DeadlineExceeded(f"{summary}, {deadline}", job=self.job)
