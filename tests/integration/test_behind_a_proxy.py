@@ -141,7 +141,7 @@ def land(hook: VideoGenHook, status: JobStatus, job: VideoJob, folder: Path) -> 
     return landing.land(status.result_urls, f"file://{folder}/", job=job)
 
 
-def test_submit_checks_and_download_go_through_the_proxy_and_trust_its_authority(
+def test_submits_checks_and_downloads_use_the_proxy_and_trust_its_ca(
     vendors: Egress,
     account: Callable[..., VideoGenHook],
     clock: SimClock,
@@ -191,7 +191,7 @@ KINDS = {
 }
 
 
-def test_without_the_proxy_none_of_them_leaves(
+def test_without_the_proxy_no_request_leaves_the_machine(
     account: Callable[..., VideoGenHook],
     clock: SimClock,
     company: ForwardProxy,
@@ -206,7 +206,7 @@ def test_without_the_proxy_none_of_them_leaves(
 
 
 @pytest.mark.parametrize("excepted", [f"{API},{CDN}", ".vidgen.test", "vidgen.test", "*"])
-def test_what_no_proxy_names_is_reached_directly(
+def test_hosts_in_no_proxy_are_reached_directly(
     excepted: str,
     account: Callable[..., VideoGenHook],
     clock: SimClock,
@@ -221,7 +221,7 @@ def test_what_no_proxy_names_is_reached_directly(
 
 
 @pytest.mark.parametrize("trouble", ["407", "403", "502", "closed", "not a proxy"])
-def test_a_proxy_that_does_not_help_is_named_and_nothing_was_sent(
+def test_a_failing_proxy_is_named_and_nothing_was_sent(
     trouble: str,
     vendors: Egress,
     account: Callable[..., VideoGenHook],
@@ -256,7 +256,7 @@ def test_a_proxy_that_does_not_help_is_named_and_nothing_was_sent(
     assert posts(vendors) == 0
 
 
-def test_a_proxy_that_says_nothing_is_named_and_nothing_was_sent(
+def test_a_silent_proxy_is_named_and_nothing_was_sent(
     account: Callable[..., VideoGenHook],
     clock: SimClock,
     company: ForwardProxy,
@@ -276,7 +276,7 @@ def behind_of(vendors: Egress) -> str:
     return vendors.url.removeprefix("http://")
 
 
-def test_what_breaks_after_the_tunnel_is_up_leaves_a_paid_request_open(
+def test_a_reset_after_the_tunnel_is_up_leaves_the_submit_outcome_unknown(
     vendors: Egress, account: Callable[..., VideoGenHook], company: ForwardProxy
 ) -> None:
     vendors.fault("reset", route="create", times=1)
@@ -285,7 +285,7 @@ def test_what_breaks_after_the_tunnel_is_up_leaves_a_paid_request_open(
     assert company.tunnels == [f"{API}:443"]
 
 
-def test_without_the_companys_authority_nothing_is_sent_and_the_variable_is_named(
+def test_without_the_companys_ca_nothing_is_sent_and_the_variable_is_named(
     vendors: Egress,
     account: Callable[..., VideoGenHook],
     clock: SimClock,
@@ -313,7 +313,7 @@ def hashed(ca: Path, folder: Path) -> Path:
     "variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "a folder"]
 )
 @pytest.mark.parametrize("named", ["https_proxy", "ALL_PROXY", "without a scheme"])
-def test_every_variable_counts_for_worker_triggerer_and_download_alike(
+def test_every_variable_applies_to_worker_triggerer_and_download_alike(
     variable: str,
     named: str,
     account: Callable[..., VideoGenHook],
@@ -341,7 +341,7 @@ def test_every_variable_counts_for_worker_triggerer_and_download_alike(
     "variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"]
 )
 @pytest.mark.parametrize("content", [None, b"", b"not a certificate"])
-def test_certificates_that_cannot_be_read_are_refused_before_anything_is_asked(
+def test_unreadable_certificates_are_refused_before_any_request(
     content: bytes | None,
     variable: str,
     account: Callable[..., VideoGenHook],
@@ -370,7 +370,7 @@ def hook_client_submit(hook: VideoGenHook) -> None:
     hook.client.submit(VideoRequest(prompt="a lamp", model="grok-video"))
 
 
-def test_a_socks_proxy_is_refused_before_anything_is_asked(
+def test_a_socks_proxy_is_refused_before_any_request(
     account: Callable[..., VideoGenHook],
     clock: SimClock,
     company: ForwardProxy,
@@ -385,7 +385,7 @@ def test_a_socks_proxy_is_refused_before_anything_is_asked(
     assert company.asked == []
 
 
-def test_a_download_that_is_redirected_goes_through_the_proxy_at_each_step(
+def test_every_redirect_of_a_download_uses_the_proxy(
     vendors: Egress,
     account: Callable[..., VideoGenHook],
     clock: SimClock,
@@ -405,7 +405,7 @@ def test_a_download_that_is_redirected_goes_through_the_proxy_at_each_step(
     assert company.asked[-1] == f"{CDN}:443"
 
 
-def test_a_proxy_may_be_asked_over_tls(
+def test_a_proxy_may_be_reached_over_tls(
     authority: Authority,
     account: Callable[..., VideoGenHook],
     clock: SimClock,
@@ -423,7 +423,7 @@ def test_a_proxy_may_be_asked_over_tls(
     assert {API, CDN} == {name.removesuffix(":443") for name in company.tunnels}
 
 
-def test_a_proxy_that_refuses_a_request_without_tls_is_not_taken_for_the_vendor(
+def test_a_refusal_of_the_proxy_without_tls_is_not_taken_for_the_vendors(
     vendors: Egress,
     account: Callable[..., VideoGenHook],
     clock: SimClock,
@@ -454,7 +454,7 @@ def test_a_proxy_that_refuses_a_request_without_tls_is_not_taken_for_the_vendor(
     assert posts(vendors) == 0
 
 
-def test_the_certificates_are_read_in_a_thread_and_once_for_all_triggers(
+def test_certificates_are_read_in_a_thread_once_for_all_triggers(
     account: Callable[..., VideoGenHook], company: ForwardProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hook = account()
@@ -477,7 +477,7 @@ def test_the_certificates_are_read_in_a_thread_and_once_for_all_triggers(
     assert thread is not threading.main_thread()
 
 
-def test_a_triggerer_whose_certificates_were_missing_goes_on_once_they_are_there(
+def test_a_triggerer_with_missing_certificates_continues_once_they_exist(
     account: Callable[..., VideoGenHook], company: ForwardProxy, ca: Path
 ) -> None:
     hook = account()
@@ -498,7 +498,7 @@ def test_a_triggerer_whose_certificates_were_missing_goes_on_once_they_are_there
     assert not asyncio.run(check()).has_video
 
 
-def test_a_link_is_not_called_dead_because_the_proxy_may_not_be_used(
+def test_a_link_blocked_by_the_proxy_setting_does_not_count_as_dead(
     account: Callable[..., VideoGenHook], company: ForwardProxy
 ) -> None:
     landing = Landing(account(allow_proxied_downloads=False).settings)

@@ -60,7 +60,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.mark.parametrize("way", [announced, unannounced, chunked])
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_whole_film_lands_and_one_that_is_cut_at_a_border_does_not(
+def test_a_complete_video_lands_and_one_truncated_between_boxes_does_not(
     name: str, way: Send, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A cut film is as cut the second time.

@@ -84,7 +84,7 @@ def land(server: FilmServer, output: str, *, task_id: str = "task_1", **how: Any
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
-def test_a_video_plays_in_a_browser_and_says_whose_it_is(server: FilmServer, store: Store, size: int) -> None:
+def test_a_video_has_its_content_type_and_metadata(server: FilmServer, store: Store, size: int) -> None:
     digest = make_film(server.folder / "film.mp4", size)
     land(server, store.output, task_id="täsk 1")
     kind, caching, kept, _ = store.head("v.mp4")
@@ -94,7 +94,7 @@ def test_a_video_plays_in_a_browser_and_says_whose_it_is(server: FilmServer, sto
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
-def test_the_checksum_is_kept_where_the_store_takes_it_at_the_end(
+def test_the_checksum_is_stored_where_the_store_takes_metadata_at_the_end(
     server: FilmServer, store: Store, size: int
 ) -> None:
     digest = make_film(server.folder / "film.mp4", size)
@@ -104,7 +104,7 @@ def test_the_checksum_is_kept_where_the_store_takes_it_at_the_end(
     assert kept.get("sha256") == (digest if at_the_end else None)
 
 
-def test_a_sidecar_is_shown_as_json(server: FilmServer, store: Store) -> None:
+def test_a_sidecar_is_served_as_json(server: FilmServer, store: Store) -> None:
     make_film(server.folder / "film.mp4", SMALL)
     land(server, store.output)
     kind, caching, kept, _ = store.head("v.mp4.json")
@@ -128,7 +128,7 @@ WANTED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
-def test_a_video_is_stored_as_the_user_wants(
+def test_a_video_is_stored_with_upload_args(
     server: FilmServer, store: Store, s3: LocalS3, size: int
 ) -> None:
     make_film(server.folder / "film.mp4", size)
@@ -158,7 +158,7 @@ def test_a_video_is_stored_as_the_user_wants(
     assert not public(f"{key}.json"), "the prompt would be shown to everybody"
 
 
-def test_arguments_that_the_store_does_not_take_land_nothing(server: FilmServer, store: Store) -> None:
+def test_rejected_upload_args_land_nothing(server: FilmServer, store: Store) -> None:
     make_film(server.folder / "film.mp4", SMALL)
     with pytest.raises(StorageError, match=r"upload_args\[Bdy\].*was paid for.*clear the task") as failure:
         land(server, store.output, upload_args={"Bdy": b"x"})
@@ -166,7 +166,7 @@ def test_arguments_that_the_store_does_not_take_land_nothing(server: FilmServer,
     assert not server.methods
 
 
-def test_a_value_that_s3_does_not_take_is_told_before_anything_is_paid(
+def test_a_value_that_s3_rejects_is_reported_before_payment(
     s3: LocalS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", s3.connection)
@@ -181,7 +181,7 @@ def test_a_value_that_s3_does_not_take_is_told_before_anything_is_paid(
     assert "StorageClass" in problem.constraint
 
 
-def test_the_sidecar_says_what_it_said(server: FilmServer, store: Store) -> None:
+def test_the_sidecar_is_unchanged_by_a_second_landing(server: FilmServer, store: Store) -> None:
     from airflow_provider_vidgen.landing.storage import storage_path
 
     make_film(server.folder / "film.mp4", SMALL)

@@ -288,7 +288,7 @@ def land(link: str, place: Place, *, api: str = "http://127.0.0.1:9", timeout: f
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_can_be_finished_is_whole_and_the_rest_leaves_nothing(
+def test_a_download_fault_lands_a_complete_file_or_leaves_nothing(
     name: str, store: Store, place: Place
 ) -> None:
     case = CASES[name]
@@ -314,7 +314,7 @@ def test_what_can_be_finished_is_whole_and_the_rest_leaves_nothing(
     assert not {thread for thread in threading.enumerate() if thread.name == "vidgen-pipeline"} - threads
 
 
-def test_the_key_goes_to_the_api_and_not_to_where_it_redirects(
+def test_the_api_key_is_not_sent_to_a_redirect_target(
     store: Store, place: Place, tmp_path: Path
 ) -> None:
     with Store(tmp_path / "films").running() as api:
@@ -327,7 +327,7 @@ def test_the_key_goes_to_the_api_and_not_to_where_it_redirects(
 
 
 @pytest.mark.parametrize("there", ["whole", "partial"])
-def test_a_file_that_is_there_is_compared_and_kept(there: str, store: Store, place: Place) -> None:
+def test_an_existing_file_is_compared_and_kept(there: str, store: Store, place: Place) -> None:
     from airflow.sdk import ObjectStoragePath
 
     from airflow_provider_vidgen.errors import TargetExists
@@ -344,7 +344,7 @@ def test_a_file_that_is_there_is_compared_and_kept(there: str, store: Store, pla
     assert place.names() == {"v.mp4": old}
 
 
-def test_an_upload_that_cannot_be_taken_back_is_said_and_hides_no_error(
+def test_a_failed_abort_is_logged_and_hides_no_error(
     store: Store, gcs: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from gcsfs.core import GCSFile

@@ -25,7 +25,7 @@ MIB = 1024**2
 
 
 @pytest.mark.parametrize("store", ["local", "s3", "sftp"])
-def test_a_killed_worker_leaves_nothing_half_written(
+def test_a_killed_worker_leaves_no_incomplete_file(
     store: str, s3: LocalS3, sftp: LocalSftp, tmp_path: Path
 ) -> None:
     films, landed = tmp_path / "films", tmp_path / "landed"

@@ -48,7 +48,7 @@ def store(tmp_path: Path, s3: LocalS3, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("which", ["s3", "s3rver", "s3_refusing_conditions", "s3_ignoring_conditions"])
-def test_a_file_lands_in_parts_with_its_sidecar_and_is_known_again(
+def test_a_file_lands_in_parts_with_its_sidecar_and_is_recognised(
     store: Any, which: str, request: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3: LocalS3 = request.getfixturevalue(which)
@@ -67,7 +67,7 @@ def test_a_file_lands_in_parts_with_its_sidecar_and_is_known_again(
     assert store.methods["GET"] == 1
 
 
-def test_what_s3_does_not_take_fails_and_leaves_nothing(
+def test_an_upload_refused_by_s3_fails_and_leaves_nothing(
     store: FilmServer, s3: LocalS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from s3fs import S3FileSystem
@@ -88,7 +88,7 @@ def test_what_s3_does_not_take_fails_and_leaves_nothing(
     assert "Uploads" not in s3.client().list_multipart_uploads(Bucket="videos", Prefix="refused/")
 
 
-def test_an_upload_that_cannot_be_taken_back_is_said_and_hides_no_error(
+def test_a_failed_abort_is_logged_and_hides_no_error(
     store: FilmServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from s3fs import S3FileSystem
@@ -117,7 +117,7 @@ def test_a_part_that_s3_refuses_fails_the_landing(store: FilmServer, monkeypatch
         land(store, "parts")
 
 
-def test_what_the_bucket_wants_of_every_call_is_sent(
+def test_options_of_the_file_system_are_sent_with_every_call(
     store: FilmServer, s3: LocalS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.sdk import ObjectStoragePath
@@ -131,7 +131,7 @@ def test_what_the_bucket_wants_of_every_call_is_sent(
     assert told["ContentLength"] == SIZE
 
 
-def test_s3_checks_each_part_and_keeps_the_checksum_with_the_object(store: FilmServer, s3: LocalS3) -> None:
+def test_s3_checks_each_part_and_stores_the_checksum_with_the_object(store: FilmServer, s3: LocalS3) -> None:
     file = land(store, "checked", sidecar=False)
     told = s3.client().head_object(Bucket="videos", Key="checked/v.mp4", ChecksumMode="ENABLED")
     whole = s3.client().get_object(Bucket="videos", Key="checked/v.mp4")["Body"].read()
@@ -141,7 +141,7 @@ def test_s3_checks_each_part_and_keeps_the_checksum_with_the_object(store: FilmS
     assert told["ChecksumCRC32"].removesuffix("-5") == base64.b64encode(zlib.crc32(each).to_bytes(4)).decode()
 
 
-def test_a_store_that_is_to_get_no_checksums_is_asked_for_none(
+def test_no_checksum_is_requested_where_checksums_are_disabled(
     store: FilmServer, s3: LocalS3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = json.loads(s3.connection)
@@ -161,7 +161,7 @@ def test_a_store_that_is_to_get_no_checksums_is_asked_for_none(
     assert begun == [{"Bucket": "videos", "Key": "plain/v.mp4"}]
 
 
-def test_a_file_of_whole_parts_ends_with_the_last_of_them(store: FilmServer, s3: LocalS3) -> None:
+def test_a_file_of_complete_parts_ends_without_an_empty_one(store: FilmServer, s3: LocalS3) -> None:
     digest = make_film(store.folder / "film.mp4", 2 * PART)
     assert land(store, "even", sidecar=False)["sha256"] == digest
     told = s3.client().head_object(Bucket="videos", Key="even/v.mp4", PartNumber=1)

@@ -130,7 +130,7 @@ def landed(
 
 
 @pytest.mark.parametrize("container", KINDS)
-def test_a_page_plays_a_landed_video_from_the_stores_own_link(
+def test_a_browser_plays_a_landed_video_from_the_stores_signed_link(
     rendering: Simulator, browser: Chrome, store: Store, monkeypatch: pytest.MonkeyPatch, container: str
 ) -> None:
     path, kind = landed(rendering, monkeypatch, store.output, container)

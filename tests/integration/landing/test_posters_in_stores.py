@@ -23,7 +23,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
 
 @pytest.mark.parametrize("thumbnail", [True, False])
 @pytest.mark.parametrize("name", ["mp4", "webm"])
-def test_a_film_is_looked_into_and_gets_its_poster(
+def test_a_video_is_probed_and_gets_its_poster(
     name: str, thumbnail: bool, place: Place, tmp_path: Path
 ) -> None:
     (tmp_path / "film").write_bytes(film(name))

@@ -70,7 +70,7 @@ def land(server: FilmServer, place: Place, film: str, *, task_id: str = "task_1"
 
 @pytest.mark.usefixtures("too_early")
 @pytest.mark.parametrize("more", [b"", bytes(LARGE)], ids=["small", "large"])
-def test_the_first_stays(place: Place, more: bytes) -> None:
+def test_the_first_of_two_simultaneous_landings_stays(place: Place, more: bytes) -> None:
     target = storage_path(f"{place.output}v.mp4")
     refused = pytest.raises(TargetExists, match="in the meantime")
     with refused, atomic_writer(target, overwrite=False, options=OPTIONS) as late:
@@ -80,7 +80,7 @@ def test_the_first_stays(place: Place, more: bytes) -> None:
     assert place.names() == {"v.mp4": b"early" + more}
 
 
-def test_what_is_to_be_replaced_is(place: Place) -> None:
+def test_with_overwrite_the_later_of_two_landings_replaces_the_first(place: Place) -> None:
     target = storage_path(f"{place.output}v.mp4")
     with atomic_writer(target, overwrite=True, options=OPTIONS) as late:
         late.write(b"late")
@@ -90,7 +90,7 @@ def test_what_is_to_be_replaced_is(place: Place) -> None:
 
 
 @pytest.mark.usefixtures("too_early")
-def test_another_jobs_video_stays_and_the_job_is_named(server: FilmServer, place: Place) -> None:
+def test_a_video_of_another_job_stays_and_the_error_names_the_job(server: FilmServer, place: Place) -> None:
     digest = make_film(server.folder / "one.mp4", LARGE, 1)
     make_film(server.folder / "two.mp4", LARGE, 2)
     assert land(server, place, "one.mp4", task_id="task_1")["sha256"] == digest
@@ -100,7 +100,7 @@ def test_another_jobs_video_stays_and_the_job_is_named(server: FilmServer, place
 
 
 @pytest.mark.usefixtures("too_early")
-def test_the_same_bytes_are_no_quarrel(server: FilmServer, place: Place) -> None:
+def test_simultaneous_landings_of_the_same_bytes_both_succeed(server: FilmServer, place: Place) -> None:
     make_film(server.folder / "one.mp4", LARGE, 1)
     first, second = (land(server, place, "one.mp4") for _ in range(2))
     assert second == {**first, "already_existed": True}
@@ -124,7 +124,7 @@ def between(monkeypatch: pytest.MonkeyPatch, wrap: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("place", ["s3"], indirect=True)
 @pytest.mark.parametrize("size", [5000, LARGE], ids=["small", "large"])
-def test_an_answer_of_s3_that_was_lost_is_found_out(
+def test_a_lost_response_of_s3_is_recognised_as_success(
     server: FilmServer, place: Place, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     async def twice(go: Callable[..., Any], _: Any) -> Any:
@@ -142,7 +142,7 @@ WITHOUT_CONDITIONS = ["s3_refusing_conditions", "s3_ignoring_conditions"]
 
 @pytest.mark.parametrize("place", WITHOUT_CONDITIONS, indirect=True)
 @pytest.mark.parametrize("size", [5000, LARGE], ids=["small", "large"])
-def test_a_store_like_s3_without_conditions_is_landed_in_all_the_same(
+def test_an_s3_compatible_store_without_conditional_writes_works(
     server: FilmServer, place: Place, size: int
 ) -> None:
     digest = make_film(server.folder / "one.mp4", size)
@@ -153,7 +153,7 @@ def test_a_store_like_s3_without_conditions_is_landed_in_all_the_same(
 
 @pytest.mark.parametrize("place", WITHOUT_CONDITIONS, indirect=True)
 @pytest.mark.parametrize("more", [b"", bytes(LARGE)], ids=["small", "large"])
-def test_without_conditions_a_file_that_came_during_the_download_is_seen_and_stays(
+def test_without_conditional_writes_a_file_created_during_the_download_stays(
     place: Place, more: bytes
 ) -> None:
     target = storage_path(f"{place.output}v.mp4")
@@ -165,7 +165,7 @@ def test_without_conditions_a_file_that_came_during_the_download_is_seen_and_sta
     assert place.names() == {"v.mp4": b"early" + more}
 
 
-def test_a_disk_without_hard_links_is_written_to_all_the_same(
+def test_a_disk_without_hard_links_works(
     server: FilmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:
@@ -179,7 +179,7 @@ def test_a_disk_without_hard_links_is_written_to_all_the_same(
     assert names_in(landed) == ["v.mp4"]
 
 
-def test_what_a_worker_killed_between_the_name_and_the_end_leaves_goes_with_the_next_landing(
+def test_a_part_file_left_after_the_link_is_removed_by_the_next_landing(
     server: FilmServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_film(server.folder / "one.mp4", 5000)

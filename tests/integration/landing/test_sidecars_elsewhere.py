@@ -54,7 +54,7 @@ def names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_videos_of_any_store_have_their_sidecars_in_another(
+def test_videos_in_any_store_can_have_their_sidecars_in_another(
     server: FilmServer, place: Place, notes: Path
 ) -> None:
     (file,) = land(server, place.output, f"file://{notes}/{{vendor}}/{{task_id}}/")
@@ -69,7 +69,7 @@ def test_videos_of_any_store_have_their_sidecars_in_another(
     assert sum(server.methods.values()) == asked, "the sidecar tells the file, it need not be fetched"
 
 
-def test_sidecars_go_to_any_store(server: FilmServer, place: Place, tmp_path: Path) -> None:
+def test_sidecars_can_be_in_any_store(server: FilmServer, place: Place, tmp_path: Path) -> None:
     (file,) = land(server, f"file://{tmp_path}/videos/", place.output)
     assert names(tmp_path / "videos") == ["task_1-0.mp4"]
     (name,) = place.names()
@@ -82,7 +82,7 @@ def test_each_file_of_a_job_has_its_sidecar(server: FilmServer, notes: Path, tmp
     assert names(notes) == ["3/v-0.mp4.json", "3/v-1.mp4.json"]
 
 
-def test_videos_of_one_name_in_two_folders_are_not_taken_for_each_other(
+def test_videos_with_equal_names_in_two_folders_are_told_apart(
     server: FilmServer, notes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (first,) = land(server, f"{tmp_path}/a/v.mp4", f"{notes}/")
@@ -111,7 +111,7 @@ def test_videos_of_one_name_in_two_folders_are_not_taken_for_each_other(
         (None, "must be True, False or a folder's path"),
     ],
 )
-def test_a_place_that_cannot_be_used_is_told_before_anything_is_paid(
+def test_an_unusable_sidecar_folder_is_refused_before_payment(
     folder: Any, told: str, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -123,14 +123,14 @@ def test_a_place_that_cannot_be_used_is_told_before_anything_is_paid(
 
 
 @pytest.mark.parametrize("place", ["s3", "s3rver", "gcs", "azure"], indirect=True)
-def test_a_bucket_for_sidecars_that_is_not_there_is_told(place: Place, tmp_path: Path) -> None:
+def test_a_missing_bucket_for_sidecars_is_refused(place: Place, tmp_path: Path) -> None:
     scheme = place.output.partition("videos/")[0]
     (problem,) = landing(f"{scheme}typo/{{task_id}}/").target_problems(f"{tmp_path}/landed/")
     assert str(problem).endswith("must be in a bucket that exists: there is no bucket 'typo'")
 
 
 @pytest.mark.parametrize("sidecar", [True, False, "{tmp}/notes/", "{tmp}/{vendor}/{task_id}/"])
-def test_a_place_that_can_be_used_passes(sidecar: Any, tmp_path: Path) -> None:
+def test_a_usable_sidecar_folder_is_accepted(sidecar: Any, tmp_path: Path) -> None:
     if isinstance(sidecar, str):
         sidecar = sidecar.replace("{tmp}", str(tmp_path))
     assert landing(sidecar).target_problems(f"{tmp_path}/landed/") == []
@@ -138,7 +138,7 @@ def test_a_place_that_can_be_used_passes(sidecar: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["nostorage://b/", "no/slash", "/proc/notes/"])
-def test_a_place_that_is_not_there_any_more_keeps_no_video_from_landing(
+def test_a_sidecar_folder_that_became_unusable_does_not_fail_the_landing(
     server: FilmServer, tmp_path: Path, folder: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     (file,) = land(server, f"{tmp_path}/landed/", folder)

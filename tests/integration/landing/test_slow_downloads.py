@@ -113,7 +113,7 @@ def soon(work: Callable[[], Any], store: Dripping) -> Any:
 
 
 @pytest.mark.parametrize("part", ["body", "head"])
-def test_a_drip_counts_as_a_broken_connection_and_ends(part: str, store: Dripping, tmp_path: Path) -> None:
+def test_a_too_slow_download_counts_as_broken(part: str, store: Dripping, tmp_path: Path) -> None:
     store.part, store.pause = part, 0.05
     landing = Landing(account(0.2), verify=False, sidecar=False, sleep=lambda _: None)
     with pytest.raises(DownloadFailed, match="no new video is made"):
@@ -122,7 +122,7 @@ def test_a_drip_counts_as_a_broken_connection_and_ends(part: str, store: Drippin
     assert left(tmp_path) == []
 
 
-def test_what_came_before_the_drip_is_kept(store: Dripping, tmp_path: Path) -> None:
+def test_bytes_before_a_too_slow_phase_are_kept(store: Dripping, tmp_path: Path) -> None:
     store.share, store.pause = 0.5, 0.05
 
     def sleep(seconds: float) -> None:
@@ -164,7 +164,7 @@ def alarm_when(ready: Callable[[], object]) -> Iterator[list[float]]:
 
 @pytest.mark.parametrize("part", ["body", "head"])
 @pytest.mark.parametrize("files", [1, 2, 5])
-def test_a_task_that_is_stopped_leaves_its_downloads_at_once(
+def test_a_stopped_task_ends_its_downloads_at_once(
     files: int, part: str, store: Dripping, tmp_path: Path
 ) -> None:
     store.part, store.share = part, 0.5
@@ -188,7 +188,7 @@ def test_a_task_that_is_stopped_leaves_its_downloads_at_once(
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("vidgen")] == []
 
 
-def test_a_task_that_is_stopped_does_not_wait_for_a_handshake(tmp_path: Path, store: Dripping) -> None:
+def test_a_stopped_task_does_not_wait_for_a_tls_handshake(tmp_path: Path, store: Dripping) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         taken: list[socket.socket] = []
 

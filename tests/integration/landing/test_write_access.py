@@ -71,7 +71,7 @@ def left_in(s3: LocalS3) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize("path", ["ads/v.mp4", "ads/", "ads/{task_id}/{vendor}.mp4", "ads/a-{index}.{ext}"])
-def test_who_may_write_to_s3_and_not_list_is_let_in(s3_accounts: dict[str, LocalS3], path: str) -> None:
+def test_an_s3_account_that_may_write_but_not_list_is_accepted(s3_accounts: dict[str, LocalS3], path: str) -> None:
     before = left_in(s3_accounts["admin"])
     assert landing().target_problems(f"s3://guarded_writer@videos/{path}") == []
     assert left_in(s3_accounts["admin"]) == before
@@ -79,7 +79,7 @@ def test_who_may_write_to_s3_and_not_list_is_let_in(s3_accounts: dict[str, Local
 
 
 @pytest.mark.parametrize("path", ["ads/v.mp4", "ads/", "{vendor}/{task_id}.mp4"])
-def test_who_may_only_read_s3_is_told_before_anything_is_paid(
+def test_a_read_only_s3_account_is_refused_before_payment(
     s3_accounts: dict[str, LocalS3], path: str
 ) -> None:
     (problem,) = landing().target_problems(f"s3://guarded_reader@videos/{path}")
@@ -89,12 +89,12 @@ def test_who_may_only_read_s3_is_told_before_anything_is_paid(
     assert "PermissionError" in problem.constraint
 
 
-def test_who_may_write_elsewhere_is_told(s3_accounts: dict[str, LocalS3]) -> None:
+def test_an_account_that_may_write_only_elsewhere_is_refused(s3_accounts: dict[str, LocalS3]) -> None:
     (problem,) = landing().target_problems("s3://guarded_writer@videos/other/{task_id}.mp4")
     assert "it may not write s3://guarded_writer@videos/other/" in problem.constraint
 
 
-def test_who_may_write_to_s3_and_not_look_lands_a_video_and_its_sidecar(
+def test_an_s3_account_that_may_only_write_lands_a_video_and_its_sidecar(
     s3_accounts: dict[str, LocalS3], film: str
 ) -> None:
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id="task_1")
@@ -123,24 +123,24 @@ def elsewhere(request: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["v.mp4", "", "{task_id}.mp4"])
-def test_who_may_only_read_elsewhere_is_told(elsewhere: dict[str, str], name: str) -> None:
+def test_a_read_only_account_of_google_or_azure_is_refused(elsewhere: dict[str, str], name: str) -> None:
     (problem,) = landing().target_problems(elsewhere["reader"] + name)
     assert problem.constraint.startswith("must be where this account may write: it may not write ")
 
 
 @pytest.mark.parametrize("name", ["v.mp4", "", "{task_id}.mp4"])
-def test_who_may_write_elsewhere_and_not_look_is_let_in(elsewhere: dict[str, str], name: str) -> None:
+def test_a_write_only_account_of_google_or_azure_is_accepted(elsewhere: dict[str, str], name: str) -> None:
     assert landing().target_problems(elsewhere["writer"] + name) == []
 
 
-def test_who_may_write_elsewhere_and_not_look_lands_a_video(elsewhere: dict[str, str], film: str) -> None:
+def test_a_write_only_account_of_google_or_azure_lands_a_video(elsewhere: dict[str, str], film: str) -> None:
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id="task_1")
     (file,) = landing().land([film], elsewhere["writer"], job=job)
     assert (file["bytes"], file["already_existed"]) == (LARGE, False)
     assert file["sidecar"] == f"{elsewhere['writer']}task_1-0.mp4.json"
 
 
-def test_a_look_leaves_nothing_at_google_and_microsoft(gcs: Any, azure: Any) -> None:
+def test_the_preflight_check_leaves_nothing_at_google_and_azure(gcs: Any, azure: Any) -> None:
     for scheme, there in (("gs", gcs), ("abfs", azure)):
         attach(scheme, fs=there)
         assert landing().target_problems(f"{scheme}://videos/looked-at/") == []

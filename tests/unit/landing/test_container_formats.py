@@ -54,7 +54,7 @@ def chunked(content: bytes) -> Reply:
 
 @pytest.mark.parametrize("reply", [announced, chunked, Reply])
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_whole_film_lands_under_its_own_extension_and_type(
+def test_a_complete_video_lands_with_its_own_extension_and_content_type(
     name: str, reply: Callable[[bytes], Reply], land: Land, tmp_path: Path
 ) -> None:
     manifest = land(reply(film(name)), sidecar=True)
@@ -67,7 +67,7 @@ def test_a_whole_film_lands_under_its_own_extension_and_type(
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_film_cut_at_a_border_never_lands_where_no_length_is_announced(
+def test_a_video_truncated_between_boxes_never_lands_without_announced_length(
     name: str, land: Land, tmp_path: Path
 ) -> None:
     whole = film(name)
@@ -78,7 +78,7 @@ def test_a_film_cut_at_a_border_never_lands_where_no_length_is_announced(
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if "fragmented" not in name])
-def test_a_film_cut_at_a_border_never_lands_even_where_the_announced_length_is_that_of_the_cut(
+def test_a_video_truncated_between_boxes_never_lands_with_the_truncated_length_announced(
     name: str, land: Land, tmp_path: Path
 ) -> None:
     whole = film(name)
@@ -88,7 +88,7 @@ def test_a_film_cut_at_a_border_never_lands_even_where_the_announced_length_is_t
         assert left(tmp_path) == [], f"cut at {cut} of {len(whole)}"
 
 
-def test_where_the_container_does_not_tell_the_end_the_store_of_results_must(
+def test_a_container_that_does_not_state_its_end_needs_an_announced_length(
     land: Land, tmp_path: Path
 ) -> None:
     with pytest.raises(DownloadFailed, match="Neither the file nor the HTTP response states"):
@@ -98,7 +98,7 @@ def test_where_the_container_does_not_tell_the_end_the_store_of_results_must(
     assert (tmp_path / "task_1-0.webm").read_bytes() == film("live")
 
 
-def test_a_length_that_is_told_with_the_rest_of_a_file_is_announced(land: Land, tmp_path: Path) -> None:
+def test_a_length_in_content_range_counts_as_announced(land: Land, tmp_path: Path) -> None:
     whole = film("live")
     told = f"bytes 999-{len(whole) - 1}/{len(whole)}"
     land(
@@ -131,14 +131,14 @@ NO_FILMS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", NO_FILMS)
-def test_what_is_no_film_does_not_land(name: str, land: Land, tmp_path: Path) -> None:
+def test_a_file_that_is_no_video_does_not_land(name: str, land: Land, tmp_path: Path) -> None:
     with pytest.raises((DownloadFailed, NotAVideo)):
         land(announced(NO_FILMS[name]))
     assert left(tmp_path) == []
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"avif", b"mif1", b"M4A "])
-def test_images_and_sound_are_called_what_they_are(brand: bytes, land: Land) -> None:
+def test_images_and_audio_are_named_in_the_error(brand: bytes, land: Land) -> None:
     with pytest.raises(NotAVideo, match="image" if brand != b"M4A " else "audio"):
         land(announced(branded(brand)))
 
@@ -152,7 +152,7 @@ def test_an_old_mov_has_no_ftyp(land: Land, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["webm", "mov", "mp4"])
-def test_a_film_that_is_there_is_found_under_any_extension_without_a_download(
+def test_an_existing_video_is_found_under_any_extension_without_a_download(
     name: str,
     land: Land,
     cdn: Cdn,
@@ -162,12 +162,12 @@ def test_a_film_that_is_there_is_found_under_any_extension_without_a_download(
     assert cdn.asked == []
 
 
-def test_a_fixed_name_is_kept_and_its_content_type_is_right(land: Land, tmp_path: Path) -> None:
+def test_a_fixed_extension_is_kept_with_the_actual_content_type(land: Land, tmp_path: Path) -> None:
     manifest = land(announced(film("webm")), path="v.mp4")
     assert (manifest["path"], manifest["content_type"]) == (f"file://{tmp_path}/v.mp4", "video/webm")
 
 
-def test_a_link_that_gives_another_container_at_the_second_try_lands_under_that_ones_name(
+def test_a_link_that_returns_another_container_at_the_second_try_lands_with_that_extension(
     land: Land, tmp_path: Path
 ) -> None:
     manifest = land(Reply(film("mp4")[:2000]), announced(film("webm")))
@@ -175,7 +175,7 @@ def test_a_link_that_gives_another_container_at_the_second_try_lands_under_that_
     assert manifest["sha256"] == hashlib.sha256(film("webm")).hexdigest()
 
 
-def test_another_file_under_the_films_own_extension_is_refused(land: Land, tmp_path: Path) -> None:
+def test_another_file_with_the_videos_own_extension_is_refused(land: Land, tmp_path: Path) -> None:
     (tmp_path / "v.webm").write_bytes(b"theirs")
     with pytest.raises(TargetExists):
         land(announced(film("webm")), path="v.{ext}")
@@ -183,7 +183,7 @@ def test_another_file_under_the_films_own_extension_is_refused(land: Land, tmp_p
     assert left(tmp_path) == ["v.mp4", "v.webm"]
 
 
-def test_several_films_of_a_job_have_each_its_own_extension(
+def test_each_video_of_a_job_has_its_own_extension(
     cdn: Cdn,
     tmp_path: Path,
 ) -> None:

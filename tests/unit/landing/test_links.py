@@ -52,7 +52,7 @@ LATER, EARLIER = NOW + timedelta(hours=1), NOW - timedelta(seconds=1)
 @pytest.mark.parametrize("not_live", [LinkUnavailable("x"), page(), Reply()], ids=["dead", "page", "empty"])
 @pytest.mark.parametrize("expires_at", [None, LATER])
 @pytest.mark.parametrize("can_ask", [True, False])
-def test_a_cdn_that_is_late_by_a_minute_costs_nothing_but_time(
+def test_a_link_that_becomes_live_within_a_minute_lands(
     not_live: Any, expires_at: Any, can_ask: bool, land: Land, clock: Clock, tmp_path: Path
 ) -> None:
     vendor = RefreshLinks([LINK], clock=clock)
@@ -63,7 +63,7 @@ def test_a_cdn_that_is_late_by_a_minute_costs_nothing_but_time(
     assert len(vendor.asked) == (6 if can_ask else 0)
 
 
-def test_a_link_that_stays_dead_and_whose_time_is_not_known_is_left_to_a_retry(
+def test_a_link_that_stays_dead_without_a_known_expiry_is_retryable(
     land: Land,
     cdn: Cdn,
     clock: Clock,
@@ -82,7 +82,7 @@ def test_a_link_that_stays_dead_and_whose_time_is_not_known_is_left_to_a_retry(
     assert left(tmp_path) == []
 
 
-def test_a_page_that_stays_is_left_to_a_retry(land: Land, clock: Clock) -> None:
+def test_a_link_that_keeps_returning_a_page_is_retryable(land: Land, clock: Clock) -> None:
     with pytest.raises(NotAVideo, match="A retry asks the vendor for a fresh link") as failure:
         land(page(), refresh=RefreshLinks([LINK], clock=clock))
     assert not failure.value.fatal
@@ -90,7 +90,7 @@ def test_a_page_that_stays_is_left_to_a_retry(land: Land, clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("dead", [LinkUnavailable("dead"), page()], ids=["dead", "page"])
-def test_a_dead_link_whose_time_has_passed_is_asked_for_once_more(
+def test_an_expired_link_is_refreshed_once_before_it_is_final(
     dead: Any,
     land: Land,
     cdn: Cdn,
@@ -107,7 +107,7 @@ def test_a_dead_link_whose_time_has_passed_is_asked_for_once_more(
     assert sum(clock.slept) <= 2
 
 
-def test_a_link_whose_time_has_passed_lands_if_the_vendor_gives_a_good_one(
+def test_an_expired_link_lands_if_the_vendor_returns_a_live_one(
     land: Land,
     cdn: Cdn,
     clock: Clock,
@@ -116,7 +116,7 @@ def test_a_link_whose_time_has_passed_lands_if_the_vendor_gives_a_good_one(
     assert land(LinkUnavailable("x"), refresh=RefreshLinks([FRESH], clock=clock), expires_at=EARLIER)["bytes"]
 
 
-def test_a_time_that_passes_meanwhile_counts_only_once_the_vendor_was_asked_after_it(
+def test_a_link_that_expires_meanwhile_is_final_only_after_a_later_refresh(
     land: Land, clock: Clock
 ) -> None:
     vendor, ends = RefreshLinks([LINK], clock=clock), NOW + timedelta(seconds=40)
@@ -127,7 +127,7 @@ def test_a_time_that_passes_meanwhile_counts_only_once_the_vendor_was_asked_afte
 
 @pytest.mark.parametrize("trouble", [StatusUnavailable("down"), StatusRefused("no")])
 @pytest.mark.parametrize("expires_at", [None, LATER, EARLIER])
-def test_a_vendor_that_cannot_be_asked_says_nothing_about_the_link(
+def test_a_failed_refresh_does_not_expire_the_link(
     trouble: VidgenError,
     expires_at: Any,
     land: Land,
@@ -147,7 +147,7 @@ def test_a_vendor_that_cannot_be_asked_says_nothing_about_the_link(
         )
 
 
-def test_a_vendor_that_cannot_be_asked_is_not_asked_for_longer_than_the_link_is_tried(
+def test_failed_refreshes_end_with_the_tries_of_the_link(
     land: Land, clock: Clock
 ) -> None:
     vendor = RefreshLinks(StatusUnavailable("down"), clock=clock, seconds=110)
@@ -158,7 +158,7 @@ def test_a_vendor_that_cannot_be_asked_is_not_asked_for_longer_than_the_link_is_
 
 @pytest.mark.parametrize(("expires_at", "error"), [(None, LinkUnavailable), (EARLIER, ResultExpired)])
 @pytest.mark.parametrize("fresh", [JobNotFound("x"), [], [FRESH, FRESH]], ids=["unknown", "none", "two"])
-def test_a_vendor_without_a_link_in_place_leaves_it_dead(
+def test_a_refresh_without_a_usable_link_leaves_it_dead(
     fresh: Any,
     expires_at: Any,
     error: type[VidgenError],
@@ -180,7 +180,7 @@ def test_a_vendor_without_a_link_in_place_leaves_it_dead(
     ],
 )
 @pytest.mark.parametrize("dead", [LinkUnavailable("x"), page()], ids=["dead", "page"])
-def test_without_a_vendor_to_ask_no_fresh_link_is_promised(of: Any, told: str, dead: Any, land: Land) -> None:
+def test_the_error_promises_no_fresh_link_if_the_vendor_cannot_be_asked(of: Any, told: str, dead: Any, land: Land) -> None:
     with pytest.raises((LinkUnavailable, NotAVideo)) as failure:
         land(dead, job=of)
     assert str(failure.value).endswith(
@@ -188,7 +188,7 @@ def test_without_a_vendor_to_ask_no_fresh_link_is_promised(of: Any, told: str, d
     )
 
 
-def test_without_a_vendor_to_ask_a_link_whose_time_has_passed_is_tried_once_more(
+def test_an_expired_link_without_refresh_is_tried_once_more(
     land: Land,
     cdn: Cdn,
 ) -> None:
@@ -197,7 +197,7 @@ def test_without_a_vendor_to_ask_a_link_whose_time_has_passed_is_tried_once_more
     assert cdn.asked == [LINK] * 2
 
 
-def test_a_file_that_is_too_large_is_not_fetched_for_minutes(
+def test_a_file_that_is_too_large_is_not_retried(
     land: Land,
     cdn: Cdn,
     clock: Clock,
@@ -210,7 +210,7 @@ def test_a_file_that_is_too_large_is_not_fetched_for_minutes(
 
 
 @pytest.mark.parametrize("breaks", [1, 2, 3])
-def test_a_link_that_dies_after_broken_downloads_is_asked_for_anew(
+def test_a_link_that_dies_after_broken_downloads_is_refreshed(
     breaks: int,
     land: Land,
     cdn: Cdn,
@@ -221,7 +221,7 @@ def test_a_link_that_dies_after_broken_downloads_is_asked_for_anew(
     assert cdn.asked == [LINK] * (breaks + 1) + [FRESH]
 
 
-def test_a_link_that_dies_in_the_middle_and_comes_back_goes_on_where_it_stopped(
+def test_a_download_is_resumed_after_its_link_was_dead_for_a_while(
     land: Land,
     cdn: Cdn,
     clock: Clock,
@@ -233,7 +233,7 @@ def test_a_link_that_dies_in_the_middle_and_comes_back_goes_on_where_it_stopped(
     assert left(tmp_path) == ["v.mp4"]
 
 
-def test_a_page_in_the_middle_begins_the_file_again(
+def test_a_page_instead_of_the_rest_restarts_the_file(
     land: Land,
     cdn: Cdn,
     tmp_path: Path,
@@ -243,7 +243,7 @@ def test_a_page_in_the_middle_begins_the_file_again(
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
-def test_a_link_that_brings_much_each_time_before_it_dies_is_not_given_up(
+def test_a_link_that_gains_many_bytes_before_each_failure_is_not_given_up(
     land: Land, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("airflow_provider_vidgen.landing.download._MIN_GAIN", 100)
@@ -261,7 +261,7 @@ def busy(seconds: float | None) -> DownloadFailed:
     return DownloadFailed("busy", retry_after=seconds)
 
 
-def test_a_store_of_results_that_asks_to_wait_is_waited_for(
+def test_retry_after_is_honoured(
     land: Land,
     cdn: Cdn,
     clock: Clock,
@@ -274,7 +274,7 @@ def test_a_store_of_results_that_asks_to_wait_is_waited_for(
 
 
 @pytest.mark.parametrize("seconds", [0, 0.5, 1, 29, 100, 299])
-def test_a_store_of_results_that_always_asks_to_wait_is_given_up_after_minutes(
+def test_repeated_retry_after_is_given_up_after_minutes(
     seconds: float,
     land: Land,
     cdn: Cdn,
@@ -286,7 +286,7 @@ def test_a_store_of_results_that_always_asks_to_wait_is_given_up_after_minutes(
     assert len(cdn.asked) <= 11
 
 
-def test_a_store_of_results_that_asks_for_more_than_minutes_is_left_to_the_next_try(
+def test_a_retry_after_of_more_than_minutes_is_left_to_the_tasks_retry(
     land: Land, clock: Clock
 ) -> None:
     with pytest.raises(DownloadFailed):
@@ -321,7 +321,7 @@ ANSWERS: dict[str, Any] = {
     answers=st.lists(st.sampled_from(sorted(ANSWERS)), min_size=1, max_size=15),
     ends_in=st.none() | st.integers(-10, 400),
 )
-def test_a_video_is_given_up_for_good_only_after_its_time_and_a_look_at_the_vendor(
+def test_a_video_is_final_only_after_its_expiry_and_a_later_refresh(
     replies: list[str],
     answers: list[str],
     ends_in: int | None,

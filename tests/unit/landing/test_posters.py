@@ -113,7 +113,7 @@ def two_halves(folder: Path) -> bytes:
         ((-1, 0, 0, -1), "right"),
     ],
 )
-def test_a_first_frame_is_turned_as_players_turn_it(
+def test_the_first_frame_is_rotated_as_players_show_it(
     matrix: tuple[int, int, int, int], white: str, land: Land, tmp_path: Path
 ) -> None:
     from PIL import Image
@@ -148,14 +148,14 @@ NO_PICTURES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("case", NO_PICTURES)
-def test_a_bad_thumbnail_gives_way_to_the_first_frame(case: str, land: Land, tmp_path: Path) -> None:
+def test_a_bad_thumbnail_is_replaced_by_the_first_frame(case: str, land: Land, tmp_path: Path) -> None:
     assert land(NO_PICTURES[case], content=film("mp4"))["poster"] == f"file://{tmp_path}/v.jpg"
     assert (tmp_path / "v.jpg").read_bytes().startswith(b"\xff\xd8\xff")
 
 
 @pytest.mark.usefixtures("no_pyav")
 @pytest.mark.parametrize("case", NO_PICTURES)
-def test_trouble_with_a_poster_is_a_warning(
+def test_an_error_with_a_poster_is_a_warning(
     case: str, land: Land, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifest = land(NO_PICTURES[case])
@@ -166,7 +166,7 @@ def test_trouble_with_a_poster_is_a_warning(
 
 
 @pytest.mark.parametrize("thumbnail", ["http://10.0.0.1/t.jpg", "file:///etc/passwd", 7, ["x"]])
-def test_a_thumbnail_is_fetched_only_from_where_a_video_may_be(
+def test_a_thumbnail_is_fetched_only_from_hosts_allowed_for_videos(
     thumbnail: Any,
     land: Land,
     tmp_path: Path,
@@ -187,13 +187,13 @@ def test_a_thumbnail_is_fetched_only_from_where_a_video_may_be(
     assert cdn.asked == [LINK]
 
 
-def test_a_thumbnail_that_comes_alive_late_is_tried_again(land: Land, cdn: Cdn, tmp_path: Path) -> None:
+def test_a_thumbnail_that_becomes_live_late_is_retried(land: Land, cdn: Cdn, tmp_path: Path) -> None:
     land(DownloadFailed("x"), LinkUnavailable("y"), Reply(JPG))
     assert (tmp_path / "v.jpg").read_bytes() == JPG
     assert cdn.asked == [LINK, THUMB, THUMB, THUMB]
 
 
-def test_a_thumbnail_that_does_not_end_is_given_up(
+def test_a_thumbnail_that_never_ends_is_given_up(
     land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock()
@@ -211,7 +211,7 @@ def test_a_thumbnail_that_does_not_end_is_given_up(
 
 
 @pytest.mark.usefixtures("no_pyav")
-def test_where_there_is_no_thumbnail_and_no_pyav_nothing_is_missed(
+def test_without_thumbnail_and_pyav_there_is_no_poster_and_no_warning(
     land: Land, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert land()["poster"] is None
@@ -219,7 +219,7 @@ def test_where_there_is_no_thumbnail_and_no_pyav_nothing_is_missed(
 
 
 @pytest.mark.parametrize("poster", [True, False])
-def test_a_file_that_is_there_keeps_its_poster(poster: bool, land: Land, cdn: Cdn, tmp_path: Path) -> None:
+def test_an_existing_file_keeps_its_poster(poster: bool, land: Land, cdn: Cdn, tmp_path: Path) -> None:
     first = land(Reply(PICTURES["png"]))
     again = land(LinkUnavailable("x"), poster=poster)
     assert again == {**first, "already_existed": True}
@@ -228,7 +228,7 @@ def test_a_file_that_is_there_keeps_its_poster(poster: bool, land: Land, cdn: Cd
 
 
 @pytest.mark.parametrize("before", ["never", "removed"])
-def test_a_file_that_is_there_without_its_poster_gets_one(
+def test_an_existing_file_without_poster_gets_one(
     before: str,
     land: Land,
     cdn: Cdn,
@@ -244,7 +244,7 @@ def test_a_file_that_is_there_without_its_poster_gets_one(
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_strangers_picture_is_replaced_only_if_asked(
+def test_an_image_of_other_origin_is_replaced_only_with_overwrite(
     overwrite: bool, land: Land, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "v.jpg").write_bytes(b"theirs")
@@ -254,18 +254,18 @@ def test_a_strangers_picture_is_replaced_only_if_asked(
     assert ("has landed without a poster" in caplog.text) is not overwrite
 
 
-def test_the_same_picture_is_its_poster(land: Land, tmp_path: Path) -> None:
+def test_an_existing_identical_image_is_the_poster(land: Land, tmp_path: Path) -> None:
     (tmp_path / "v.jpg").write_bytes(JPG)
     assert land(Reply(JPG))["poster"] == f"file://{tmp_path}/v.jpg"
 
 
-def test_a_poster_does_not_take_its_videos_own_name(land: Land, tmp_path: Path) -> None:
+def test_a_poster_never_replaces_its_own_video(land: Land, tmp_path: Path) -> None:
     manifest = land(Reply(JPG), path="v.jpg", overwrite=True)
     assert manifest["poster"] is None
     assert (tmp_path / "v.jpg").read_bytes() == MP4
 
 
-def test_a_storage_that_takes_no_poster_has_the_video(
+def test_a_storage_that_refuses_the_poster_keeps_the_video(
     land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from airflow_provider_vidgen.landing import posters
@@ -279,7 +279,7 @@ def test_a_storage_that_takes_no_poster_has_the_video(
     assert left(tmp_path) == ["v.mp4", "v.mp4.json"]
 
 
-def test_a_task_that_is_stopped_stops_at_its_poster(land: Land, tmp_path: Path) -> None:
+def test_a_stopped_task_stops_its_thumbnail_download(land: Land, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         land(Reply(JPG[:9], KeyboardInterrupt()))
     # The video has its sidecar, so the next try finds it.
@@ -300,7 +300,7 @@ def test_each_file_of_a_job_has_its_own_poster(cdn: Cdn, tmp_path: Path) -> None
     assert cdn.asked.count(THUMB) == 1
 
 
-def test_films_of_one_stem_do_not_share_a_poster(land: Land, tmp_path: Path) -> None:
+def test_videos_with_equal_stems_do_not_share_a_poster(land: Land, tmp_path: Path) -> None:
     assert land(Reply(JPG), path="v.{ext}")["poster"]
     assert land(Reply(JPG + b"2"), path="v.{ext}", content=film("webm"), overwrite=False)["already_existed"]
     (tmp_path / "v.mp4.json").unlink()

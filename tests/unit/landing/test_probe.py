@@ -59,7 +59,7 @@ def turned(matrix: tuple[int, int, int, int], whole: bytes) -> bytes:
     ("matrix", "size"),
     [((1, 0, 0, 1), (160, 96)), (SIDEWAYS, (96, 160)), ((0, -1, 1, 0), (96, 160)), (UPSIDE_DOWN, (160, 96))],
 )
-def test_a_picture_has_the_size_in_which_it_is_shown(
+def test_a_probe_has_the_size_that_players_show(
     name: str, matrix: tuple[int, int, int, int], size: tuple[int, int], land: Land
 ) -> None:
     manifest = land(turned(matrix, film(name)), asked=asks("apixo", aspect_ratio=f"{size[0]}:{size[1]}"))
@@ -69,7 +69,7 @@ def test_a_picture_has_the_size_in_which_it_is_shown(
         land(turned(matrix, film(name)), asked=wrong, overwrite=True)
 
 
-def test_a_picture_of_wide_points_is_wider_than_it_is_stored(land: Land, tmp_path: Path) -> None:
+def test_non_square_pixels_scale_the_width(land: Land, tmp_path: Path) -> None:
     import av
     from av.video.stream import VideoStream
 
@@ -93,7 +93,7 @@ def test_a_picture_of_wide_points_is_wider_than_it_is_stored(land: Land, tmp_pat
         ("apimodels", {"model": "p-video", "image_urls": ["https://shop.example.com/lamp.jpg"]}),
     ],
 )
-def test_where_an_image_decides_the_ratio_no_other_is_expected(
+def test_a_ratio_determined_by_the_image_is_not_compared(
     vendor: str, fields: dict[str, Any], land: Land
 ) -> None:
     asked = asks(vendor, aspect_ratio="9:16", **fields)
@@ -110,7 +110,7 @@ def test_where_an_image_decides_the_ratio_no_other_is_expected(
         ("apixgo", {"image_urls": ["https://shop.example.com/lamp.jpg"]}),
     ],
 )
-def test_elsewhere_the_ratio_is_the_one_that_was_asked_for(
+def test_otherwise_the_requested_ratio_is_compared(
     vendor: str, fields: dict[str, Any], land: Land
 ) -> None:
     with pytest.raises(VideoMismatch, match="not 9:16"):
@@ -145,7 +145,7 @@ def unreadable(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("verify", [True, "fail"])
 @pytest.mark.usefixtures("unreadable")
-def test_a_film_that_cannot_be_looked_into_has_landed_all_the_same(
+def test_a_video_that_cannot_be_probed_has_landed(
     verify: Any, land: Land, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifest = land(film("mp4"), verify=verify)
@@ -156,7 +156,7 @@ def test_a_film_that_cannot_be_looked_into_has_landed_all_the_same(
     assert "s3cret" not in caplog.text
 
 
-def test_the_sidecar_is_there_before_the_film_is_looked_into(
+def test_the_sidecar_is_written_before_the_probe(
     land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: Any) -> Any:
@@ -170,7 +170,7 @@ def test_the_sidecar_is_there_before_the_film_is_looked_into(
     assert land(film("mp4"))["already_existed"]
 
 
-def test_what_was_found_stands_in_the_sidecar(land: Land, tmp_path: Path) -> None:
+def test_the_probe_is_in_the_sidecar(land: Land, tmp_path: Path) -> None:
     manifest = land(film("webm"))
     assert manifest["probe"] == {"duration_seconds": 1.514, "width": 160, "height": 96, "codec": "vp8"}
     told = json.loads((tmp_path / "task_1-0.webm.json").read_text())
@@ -183,7 +183,7 @@ def undecodable() -> bytes:
 
 
 @pytest.mark.parametrize("verify", [True, "fail"])
-def test_a_film_that_does_not_play_fails_with_the_file_in_its_place(
+def test_a_video_that_cannot_be_played_fails_with_the_file_landed(
     verify: Any, land: Land, tmp_path: Path
 ) -> None:
     for _ in ("at once", "and when it is there already"):
@@ -196,7 +196,7 @@ def test_a_film_that_does_not_play_fails_with_the_file_in_its_place(
     assert land(undecodable(), verify=False)["mismatches"] == []
 
 
-def test_a_film_whose_tables_cannot_be_found_is_not_turned(tmp_path: Path) -> None:
+def test_a_video_without_tables_is_not_rotated(tmp_path: Path) -> None:
     from airflow_provider_vidgen.landing.probe import _is_rotated
 
     sideways = turned(SIDEWAYS, film("mp4"))
@@ -211,7 +211,7 @@ def test_a_film_whose_tables_cannot_be_found_is_not_turned(tmp_path: Path) -> No
         assert not _is_rotated(io.BytesIO(odd))
 
 
-def test_a_worker_without_pyav_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_pyav_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     from airflow_provider_vidgen.landing.pyav import is_pyav_installed
@@ -221,7 +221,7 @@ def test_a_worker_without_pyav_knows_it(monkeypatch: pytest.MonkeyPatch) -> None
     assert not is_pyav_installed()
 
 
-def test_a_codec_that_this_pyav_does_not_know_is_no_reason_to_fail(
+def test_a_codec_that_pyav_does_not_support_does_not_fail_the_landing(
     land: Land, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifest = land(film("mp4").replace(b"avc1", b"zzz9"))
@@ -244,9 +244,9 @@ FOUND = Probe(6.04, 720, 1280, "h264")
         ({"resolution": "1080P"}, ["its size is 720x1280, not 1080p"]),
     ],
 )
-def test_a_video_is_held_against_what_was_asked(asked: dict[str, Any], told: list[str]) -> None:
+def test_a_video_is_compared_with_the_request(asked: dict[str, Any], told: list[str]) -> None:
     assert mismatches(FOUND, asked) == told
 
 
-def test_a_result_alone_is_held_against_what_the_vendor_said() -> None:
+def test_without_a_request_the_vendors_duration_is_compared() -> None:
     assert VideoMetadata(result={"duration_seconds": 6.0}).requested_properties() == {"duration": 6.0}

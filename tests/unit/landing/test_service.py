@@ -37,7 +37,7 @@ def landing_of(clock: Clock, **how: Any) -> Landing:
     return Landing(settings(), **{"sidecar": False, "verify": False, "sleep": clock.sleep, **how})
 
 
-def test_a_few_files_land_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_at_most_three_files_land_concurrently(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     at_once, most, lock, three = 0, 0, threading.Lock(), threading.Barrier(3)
 
     @contextmanager
@@ -59,7 +59,7 @@ def test_a_few_files_land_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch, t
         assert file["sha256"] == hashlib.sha256(MP4 + link.encode()).hexdigest()
 
 
-def test_every_file_that_could_not_be_landed_is_reported(cdn: Cdn, tmp_path: Path) -> None:
+def test_every_failed_file_is_reported_and_a_retryable_error_raised(cdn: Cdn, tmp_path: Path) -> None:
     cdn.replies = {LINK: [UnsafeLink("odd")], FRESH: [DownloadFailed("down")], f"{LINK}2": [whole()]}
     landing = Landing(settings(), sleep=Clock().sleep, verify=False, sidecar=False)
     # Another try can help one of them, so that is the kind of error that is raised.
@@ -68,7 +68,7 @@ def test_every_file_that_could_not_be_landed_is_reported(cdn: Cdn, tmp_path: Pat
     assert left(tmp_path) == ["task_1-2.mp4"]
 
 
-def test_a_task_that_is_stopped_stops_all_its_downloads(
+def test_a_stopped_task_stops_all_its_downloads(
     cdn: Cdn,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -92,7 +92,7 @@ def test_a_task_that_is_stopped_stops_all_its_downloads(
     assert left(tmp_path) == []
 
 
-def test_a_task_that_is_stopped_waits_for_no_storage_that_hangs(
+def test_a_stopped_task_does_not_wait_for_a_hanging_storage(
     cdn: Cdn,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -126,7 +126,7 @@ def test_a_task_that_is_stopped_waits_for_no_storage_that_hangs(
     assert left(tmp_path) == []
 
 
-def test_one_file_lands_while_the_other_is_not_live_yet(cdn: Cdn, clock: Clock, tmp_path: Path) -> None:
+def test_one_file_lands_while_the_link_of_another_is_not_live_yet(cdn: Cdn, clock: Clock, tmp_path: Path) -> None:
     cdn.replies = {LINK: [whole()], FRESH: [*[LinkUnavailable("x")] * 6, whole(MP4 + b"2")]}
     vendor = RefreshLinks([LINK, FRESH], clock=clock)
     files = landing_of(clock).land([LINK, FRESH], f"file://{tmp_path}/", job=job(), refresh=vendor)
@@ -135,7 +135,7 @@ def test_one_file_lands_while_the_other_is_not_live_yet(cdn: Cdn, clock: Clock, 
 
 
 @pytest.mark.parametrize(("expires_at", "error"), [(None, LinkUnavailable), (EARLIER, ResultExpired)])
-def test_the_files_beside_a_dead_one_stay_and_are_not_fetched_again(
+def test_landed_files_stay_and_are_not_downloaded_again_when_another_link_is_dead(
     expires_at: Any,
     error: type[VidgenError],
     cdn: Cdn,
@@ -151,7 +151,7 @@ def test_the_files_beside_a_dead_one_stay_and_are_not_fetched_again(
     assert cdn.asked.count(LINK) == 1
 
 
-def test_files_that_wait_for_their_links_keep_no_other_from_landing(cdn: Cdn, tmp_path: Path) -> None:
+def test_files_that_wait_for_their_links_do_not_block_the_others(cdn: Cdn, tmp_path: Path) -> None:
     links = [f"{LINK}&n={number}" for number in range(6)]
     asked_last = threading.Event()
 
@@ -172,7 +172,7 @@ def test_files_that_wait_for_their_links_keep_no_other_from_landing(cdn: Cdn, tm
     assert len(landing.land(links, f"file://{tmp_path}/", job=job())) == 6
 
 
-def test_several_dead_links_are_asked_for_once(cdn: Cdn, tmp_path: Path, clock: Clock) -> None:
+def test_several_dead_links_are_refreshed_once(cdn: Cdn, tmp_path: Path, clock: Clock) -> None:
     old, new = [f"{LINK}&n={n}" for n in range(3)], [f"{FRESH}?n={n}" for n in range(3)]
     cdn.replies = {link: [LinkUnavailable("x")] for link in old} | {link: [whole()] for link in new}
     vendor = RefreshLinks(new, clock=clock)

@@ -61,7 +61,7 @@ def land(cdn: Cdn, tmp_path: Path) -> Any:
     return run
 
 
-def test_a_sidecar_tells_all_about_its_file(land: Any, tmp_path: Path) -> None:
+def test_a_sidecar_documents_its_file(land: Any, tmp_path: Path) -> None:
     assert land(whole())["sidecar"] == f"file://{tmp_path}/v.mp4.json"
     text = (tmp_path / "v.mp4.json").read_text()
     told = json.loads(text)
@@ -102,7 +102,7 @@ def test_a_sidecar_tells_all_about_its_file(land: Any, tmp_path: Path) -> None:
     assert "灯塔" in text
 
 
-def test_the_prompt_and_all_of_the_sidecar_can_be_left_out(land: Any, tmp_path: Path) -> None:
+def test_the_prompt_or_the_whole_sidecar_can_be_omitted(land: Any, tmp_path: Path) -> None:
     land(whole(), sidecar_prompt=False)
     assert json.loads((tmp_path / "v.mp4.json").read_text())["request"] == {
         "model": "grok-video",
@@ -115,7 +115,7 @@ def test_the_prompt_and_all_of_the_sidecar_can_be_left_out(land: Any, tmp_path: 
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_whole_file_of_the_same_job_is_known_without_a_download(
+def test_a_complete_file_of_the_same_job_is_recognised_without_a_download(
     overwrite: bool,
     land: Any,
     cdn: Cdn,
@@ -141,7 +141,7 @@ def asked(fingerprint: str) -> VideoMetadata:
     return VideoMetadata(request=REQUEST, result=RESULT, fingerprint=fingerprint)
 
 
-def test_an_old_video_is_not_taken_for_another_request_because_its_jobs_id_is_given_again(
+def test_a_reused_job_id_does_not_match_the_video_of_another_request(
     land: Any,
     cdn: Cdn,
     tmp_path: Path,
@@ -158,7 +158,7 @@ def test_an_old_video_is_not_taken_for_another_request_because_its_jobs_id_is_gi
 
 
 @pytest.mark.parametrize(("before", "now"), [("one", "one"), ("", "one"), ("one", ""), ("", "")])
-def test_where_a_request_is_not_known_the_job_alone_tells(
+def test_without_a_fingerprint_the_job_id_is_sufficient(
     before: str,
     now: str,
     land: Any,
@@ -169,7 +169,7 @@ def test_where_a_request_is_not_known_the_job_alone_tells(
     assert cdn.asked == []
 
 
-def test_a_sidecar_of_before_there_were_fingerprints_is_known(land: Any, cdn: Cdn, tmp_path: Path) -> None:
+def test_a_sidecar_without_fingerprint_is_recognised(land: Any, cdn: Cdn, tmp_path: Path) -> None:
     land(whole())
     told = json.loads((tmp_path / "v.mp4.json").read_text())
     del told["fingerprint"]
@@ -179,7 +179,7 @@ def test_a_sidecar_of_before_there_were_fingerprints_is_known(land: Any, cdn: Cd
 
 
 @pytest.mark.parametrize("harm", [MP4[:-1], MP4[:-1] + b"!", b""])
-def test_a_file_that_is_not_what_its_sidecar_says_is_not_believed(
+def test_a_file_that_differs_from_its_sidecar_is_not_recognised(
     harm: bytes, land: Any, tmp_path: Path
 ) -> None:
     land(whole())
@@ -193,7 +193,7 @@ def test_a_file_that_is_not_what_its_sidecar_says_is_not_believed(
 @pytest.mark.parametrize(
     "sidecar", [None, b"", b"[]", b"{", b'{"generator": "airflow-provider-vidgen"}', b"[" * 9999]
 )
-def test_without_a_good_sidecar_the_bytes_are_compared(
+def test_without_a_valid_sidecar_the_bytes_are_compared(
     sidecar: bytes | None,
     land: Any,
     cdn: Cdn,
@@ -209,7 +209,7 @@ def test_without_a_good_sidecar_the_bytes_are_compared(
     assert sidecar is None or (tmp_path / "v.mp4.json").read_bytes() == sidecar
 
 
-def test_a_sidecar_that_cannot_be_written_does_not_cost_the_video(
+def test_a_sidecar_that_cannot_be_written_does_not_fail_the_landing(
     land: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_vidgen.landing.sidecar.json.dumps", lambda *_, **__: 1 / 0)

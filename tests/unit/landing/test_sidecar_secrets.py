@@ -95,7 +95,7 @@ LEAKS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("extra", LEAKS.values(), ids=LEAKS)
-def test_no_secret_is_kept_wherever_it_stands(extra: Any) -> None:
+def test_no_secret_is_stored_wherever_it_occurs(extra: Any) -> None:
     kept = json.dumps(told(extra), ensure_ascii=False)
     for secret in ("s3cr3tSignature", "sTcrTtSignature", "scrtsignature"):
         assert secret not in kept
@@ -117,11 +117,11 @@ def test_no_secret_is_kept_wherever_it_stands(extra: Any) -> None:
         ("draw data:image/png;base64,QUJDRA== there", "draw data:image/png;base64,... (8 characters) there"),
     ],
 )
-def test_the_text_around_a_secret_stays(written: str, kept: str) -> None:
+def test_the_text_around_a_secret_remains(written: str, kept: str) -> None:
     assert told({"note": written}) == {"note": kept}
 
 
-def test_a_secret_in_the_prompt_is_not_kept_either() -> None:
+def test_a_secret_in_the_prompt_is_not_stored_either() -> None:
     prompt = f"a kite like https://a.example/kite.png?sig={SECRET} over the sea"
     kept = VideoMetadata(request=VideoRequest(prompt=prompt)).request_as_json(include_prompt=True)
     assert kept == {"prompt": "a kite like https://a.example/kite.png over the sea"}
@@ -148,7 +148,7 @@ ORDINARY: list[Any] = [
 
 
 @pytest.mark.parametrize("value", ORDINARY, ids=range(len(ORDINARY)))
-def test_ordinary_text_stays_whole(value: Any) -> None:
+def test_ordinary_text_remains_unchanged(value: Any) -> None:
     assert told({"note": value}) == {"note": value}
 
 
@@ -167,7 +167,7 @@ PROSE = (
 
 
 @given(PROSE)
-def test_prose_stays_whole_whatever_words_it_has(prose: str) -> None:
+def test_any_prose_remains_unchanged(prose: str) -> None:
     assert told({"note": prose, "notes": [prose]}) == {"note": prose, "notes": [prose]}
 
 
@@ -198,7 +198,7 @@ FORMS = st.sampled_from(
 
 
 @given(PROSE, FORMS, secrets(), PROSE)
-def test_no_secret_is_kept_whatever_stands_around_it(before: str, form: str, secret: str, after: str) -> None:
+def test_no_secret_is_stored_whatever_surrounds_it(before: str, form: str, secret: str, after: str) -> None:
     text = f"{before} {form.format(secret)} {after}"
     for extra in ({"note": text}, {"a": [{"b": text}]}, {"json": json.dumps({"note": text})}):
         assert secret not in json.dumps(told(extra), ensure_ascii=False)
@@ -223,14 +223,14 @@ def without_names(value: Any) -> bool:
 
 
 @given(NAMES, secrets(), VALUES)
-def test_a_name_alone_is_enough_and_its_neighbours_stay(name: str, secret: str, other: Any) -> None:
+def test_a_secret_name_is_sufficient_and_other_entries_remain(name: str, secret: str, other: Any) -> None:
     kept = told({"other": other, name: secret, "deep": [{name: {"x": [secret]}}]})
     assert secret not in json.dumps(kept)
     if without_names(other):
         assert kept["other"] == other
 
 
-def test_what_json_has_no_type_for_is_cleaned_as_the_text_it_becomes() -> None:
+def test_values_without_a_json_type_are_redacted_as_text() -> None:
     class Link:
         def __str__(self) -> str:
             return f"https://a.example/x?sig={SECRET}"
@@ -238,7 +238,7 @@ def test_what_json_has_no_type_for_is_cleaned_as_the_text_it_becomes() -> None:
     assert told({"link": Link()}) == {"link": "https://a.example/x"}
 
 
-def test_a_request_nested_too_deep_does_not_cost_its_video() -> None:
+def test_a_request_nested_too_deeply_does_not_fail_the_landing() -> None:
     deep: Any = SECRET
     for _ in range(5000):
         deep = [deep]

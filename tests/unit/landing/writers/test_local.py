@@ -52,7 +52,7 @@ class Disk:
     [(False, True), (False, False), (True, True)],
     ids=["link", "rename", "replace"],
 )
-def test_a_power_cut_leaves_no_name_without_its_bytes(
+def test_a_power_failure_leaves_no_name_without_its_bytes(
     overwrite: bool,
     hard_links: bool,
     cdn: Cdn,
@@ -71,7 +71,7 @@ def test_a_power_cut_leaves_no_name_without_its_bytes(
     ]
 
 
-def test_a_disk_that_cannot_flush_folders_takes_the_video(
+def test_a_disk_that_cannot_flush_folders_accepts_the_video(
     cdn: Cdn,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

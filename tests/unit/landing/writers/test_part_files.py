@@ -55,13 +55,13 @@ def age(path: Path, by: timedelta) -> None:
     os.utime(path, (written, written))
 
 
-def test_a_part_is_removed_by_the_next_landing_in_its_folder(land: Callable[..., Any], left: Path) -> None:
+def test_an_abandoned_part_file_is_removed_by_the_next_landing_in_its_folder(land: Callable[..., Any], left: Path) -> None:
     age(left, HOUR + timedelta(seconds=5))
     land("v.mp4")
     assert not left.exists()
 
 
-def test_nfs_which_locks_only_what_is_open_for_writing_keeps_no_parts(
+def test_part_files_are_removed_on_nfs_which_locks_only_files_open_for_writing(
     land: Callable[..., Any], left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = fcntl.flock
@@ -77,7 +77,7 @@ def test_nfs_which_locks_only_what_is_open_for_writing_keeps_no_parts(
     assert not left.exists()
 
 
-def test_a_part_of_another_host_whose_lock_is_not_seen_here_stays(
+def test_a_recent_part_file_of_another_host_with_an_invisible_lock_stays(
     land: Callable[..., Any], left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "_lock", lambda _: True)
@@ -86,7 +86,7 @@ def test_a_part_of_another_host_whose_lock_is_not_seen_here_stays(
     assert left.exists()
 
 
-def test_a_part_that_somebody_holds_stays_however_old(land: Callable[..., Any], left: Path) -> None:
+def test_a_locked_part_file_stays_however_old(land: Callable[..., Any], left: Path) -> None:
     age(left, 9 * HOUR)
     with left.open("r+b") as alive:
         fcntl.flock(alive, fcntl.LOCK_EX)
@@ -96,14 +96,14 @@ def test_a_part_that_somebody_holds_stays_however_old(land: Callable[..., Any], 
     assert not left.exists()
 
 
-def test_what_is_old_is_told_by_the_clock(land: Callable[..., Any], left: Path) -> None:
+def test_the_age_of_a_part_file_is_taken_from_the_given_clock(land: Callable[..., Any], left: Path) -> None:
     land("v.mp4", now=lambda: datetime.now(UTC) + timedelta(minutes=59))
     assert left.exists()
     land("w.mp4", now=lambda: datetime.now(UTC) + timedelta(minutes=61))
     assert not left.exists()
 
 
-def test_a_file_that_is_not_ours_stays(land: Callable[..., Any], tmp_path: Path) -> None:
+def test_other_files_are_never_removed(land: Callable[..., Any], tmp_path: Path) -> None:
     for name in (".other.part", ".vidgen-1.part", "vidgen.part"):
         (tmp_path / name).write_bytes(MP4)
         age(tmp_path / name, 9 * HOUR)
@@ -111,18 +111,18 @@ def test_a_file_that_is_not_ours_stays(land: Callable[..., Any], tmp_path: Path)
     assert len(list(tmp_path.iterdir())) == 4
 
 
-def test_a_name_is_new_and_hidden_and_known_again() -> None:
+def test_part_file_names_are_unique_hidden_and_recognised() -> None:
     names = {part_files.new_name() for _ in range(100)}
     assert len(names) == 100
     assert all(part_files.is_part_file(name) and name.startswith(".") for name in names)
 
 
 @given(st.text(max_size=60))
-def test_other_names_are_not_ours(text: str) -> None:
+def test_other_names_are_not_part_files(text: str) -> None:
     assert not part_files.is_part_file(text)
     assert not part_files.is_part_file(part_files.new_name() + text[:1] + "x")
 
 
-def test_an_hour_is_not_yet_a_while() -> None:
+def test_a_part_file_is_abandoned_after_more_than_an_hour() -> None:
     assert not part_files.is_abandoned(NOW - HOUR, NOW)
     assert part_files.is_abandoned(NOW - HOUR - timedelta(microseconds=1), NOW)
