@@ -4,8 +4,8 @@
 """
 Behind a company's proxy and its certificate authority, over real sockets.
 
-The names of the API and of its results lead nowhere but through the proxy, which alone knows them, and only
-the company's authority vouches for them.
+Only the proxy resolves the host names of the API and its results, and only the company's CA has signed their
+certificates.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ CREDENTIALS = "worker:pr0xy-passw0rd"
 
 
 class Egress(Simulator):
-    """The vendors at https names that only the proxy knows."""
+    """The vendors at https host names that only the proxy resolves."""
 
     def __init__(self) -> None:
         super().__init__(render=False, speed=0, start=START, public_url=f"https://{CDN}")
@@ -112,7 +112,7 @@ def account(vendors: Egress, clock: SimClock, monkeypatch: pytest.MonkeyPatch) -
 def company(
     proxy: ForwardProxy, ca: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> ForwardProxy:
-    """The company's environment; its password never gets into a log."""
+    """The company's environment; the proxy's password never gets into a log."""
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca))
@@ -165,7 +165,7 @@ def test_submits_checks_and_downloads_use_the_proxy_and_trust_its_ca(
 
 
 def outcomes(hook: VideoGenHook, clock: SimClock, folder: Path) -> dict[str, VidgenError]:
-    """What a submit, a check by the triggerer and a download each end with, where none can succeed."""
+    """The errors of a submit, a status check by the triggerer and a download, where none can succeed."""
     job = VideoJob(vendor="apixo", base_url=hook.settings.base_url, model="grok-video", task_id="task_1")
     ended: dict[str, VidgenError] = {}
     for name, attempt in {
@@ -268,7 +268,7 @@ def test_a_silent_proxy_is_named_and_nothing_was_sent(
         monkeypatch.setenv("HTTPS_PROXY", f" http://{CREDENTIALS}@{address}")
         ended = outcomes(account(timeout=0.2), clock, tmp_path)
     assert {name: type(error) for name, error in ended.items()} == KINDS
-    assert [name for name, error in ended.items() if f"the proxy {address} of" not in str(error)] == []
+    assert [name for name, error in ended.items() if f"the proxy {address} from" not in str(error)] == []
     assert not any("passw0rd" in str(error) or "worker" in str(error) for error in ended.values())
 
 
@@ -361,7 +361,7 @@ def test_unreadable_certificates_are_refused_before_any_request(
     assert [name for name, error in ended.items() if f"{variable}='{bad}'" not in str(error)] == []
     assert "Nothing was spent" in str(ended["submit"])
     assert company.asked == []
-    # The paid call itself refuses, too, should they go away after the look at them.
+    # The paid call itself refuses, too, in case that they disappear after the check.
     with pytest.raises(ConnectionFailed, match=variable):
         hook_client_submit(account())
 
@@ -450,7 +450,7 @@ def test_a_refusal_of_the_proxy_without_tls_is_not_taken_for_the_vendors(
 
     with pytest.raises(StatusUnavailable, match="requires other credentials"):
         asyncio.run(check())
-    # From inside of TLS it would be the vendor's own word.
+    # Inside of TLS it would be the vendor's own response.
     assert posts(vendors) == 0
 
 

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Which hosts are public, in all the spellings that lead to one that is not."""
+"""Which hosts are public, in all spellings of those that are not."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-Whatever a store of results does to a download, over real sockets and into every kind of storage.
+Faults of a server during a download, over real sockets and into every kind of storage.
 
-What can be finished is finished; the rest leaves nothing, neither under the name nor beside it.
+A download that can be completed lands; any other leaves nothing, neither under its name nor next to it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.io import attach
-from landing_places import Place
+from landing_targets import LandingTarget
 
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import (
@@ -37,12 +37,12 @@ from airflow_provider_vidgen.models import VideoJob
 from dev.film_server import FilmServer, make_film
 
 KEY = "sim-0123456789abcdef"
-#: Two parts on S3, and some batches beside the download.
+#: Two parts on S3, and several batches of the pipeline.
 SIZE = 9 * 1024**2 + 5
 
 
 class Store(FilmServer):
-    """Answers in the ways it is told, one after the other, the last one for ever."""
+    """Answers in the given ways, one after the other, then the last one for ever."""
 
     ways: list[Way]
 
@@ -74,7 +74,7 @@ def start_of(asked: Any) -> int:
 
 
 def rest(store: Store, asked: Any, *, etag: str = '"one"', more: int = 0) -> memoryview:
-    """Announce the film, or the rest of it; return its bytes."""
+    """Announce the video, or the rest of it; return its bytes."""
     start, size = start_of(asked), len(store.film)
     told = {"ETag": etag, "Content_Length": size - start + more}
     if start:
@@ -199,12 +199,12 @@ def to_other_host(store: Store, asked: Any) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """How the store answers, and what becomes of it: the film, or an error that leaves nothing."""
+    """How the server answers, and the result: the video, or an error that leaves nothing."""
 
     ways: tuple[Way, ...]
     ends: type[Exception] | None = None
     fresh: bool = field(default=False, kw_only=True)
-    #: Whether the link's time has passed; ``None`` if that is not known.
+    #: Whether the link has expired; ``None`` if that is not known.
     expired: bool | None = field(default=None, kw_only=True)
     timeout: float = field(default=30, kw_only=True)
 
@@ -279,17 +279,19 @@ def store(tmp_path: Path) -> Iterator[Store]:
         server.over.set()
 
 
-def land(link: str, place: Place, *, api: str = "http://127.0.0.1:9", timeout: float = 30, **how: Any) -> Any:
+def land(
+    link: str, target: LandingTarget, *, api: str = "http://127.0.0.1:9", timeout: float = 30, **how: Any
+) -> Any:
     extra = {"vendor": "apixo", "allow_private_urls": True, "timeout": timeout}
     settings = ConnectionSettings.read("faults", host=api, password=KEY, extra=extra)
     job = VideoJob(vendor="apixo", base_url=api, model="grok-video", task_id="task_1")
     landing = Landing(settings, verify=False, sidecar=False, sleep=lambda _: None)
-    return landing.land([link], f"{place.output}v.mp4", job=job, **how)[0]
+    return landing.land([link], f"{target.output}v.mp4", job=job, **how)[0]
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_download_fault_lands_a_complete_file_or_leaves_nothing(
-    name: str, store: Store, place: Place
+    name: str, store: Store, target: LandingTarget
 ) -> None:
     case = CASES[name]
     store.ways = list(case.ways)
@@ -301,12 +303,12 @@ def test_a_download_fault_lands_a_complete_file_or_leaves_nothing(
     threads = set(threading.enumerate())
     if case.ends:
         with pytest.raises(case.ends) as failure:
-            land(f"{store.url}/film.mp4", place, **how)
+            land(f"{store.url}/film.mp4", target, **how)
         assert "Job: apixo job task_1." in str(failure.value)
-        assert place.names() == {}
+        assert target.names() == {}
     else:
-        file = land(f"{store.url}/film.mp4", place, **how)
-        assert place.names() == {"v.mp4": store.film}
+        file = land(f"{store.url}/film.mp4", target, **how)
+        assert target.names() == {"v.mp4": store.film}
         assert file["sha256"] == hashlib.sha256(store.film).hexdigest()
         assert len(store.ways) == 1, "the store was not asked as often as it should have been"
     assert set(store.methods) == {"GET"}
@@ -315,33 +317,33 @@ def test_a_download_fault_lands_a_complete_file_or_leaves_nothing(
 
 
 def test_the_api_key_is_not_sent_to_a_redirect_target(
-    store: Store, place: Place, tmp_path: Path
+    store: Store, target: LandingTarget, tmp_path: Path
 ) -> None:
     with Store(tmp_path / "films").running() as api:
         assert isinstance(api, Store)
         api.ways, store.ways = [redirect(f"{store.url}/film.mp4")], [cut, whole]
-        land(f"{api.url}/v1/film.mp4", place, api=api.url)
+        land(f"{api.url}/v1/film.mp4", target, api=api.url)
         assert {asked["Authorization"] for asked in api.asked} == {f"Bearer {KEY}"}
-    assert place.names() == {"v.mp4": store.film}
+    assert target.names() == {"v.mp4": store.film}
     assert not any(KEY in str(asked) for asked in store.asked)
 
 
 @pytest.mark.parametrize("there", ["whole", "partial"])
-def test_an_existing_file_is_compared_and_kept(there: str, store: Store, place: Place) -> None:
+def test_an_existing_file_is_compared_and_kept(there: str, store: Store, target: LandingTarget) -> None:
     from airflow.sdk import ObjectStoragePath
 
     from airflow_provider_vidgen.errors import TargetExists
 
     old = store.film if there == "whole" else store.film[:-1]
-    path = ObjectStoragePath(f"{place.output}v.mp4")
+    path = ObjectStoragePath(f"{target.output}v.mp4")
     path.fs.pipe_file(path.path, old)
     store.ways = [cut, whole]
     if there == "whole":
-        assert land(f"{store.url}/film.mp4", place)["already_existed"]
+        assert land(f"{store.url}/film.mp4", target)["already_existed"]
     else:
         with pytest.raises(TargetExists):
-            land(f"{store.url}/film.mp4", place)
-    assert place.names() == {"v.mp4": old}
+            land(f"{store.url}/film.mp4", target)
+    assert target.names() == {"v.mp4": old}
 
 
 def test_a_failed_abort_is_logged_and_hides_no_error(
@@ -356,7 +358,7 @@ def test_a_failed_abort_is_logged_and_hides_no_error(
     attach("gs", fs=gcs)
     store.ways = [cut, status(410)]
     with pytest.raises(LinkUnavailable):
-        land(f"{store.url}/film.mp4", Place("gs://videos/stuck/", dict))
-    assert "could not be taken back (PermissionError)" in caplog.text
+        land(f"{store.url}/film.mp4", LandingTarget("gs://videos/stuck/", dict))
+    assert "could not be aborted (PermissionError)" in caplog.text
     gcs.invalidate_cache()
     assert gcs.find("videos/stuck") == []

@@ -2,7 +2,7 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-A worker is killed at random points of a landing: nothing half-written is ever seen, and a later try finishes.
+A worker is killed at random points of a landing: no incomplete file ever appears, and a later try succeeds.
 
 A few kills here; ``make landing-kills`` does hundreds.
 """
@@ -67,6 +67,6 @@ def test_a_killed_worker_leaves_no_incomplete_file(
         assert not outcome[trouble], (trouble, outcome, told.stderr[-3000:])
     assert outcome["landed"]
     if store == "s3":
-        # What is left of killed uploads is seen by nobody, but it is stored: a bucket wants a rule for it.
+        # Incomplete uploads are invisible, but stored: a bucket needs a lifecycle rule.
         keys = s3.client().list_objects_v2(Bucket="videos", Prefix="killed/")["Contents"]
         assert {key["Key"].rpartition(".")[2] for key in keys} == {"mp4", "json"}

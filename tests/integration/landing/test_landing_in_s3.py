@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Landing in an object store: the same promises as on a disk."""
+"""Landing in an object store: the same guarantees as on a disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from dev.object_stores import LocalS3
 
 MIB = 1024**2
 PART = 8 * MIB
-#: More parts than are held in memory.
+#: More parts than there are buffers.
 SIZE = 4 * PART + 5
 
 
@@ -52,7 +52,7 @@ def test_a_file_lands_in_parts_with_its_sidecar_and_is_recognised(
     store: Any, which: str, request: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3: LocalS3 = request.getfixturevalue(which)
-    # Airflow keeps the file system of each connection.
+    # Airflow caches the file system of each connection.
     account = f"aws_{which}"
     monkeypatch.setenv(f"AIRFLOW_CONN_{account.upper()}", s3.connection)
     file = land(store, "whole", account=account)
@@ -103,7 +103,7 @@ def test_a_failed_abort_is_logged_and_hides_no_error(
     monkeypatch.setattr(S3FileSystem, "_call_s3", refuse)
     with pytest.raises(StorageError, match="complete"):
         land(store, "stuck")
-    assert "could not be taken back (PermissionError)" in caplog.text
+    assert "could not be aborted (PermissionError)" in caplog.text
 
 
 def test_a_part_that_s3_refuses_fails_the_landing(store: FilmServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ def test_s3_checks_each_part_and_stores_the_checksum_with_the_object(store: Film
     whole = s3.client().get_object(Bucket="videos", Key="checked/v.mp4")["Body"].read()
     assert hashlib.sha256(whole).hexdigest() == file["sha256"]
     each = b"".join(zlib.crc32(whole[at : at + PART]).to_bytes(4) for at in range(0, SIZE, PART))
-    # S3 puts the number of parts behind it, moto does not.
+    # S3 appends the number of parts, moto does not.
     assert told["ChecksumCRC32"].removesuffix("-5") == base64.b64encode(zlib.crc32(each).to_bytes(4)).decode()
 
 

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Landing on a server that shows what is being written: under a hidden name first."""
+"""Landing on an SFTP server, which shows what is being written: a hidden part file first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dev.airflow_settings import free_port
 from dev.film_server import FilmServer, make_film
 from dev.object_stores import LocalSftp
 
-#: More than is written at once.
+#: More than one write.
 LARGE = 9 * 1024**2 + 7
 OPTIONS = UploadOptions(content_type="video/mp4")
 
@@ -191,7 +191,7 @@ def test_a_folder_without_write_permission_is_refused_before_payment(
     (sftp.folder / "read-only").mkdir(exist_ok=True)
     (problem,) = landing().target_problems(f"sftp://sftp_default@/{path}")
     assert problem.constraint == (
-        "must be where this worker may write: /read-only takes no files "
+        "must be where this worker may write: /read-only does not accept files "
         "(SFTPPermissionDenied: Permission denied)"
     )
 
@@ -208,7 +208,7 @@ def test_an_existing_file_and_a_folder_under_a_file_are_refused(folder: Path) ->
 def test_a_folder_in_the_place_of_the_host_is_refused() -> None:
     (problem,) = landing().target_problems("sftp://sftp_default@here/v.mp4")
     assert problem.constraint == (
-        "must have / after the connection: 'here' stands where a host does, and that is '127.0.0.1'"
+        "must have / after the connection: 'here' is in the place of the host, which is '127.0.0.1'"
     )
     assert landing().target_problems("sftp://sftp_default@127.0.0.1/here/v.mp4") == []
 

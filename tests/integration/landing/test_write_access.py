@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What an account may do is found out by doing it, before anything is paid; and it leaves nothing behind."""
+"""The permissions of an account are tested by an aborted upload before payment, which leaves nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def film(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def guarded_s3() -> Iterator[dict[str, LocalS3]]:
-    """An S3 that holds its accounts to their policies."""
+    """An S3 that enforces the policies of its accounts."""
     with local_s3() as everything:
         objects = "arn:aws:s3:::videos/ads/*"
         write = {"Action": ["s3:PutObject", "s3:AbortMultipartUpload"], "Resource": objects}
@@ -63,7 +63,7 @@ def s3_accounts(guarded_s3: dict[str, LocalS3], monkeypatch: pytest.MonkeyPatch)
 
 
 def left_in(s3: LocalS3) -> tuple[list[str], list[str]]:
-    """The names of objects and of unfinished uploads."""
+    """The names of objects and of incomplete uploads."""
     client = s3.client()
     objects = client.list_objects_v2(Bucket="videos").get("Contents", ())
     uploads = client.list_multipart_uploads(Bucket="videos").get("Uploads", ())
@@ -71,7 +71,9 @@ def left_in(s3: LocalS3) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize("path", ["ads/v.mp4", "ads/", "ads/{task_id}/{vendor}.mp4", "ads/a-{index}.{ext}"])
-def test_an_s3_account_that_may_write_but_not_list_is_accepted(s3_accounts: dict[str, LocalS3], path: str) -> None:
+def test_an_s3_account_that_may_write_but_not_list_is_accepted(
+    s3_accounts: dict[str, LocalS3], path: str
+) -> None:
     before = left_in(s3_accounts["admin"])
     assert landing().target_problems(f"s3://guarded_writer@videos/{path}") == []
     assert left_in(s3_accounts["admin"]) == before
@@ -79,9 +81,7 @@ def test_an_s3_account_that_may_write_but_not_list_is_accepted(s3_accounts: dict
 
 
 @pytest.mark.parametrize("path", ["ads/v.mp4", "ads/", "{vendor}/{task_id}.mp4"])
-def test_a_read_only_s3_account_is_refused_before_payment(
-    s3_accounts: dict[str, LocalS3], path: str
-) -> None:
+def test_a_read_only_s3_account_is_refused_before_payment(s3_accounts: dict[str, LocalS3], path: str) -> None:
     (problem,) = landing().target_problems(f"s3://guarded_reader@videos/{path}")
     assert problem.constraint.startswith(
         "must be where this account may write: it may not write s3://guarded_r"
@@ -112,7 +112,7 @@ def test_an_s3_account_that_may_only_write_lands_a_video_and_its_sidecar(
 
 @pytest.fixture(params=["gcs", "azure"])
 def elsewhere(request: Any) -> dict[str, str]:
-    """A place to read, and one to write, at Google and Microsoft."""
+    """A read-only and a write-only target at Google and Azure."""
     there = request.getfixturevalue(request.param)
     if request.param == "gcs":
         attach("gs", fs=there)

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Which proxy and which certificates the environment names, and what is refused of it."""
+"""Proxies and certificates from the environment, and which values are refused."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Result links come from a vendor: where they may lead, and who gets the key."""
+"""Result links come from a vendor: which hosts are allowed, and which get the API key."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_hostile_link_is_refused_without_a_request(link: str) -> None:
     assert web.request_history == []
 
 
-#: Seen from a good link these lead to a good one.
+#: As redirects of a valid link these are valid.
 RELATIVE = ("//cdn.example.com/v.mp4", "cdn.example.com/v.mp4", "https://", "https:///v.mp4", "")
 
 

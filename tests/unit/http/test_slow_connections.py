@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What counts as a drip, by a clock of our own, and connections that are cut."""
+"""Downloads that are too slow, by a fake clock, and sockets that are shut down."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from airflow_provider_vidgen.http.download_sockets import MINIMUM_RATE, MinimumR
 
 
 class Body:
-    """Gives pieces, each after some seconds."""
+    """Returns chunks, each after some seconds."""
 
     def __init__(self, *pieces: tuple[float, bytes]) -> None:
         self.time = 0.0

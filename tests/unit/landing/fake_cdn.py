@@ -25,7 +25,7 @@ LINK, FRESH = "https://cdn.example.com/a?sig=s3cret", "https://cdn.example.com/b
 
 
 class Reply:
-    """What the store of results sends: chunks, of which one may be an error."""
+    """A response of the server: chunks, of which one may be an error."""
 
     def __init__(self, *chunks: bytes | BaseException, status: int = 200, **headers: str) -> None:
         self.chunks = chunks
@@ -49,7 +49,7 @@ class Reply:
 
 
 class Cdn:
-    """Gives the replies of a link in turn, the last one for ever; an error is raised."""
+    """Returns the replies of a link in turn, then the last one for ever; raises errors."""
 
     def __init__(self) -> None:
         self.replies: dict[str, list[Reply | Exception]] = {}
@@ -99,7 +99,7 @@ def page() -> Reply:
 
 
 class RefreshLinks:
-    """Gives links anew: in turn, the last answer for ever; an error is raised."""
+    """Returns fresh links: each answer in turn, then the last one for ever; raises errors."""
 
     def __init__(self, *answers: list[str] | VidgenError, clock: Clock, seconds: float = 0) -> None:
         self.answers = list(answers)

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What lands is a whole film, under the extension and the content type of its own container."""
+"""Only complete videos land, with the extension and content type of their actual container."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_images_and_audio_are_named_in_the_error(brand: bytes, land: Land) -> No
 
 def test_an_old_mov_has_no_ftyp(land: Land, tmp_path: Path) -> None:
     mov = film("mov")
-    # Its first box is dropped, and one of the same size comes in so that the offsets hold.
+    # Its first box is replaced by one of the same size, so that the offsets remain valid.
     old = box(b"wide", bytes(12)) + mov[20:]
     assert land(announced(old))["content_type"] == "video/quicktime"
     assert (tmp_path / "task_1-0.mov").read_bytes() == old

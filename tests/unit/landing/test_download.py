@@ -35,7 +35,9 @@ from airflow_provider_vidgen.landing.download import ProgressLog
 
 
 @pytest.mark.parametrize("pieces", [1, 3, 7, 8, 9])
-def test_the_container_is_detected_also_from_small_first_chunks(pieces: int, land: Land, tmp_path: Path) -> None:
+def test_the_container_is_detected_also_from_small_first_chunks(
+    pieces: int, land: Land, tmp_path: Path
+) -> None:
     land(Reply(*(MP4[i : i + pieces] for i in range(0, len(MP4), pieces))))
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 

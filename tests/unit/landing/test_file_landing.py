@@ -66,9 +66,7 @@ def test_bytes_written_back_early_are_complete_at_the_end(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a defect"), TypeError("a defect")])
-def test_an_interrupted_worker_leaves_nothing(
-    error: BaseException, land: Land, tmp_path: Path
-) -> None:
+def test_an_interrupted_worker_leaves_nothing(error: BaseException, land: Land, tmp_path: Path) -> None:
     with pytest.raises(type(error)) as raised:
         land(Reply(MP4[:100], error))
     assert raised.value is error

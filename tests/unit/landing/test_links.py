@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A link that is not live yet costs time; only one whose time has passed is given up for good."""
+"""A link that is not live yet is retried; only an expired one is final."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.landing import Landing
 
-#: What all the waits for one link come to, without and with all that may be added.
+#: Seconds of all waits for one link, without and with the maximum jitter.
 LEAST, MOST = 300, 312
 
 
@@ -116,9 +116,7 @@ def test_an_expired_link_lands_if_the_vendor_returns_a_live_one(
     assert land(LinkUnavailable("x"), refresh=RefreshLinks([FRESH], clock=clock), expires_at=EARLIER)["bytes"]
 
 
-def test_a_link_that_expires_meanwhile_is_final_only_after_a_later_refresh(
-    land: Land, clock: Clock
-) -> None:
+def test_a_link_that_expires_meanwhile_is_final_only_after_a_later_refresh(land: Land, clock: Clock) -> None:
     vendor, ends = RefreshLinks([LINK], clock=clock), NOW + timedelta(seconds=40)
     with pytest.raises(ResultExpired):
         land(LinkUnavailable("x"), refresh=vendor, expires_at=ends)
@@ -147,9 +145,7 @@ def test_a_failed_refresh_does_not_expire_the_link(
         )
 
 
-def test_failed_refreshes_end_with_the_tries_of_the_link(
-    land: Land, clock: Clock
-) -> None:
+def test_failed_refreshes_end_with_the_tries_of_the_link(land: Land, clock: Clock) -> None:
     vendor = RefreshLinks(StatusUnavailable("down"), clock=clock, seconds=110)
     with pytest.raises(StatusUnavailable):
         land(LinkUnavailable("x"), refresh=vendor)
@@ -180,7 +176,9 @@ def test_a_refresh_without_a_usable_link_leaves_it_dead(
     ],
 )
 @pytest.mark.parametrize("dead", [LinkUnavailable("x"), page()], ids=["dead", "page"])
-def test_the_error_promises_no_fresh_link_if_the_vendor_cannot_be_asked(of: Any, told: str, dead: Any, land: Land) -> None:
+def test_the_error_promises_no_fresh_link_if_the_vendor_cannot_be_asked(
+    of: Any, told: str, dead: Any, land: Land
+) -> None:
     with pytest.raises((LinkUnavailable, NotAVideo)) as failure:
         land(dead, job=of)
     assert str(failure.value).endswith(
@@ -286,9 +284,7 @@ def test_repeated_retry_after_is_given_up_after_minutes(
     assert len(cdn.asked) <= 11
 
 
-def test_a_retry_after_of_more_than_minutes_is_left_to_the_tasks_retry(
-    land: Land, clock: Clock
-) -> None:
+def test_a_retry_after_of_more_than_minutes_is_left_to_the_tasks_retry(land: Land, clock: Clock) -> None:
     with pytest.raises(DownloadFailed):
         land(busy(301))
     assert clock.slept == []
@@ -346,7 +342,7 @@ def test_a_video_is_final_only_after_its_expiry_and_a_later_refresh(
         error = raised
     assert left(tmp_path) == ([] if error else ["v.mp4"])
     assert error or (tmp_path / "v.mp4").read_bytes() == MP4
-    # Whatever was given up was tried for minutes, broke off often, or has expired.
+    # A link is given up only after minutes, after several broken downloads, or when it has expired.
     assert sum(clock.slept) <= MOST + 4 * 21
     if isinstance(error, ResultExpired):
         told = [(answers[min(n, len(answers) - 1)], asked) for n, asked in enumerate(vendor.asked)]

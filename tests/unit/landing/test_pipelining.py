@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What is done beside a download is done with every byte, in order, and leaves no thread behind."""
+"""Consumers of a download get every byte in order, and leave no thread behind."""
 
 from __future__ import annotations
 

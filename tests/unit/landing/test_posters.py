@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A poster lands beside its video: the vendor's, else a first frame; and never at the cost of the video."""
+"""A poster lands next to its video: the thumbnail, else the first frame; an error never fails the video."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_without_a_thumbnail_the_first_frame_is_the_poster(
 
 
 def two_halves(folder: Path) -> bytes:
-    """Return a film that is white on its left and black on its right."""
+    """Return a video that is white on its left and black on its right."""
     import av
     from av.video.stream import VideoStream
 
@@ -106,7 +106,7 @@ def two_halves(folder: Path) -> bytes:
 @pytest.mark.parametrize(
     ("matrix", "white"),
     [
-        # Where a player shows what is stored on the left: (a, b) is where "right" goes, and down is positive.
+        # Where a player shows the stored left side: (a, b) is the direction of "right", and down is positive.
         ((1, 0, 0, 1), "left"),
         ((0, 1, -1, 0), "top"),
         ((0, -1, 1, 0), "bottom"),
@@ -282,7 +282,7 @@ def test_a_storage_that_refuses_the_poster_keeps_the_video(
 def test_a_stopped_task_stops_its_thumbnail_download(land: Land, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         land(Reply(JPG[:9], KeyboardInterrupt()))
-    # The video has its sidecar, so the next try finds it.
+    # The video has its sidecar, so the next try recognises it.
     assert left(tmp_path) == ["v.mp4", "v.mp4.json"]
 
 
@@ -295,7 +295,7 @@ def test_each_file_of_a_job_has_its_own_poster(cdn: Cdn, tmp_path: Path) -> None
     landing = Landing(settings(), sleep=Clock().sleep, verify=False, sidecar=False, poster=True)
     metadata = VideoMetadata(result={"thumbnail_url": THUMB})
     files = landing.land([LINK, FRESH], f"file://{tmp_path}/", job=job(), metadata=metadata)
-    # The one thumbnail is that of the first file.
+    # The only thumbnail is the first file's.
     assert [Path(file["poster"]).name for file in files] == ["task_1-0.png", "task_1-1.jpg"]
     assert cdn.asked.count(THUMB) == 1
 

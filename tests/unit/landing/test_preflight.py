@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Where files are to land: looked at before anything is paid, and named after their job."""
+"""The target of files: checked before payment, and named after the job."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINK, FRESH = "https://cdn.example.com/a?sig=s3cret", "https://cdn.example.com/b
 
 
 def told(output_path: Any, *, template: object = None, **how: Any) -> list[str]:
-    """What is wrong with a target."""
+    """The constraints that a target violates."""
     problems = Landing(settings(), **how).target_problems(output_path, template=template)
     assert all(problem.field == "output_path" and problem.is_error for problem in problems)
     return [problem.constraint for problem in problems]
@@ -185,16 +185,14 @@ def test_a_folder_without_write_permission_is_refused(
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.ESTALE, errno.EDQUOT])
-def test_a_disk_error_is_retryable(
-    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_error_is_retryable(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(dir: str) -> Any:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(tempfile, "TemporaryFile", fail)
     with pytest.raises(StorageUnreachable, match=os.strerror(code)):
         told(f"{tmp_path}/v.mp4")
-    # What is wrong in any case is said at once.
+    # Other problems are reported at once.
     assert len(told(f"{tmp_path}/{{product}}.mp4")) == 1
 
 
@@ -253,7 +251,7 @@ def test_a_path_that_may_differ_between_mapped_tasks_is_accepted(
 
 
 def test_a_local_target_loads_no_other_storage(tmp_path: Path) -> None:
-    """For each video it would take a worker as much time as all else that the package does."""
+    """Importing them would take as much time per video as everything else in this package."""
     code = f"""
 import sys
 from airflow_provider_vidgen.landing import Landing
@@ -274,7 +272,7 @@ def test_a_storage_that_is_not_installed_is_refused(path: str) -> None:
 
 
 class Closed(MemoryFileSystem):  # type: ignore[misc]
-    """A bucket store that lets nobody look at its buckets."""
+    """An object store whose buckets cannot be listed."""
 
     protocol = "s3"
 

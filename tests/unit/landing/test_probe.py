@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A landed film is looked into, which may go wrong without harm, and held against its vendor's promise."""
+"""A landed video is probed, which may fail without harm, and compared with the request."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def asks(vendor: str, **fields: Any) -> VideoRequest:
 
 
 def turned(matrix: tuple[int, int, int, int], whole: bytes) -> bytes:
-    """Return a film that a player is to turn, as a phone writes it."""
+    """Return a video that players rotate, as a phone writes it."""
     content = bytearray(whole)
     start = content.index(b"tkhd") + 4 + 4 + 20 + 16
     a, b, c, d = (value % (1 << 16) << 16 for value in matrix)
@@ -110,9 +110,7 @@ def test_a_ratio_determined_by_the_image_is_not_compared(
         ("apixgo", {"image_urls": ["https://shop.example.com/lamp.jpg"]}),
     ],
 )
-def test_otherwise_the_requested_ratio_is_compared(
-    vendor: str, fields: dict[str, Any], land: Land
-) -> None:
+def test_otherwise_the_requested_ratio_is_compared(vendor: str, fields: dict[str, Any], land: Land) -> None:
     with pytest.raises(VideoMismatch, match="not 9:16"):
         land(film("mp4"), vendor=vendor, asked=asks(vendor, aspect_ratio="9:16", **fields))
 
@@ -126,7 +124,7 @@ class Sour(io.BytesIO):
 
 @pytest.fixture(params=["opened", "read", "sought"])
 def unreadable(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Films cannot be read any more once they have landed."""
+    """Videos cannot be read once they have landed."""
     really = LocalFileSystem.open
 
     class Stuck(io.BytesIO):
@@ -178,7 +176,7 @@ def test_the_probe_is_in_the_sidecar(land: Land, tmp_path: Path) -> None:
 
 
 def undecodable() -> bytes:
-    """Return a film with all its bytes, which lacks what its pictures are read with."""
+    """Return a complete video without the decoder configuration of its frames."""
     return film("mp4").replace(b"avcC", b"free")
 
 

@@ -62,7 +62,7 @@ def test_at_most_three_files_land_concurrently(monkeypatch: pytest.MonkeyPatch, 
 def test_every_failed_file_is_reported_and_a_retryable_error_raised(cdn: Cdn, tmp_path: Path) -> None:
     cdn.replies = {LINK: [UnsafeLink("odd")], FRESH: [DownloadFailed("down")], f"{LINK}2": [whole()]}
     landing = Landing(settings(), sleep=Clock().sleep, verify=False, sidecar=False)
-    # Another try can help one of them, so that is the kind of error that is raised.
+    # A retry can succeed for one of them, so that error is raised.
     with pytest.raises(DownloadFailed, match="down; and another file: odd"):
         landing.land([LINK, FRESH, f"{LINK}2"], f"file://{tmp_path}/", job=job())
     assert left(tmp_path) == ["task_1-2.mp4"]
@@ -126,7 +126,9 @@ def test_a_stopped_task_does_not_wait_for_a_hanging_storage(
     assert left(tmp_path) == []
 
 
-def test_one_file_lands_while_the_link_of_another_is_not_live_yet(cdn: Cdn, clock: Clock, tmp_path: Path) -> None:
+def test_one_file_lands_while_the_link_of_another_is_not_live_yet(
+    cdn: Cdn, clock: Clock, tmp_path: Path
+) -> None:
     cdn.replies = {LINK: [whole()], FRESH: [*[LinkUnavailable("x")] * 6, whole(MP4 + b"2")]}
     vendor = RefreshLinks([LINK, FRESH], clock=clock)
     files = landing_of(clock).land([LINK, FRESH], f"file://{tmp_path}/", job=job(), refresh=vendor)

@@ -204,7 +204,7 @@ def test_without_a_valid_sidecar_the_bytes_are_compared(
         (tmp_path / "v.mp4.json").write_bytes(sidecar)
     assert land(whole())["already_existed"]
     assert cdn.asked == [LINK]
-    # A worker killed between a file and its sidecar is made good; what somebody else wrote is kept.
+    # The missing sidecar of a killed worker is added; a file of other origin is kept.
     assert (tmp_path / "v.mp4.json").exists()
     assert sidecar is None or (tmp_path / "v.mp4.json").read_bytes() == sidecar
 

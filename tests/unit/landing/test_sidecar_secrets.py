@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What a sidecar keeps of a request: its words, but no key, token or signature, wherever one stands."""
+"""A sidecar stores the text of a request, but no key, token or signature, wherever it occurs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECRET = "s3cr3tSignature0f40Letters1234567890abcd"
 
 
 def told(extra: Any) -> Any:
-    """What the sidecar keeps of ``extra``."""
+    """What the sidecar stores of ``extra``."""
     kept = VideoMetadata(request=VideoRequest(prompt="a kite", extra=extra)).request_as_json(
         include_prompt=True
     )
@@ -173,7 +173,7 @@ def test_any_prose_remains_unchanged(prose: str) -> None:
 
 @st.composite
 def secrets(draw: st.DrawFn) -> str:
-    """Give what looks like a key: many letters of both cases, and digits."""
+    """Generate text that looks like a key: many letters of both cases, and digits."""
     middle = draw(st.text(string.ascii_letters + string.digits, min_size=16, max_size=40))
     return f"q7Z{middle}"
 
@@ -215,7 +215,7 @@ VALUES = st.recursive(
 
 
 def without_names(value: Any) -> bool:
-    """Whether no mapping in a value has a key that names a secret."""
+    """Whether no mapping in a value has a key that is the name of a secret."""
     if isinstance(value, Mapping):
         named = {"token", "secret", "password", "authorization", "credentials", "cookie", "signature", "sig"}
         return not {name.lower() for name in value} & named and all(map(without_names, value.values()))

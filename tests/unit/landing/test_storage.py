@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Whether a video that was delivered is still there: every file, whole; and trouble is no answer."""
+"""Whether delivered files still exist, complete; a storage error is not taken for a missing file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def landing() -> Landing:
 
 @pytest.fixture
 def landed(landing: Landing, cdn: Cdn, tmp_path: Path) -> Manifests:
-    """Two files of a job, and what was told of them."""
+    """Two landed files of a job, and their manifests."""
     cdn.replies = {LINK: [whole()], FRESH: [whole(MP4 + b"2")]}
     return landing.land([LINK, FRESH], f"file://{tmp_path}/", job=job())
 
@@ -97,7 +97,7 @@ def test_a_storage_that_is_not_installed_is_not_taken_for_a_missing_file(landing
 
 
 class Unreadable(MemoryFileSystem):  # type: ignore[misc]
-    """A store that an account may not look at, or that is in trouble."""
+    """A store that an account may not read, or that fails."""
 
     error: Exception = PermissionError("no")
 

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What a user may say about objects in a store, and what is refused before anything is paid."""
+"""Which upload_args a store takes, and which are refused before payment."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_protocol_of_a_path(path: object, protocol: str) -> None:
 
 
 class Refusing(MemoryFileSystem):  # type: ignore[misc]
-    """A bucket store where nothing can be looked at."""
+    """An object store whose buckets cannot be listed."""
 
     protocol = "s3"
 
@@ -145,7 +145,7 @@ def s3_error(code: str, status: int) -> Exception:
 
 
 class WithStatus(Exception):
-    """As Azure's and Google's libraries tell of an answer."""
+    """An error of Azure's or Google's library, with its HTTP status."""
 
     def __init__(self, name: str, status: int) -> None:
         super().__init__(name)

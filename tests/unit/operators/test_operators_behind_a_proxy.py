@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What the environment of a worker forbids is found out before anything is paid, and loses no job later."""
+"""Problems of a worker's proxies are detected before payment, and lose no job later."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What both operators take for a store, and for a place of the sidecars."""
+"""upload_args and sidecar folders of both operators."""
 
 from __future__ import annotations
 

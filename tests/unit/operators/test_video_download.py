@@ -32,7 +32,7 @@ VIDEO = {
 
 @pytest.fixture
 def download(vidgen: Callable[..., None], tmp_path: Path) -> Callable[..., Any]:
-    """Run the operator against a store of results; the folder is the target unless told otherwise."""
+    """Run the operator against a fake server; the target is the folder by default."""
     vidgen("apixo", extra={"allow_private_urls": True})
 
     def run(replies: dict[str, Any], *, map_index: int = -1, **fields: Any) -> Any:
@@ -93,9 +93,7 @@ def test_each_link_of_a_list_gets_its_own_name(download: Callable[..., Any], tmp
     assert second["bytes"] == len(MP4) + 1
 
 
-def test_a_retry_recognises_landed_files_in_a_folder(
-    download: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_retry_recognises_landed_files_in_a_folder(download: Callable[..., Any], tmp_path: Path) -> None:
     replies = {LINK: [{"content": MP4}], OTHER: [{"content": MP4 + b"2"}]}
     first, again = download(replies, url=[LINK, OTHER]), download(replies, url=[LINK, OTHER])
     assert [file["already_existed"] for file in first + again] == [False, False, True, True]
@@ -137,9 +135,7 @@ def test_a_dead_link_without_a_job_is_retryable(
 
 
 @pytest.mark.parametrize("field", ["url", "video"])
-def test_a_link_that_becomes_live_late_lands(
-    field: str, download: Callable[..., Any], clock: Clock
-) -> None:
+def test_a_link_that_becomes_live_late_lands(field: str, download: Callable[..., Any], clock: Clock) -> None:
     replies = {
         LINK: [{"status_code": 404}] * 6 + [{"content": MP4}],
         STATUS["apixo"]: [{"json": finished("apixo")}],

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A cut film is told from a whole one by its container, in whatever pieces it comes."""
+"""A truncated video is detected by its container, in chunks of any size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dev.films import FORMATS, borders, film
 
 TINY = tiny_mp4("a lighthouse", 2, 320, 240)
 NAMES = [*FORMATS, "live"]
-#: The first example makes the film.
+#: The first example renders the video.
 unhurried = settings(deadline=None)
 Verdict = ContainerFormat | tuple[type[Exception], str]
 
@@ -70,11 +70,11 @@ def track(*tables: bytes, handler: bytes = b"vide", number: int = 1) -> bytes:
 
 
 def plain(*tables: bytes, media: int = 1000) -> bytes:
-    """A film with some tables, whose media data come first."""
+    """A video with the given tables, whose media data come first."""
     return FTYP + box(b"mdat", bytes(media)) + box(b"moov", full(b"mvhd", 0, 0, 1000, 0), track(*tables))
 
 
-#: Two chunks, the second of which ends 900 bytes behind its place.
+#: Two chunks, the second of which ends 900 bytes behind its offset.
 ONE_RUN = full(b"stsc", 1, 1, 2, 1)
 SIZES = full(b"stsz", 0, 3, 100, 100, 500)
 
@@ -109,9 +109,7 @@ def test_a_truncated_video_with_announced_length_is_invalid_if_its_container_sta
 @pytest.mark.parametrize("name", NAMES)
 @unhurried
 @given(data=st.data(), pieces=st.integers(1, 999), announced=st.booleans())
-def test_the_chunk_size_does_not_matter(
-    name: str, data: st.DataObject, pieces: int, announced: bool
-) -> None:
+def test_the_chunk_size_does_not_matter(name: str, data: st.DataObject, pieces: int, announced: bool) -> None:
     content = bytearray(film(name))
     for _ in range(data.draw(st.integers(0, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -168,7 +166,9 @@ def test_only_the_tables_are_buffered() -> None:
         (824, (full(b"stco", 2, 24, 224), full(b"stsc", 2, 1, 1, 1, 2, 2, 1), SIZES)),
     ],
 )
-def test_a_plain_mp4_must_have_all_data_that_its_tables_reference(end: int, tables: tuple[bytes, ...]) -> None:
+def test_a_plain_mp4_must_have_all_data_that_its_tables_reference(
+    end: int, tables: tuple[bytes, ...]
+) -> None:
     assert check(plain(*tables)) is ContainerFormat.MP4
     short = end - len(plain(*tables, media=0)) - 1
     assert refused(plain(*tables, media=short), announced=True, match=f"its frames need {end} or more")
@@ -207,7 +207,7 @@ def test_the_last_box_may_be_of_unknown_or_64_bit_size() -> None:
     opened = head[:-16] + b"\0\0\0\0mdat" + bytes(8 + 4096)
     assert check(opened) is ContainerFormat.MP4
     assert refused(opened[:-1], announced=True, match="its frames need")
-    # Where the table has no end of its own, nothing is known of the film.
+    # A table of unknown size is not parsed.
     assert refused(FTYP + b"\0\0\0\0moov" + bytes(99), match="Neither")
     assert check(TINY + box(b"free", bytes(9), large=True)) is ContainerFormat.MP4
     assert refused(
@@ -281,7 +281,7 @@ def test_a_duration_in_the_header_shows_whether_fragments_are_missing(version: i
     for known in ({"mehd": 1600}, {"mvhd": 1600}):
         assert check(fragmented(*long, **known)) is ContainerFormat.MP4
         assert refused(fragmented(*long[:2], **known), announced=True, match="frames for 0.8 of 1.6 s")
-        # One fragment less might be how its writer counts.
+        # One fragment less may be within the writer's rounding.
         assert refused(fragmented(*long[:3], **known), match="Neither")
         assert check(fragmented(*long[:3], **known), announced=True) is ContainerFormat.MP4
 
@@ -324,7 +324,7 @@ def test_an_index_before_the_fragments_shows_where_the_file_ends(version: int) -
     assert check(head + sidx(*sizes, version=version) + b"".join(TWO)) is ContainerFormat.MP4
     assert refused(head + sidx(*sizes, version=version) + TWO[0], announced=True, match="its frames need")
     assert refused(head + sidx(*sizes, first=9, version=version) + b"".join(TWO), announced=True)
-    # One before each fragment knows nothing of the next.
+    # An index before each fragment does not cover the next one.
     assert refused(head + sidx(sizes[0]) + TWO[0], match="Neither")
     assert refused(head + TWO[0] + sidx(1, 1) + TWO[1], match="Neither")
 
@@ -390,7 +390,7 @@ def test_an_index_behind_a_live_stream_shows_that_it_is_complete(known: bool) ->
 
 def test_a_live_stream_shorter_than_its_duration_is_truncated() -> None:
     assert refused(segment(SECOND, TRACKS, cluster(*TIMES)), announced=True, match="after 1.0 of 2.0 s")
-    # Pictures far apart: the last one may stay until the end.
+    # Frames far apart: the last one may last until the end.
     assert check(segment(SECOND, TRACKS, cluster(0, 900)), announced=True) is ContainerFormat.WEBM
 
 
@@ -406,7 +406,7 @@ def test_a_segment_of_known_size_ends_at_that_size() -> None:
     whole = segment(TRACKS, cluster(0, 40), known=True)
     assert check(whole) is ContainerFormat.WEBM
     assert check(whole + b"more", announced=False) is ContainerFormat.WEBM
-    # What cannot be read inside it does not make it longer.
+    # Unparsable bytes inside of it do not change its size.
     assert check(segment(TRACKS, cluster(0), b"\0" * 30, known=True)) is ContainerFormat.WEBM
     assert check(segment(TRACKS, cluster(0, known=False), known=True)) is ContainerFormat.WEBM
 

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A file's bytes are on the disk before it gets its name, and the name before anybody is told of it."""
+"""A local file's bytes are flushed before it gets its name, and the name before the landing returns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from airflow_provider_vidgen.landing import Landing
 
 
 class Disk:
-    """Takes note of what is flushed and of what gets a name, in order; each file is known by its inode."""
+    """Records fsyncs and renames in order; each file is identified by its inode."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, hard_links: bool) -> None:
         self.seen: list[tuple[str, int, int]] = []

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What killed workers leave beside a file is removed, and what others are writing just now is not."""
+"""Part files of killed workers are removed, and those of live writers are not."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def land(cdn: Cdn, tmp_path: Path) -> Callable[..., Any]:
 
 @pytest.fixture
 def left(land: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The part of a worker that was killed a moment ago."""
+    """The part file of a worker that was killed a moment ago."""
     with monkeypatch.context() as killed:
         killed.setattr(LocalWriter, "discard", lambda _: None)
         land("other.mp4")
@@ -55,7 +55,9 @@ def age(path: Path, by: timedelta) -> None:
     os.utime(path, (written, written))
 
 
-def test_an_abandoned_part_file_is_removed_by_the_next_landing_in_its_folder(land: Callable[..., Any], left: Path) -> None:
+def test_an_abandoned_part_file_is_removed_by_the_next_landing_in_its_folder(
+    land: Callable[..., Any], left: Path
+) -> None:
     age(left, HOUR + timedelta(seconds=5))
     land("v.mp4")
     assert not left.exists()

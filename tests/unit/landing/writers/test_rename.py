@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Storage that shows what is being written: a hidden name first, or no video at all."""
+"""Storage that shows what is being written: a hidden part file first, then a rename."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPTIONS = UploadOptions(content_type="video/mp4")
 
 
 class Memory(MemoryFileSystem):  # type: ignore[misc]
-    """A memory of its own; Airflow keeps the file system of each connection."""
+    """A memory file system; Airflow caches the file system of each connection."""
 
     cachable = False
 
@@ -115,9 +115,7 @@ def test_storage_that_renames_incorrectly_is_refused(
     assert seen(memory) == []
 
 
-def test_a_storage_error_is_retryable(
-    memory: Memory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_storage_error_is_retryable(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("the disk is full")
 
@@ -129,7 +127,7 @@ def test_a_storage_error_is_retryable(
 def test_an_existing_name_is_replaced_only_with_overwrite(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of storage that refuses such a name itself."""
+    """For storage that refuses an existing name itself."""
     move = memory.mv
 
     def exclusive(path: str, final: str, **how: Any) -> None:

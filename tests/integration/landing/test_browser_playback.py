@@ -2,7 +2,7 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-A page plays a landed video straight from the store's own link, in a real browser.
+A real browser plays a landed video from the store's own signed link.
 
 Needs Debian's ``chromium`` and ``chromium-driver``.
 """
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 KINDS = {"mp4": "video/mp4", "fragmented": "video/mp4", "webm": "video/webm"}
 SECONDS = 2
 PATIENCE = 30
-#: Plays a video and says how that went; both numbers are of the picture that was shown.
+#: Plays a video and reports the result; both numbers are the size of the frame that was shown.
 PLAY = """
 const done = arguments[arguments.length - 1], video = document.querySelector("video");
 const told = (how) => done({
@@ -63,7 +63,7 @@ def rendering() -> Iterator[Simulator]:
 
 @dataclass(frozen=True)
 class Store:
-    """Where to land, and the link that the store itself gives for an object there."""
+    """A target, and the signed link that the store itself returns for an object there."""
 
     output: str
     link: Callable[[ObjectStoragePath], str]
@@ -86,7 +86,7 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> St
         return Store(f"abfs://videos/played/{folder}/", signed)
 
     def plain(path: ObjectStoragePath) -> str:
-        # A signature needs a service account's key, and the emulator has no accounts.
+        # A signature requires a service account's key, and the emulator has no accounts.
         bucket, _, name = path.path.partition("/")
         return f"{there._endpoint}/download/storage/v1/b/{bucket}/o/{quote(name, safe='')}?alt=media"
 
@@ -95,7 +95,7 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> St
 
 @contextmanager
 def page(title: str) -> Iterator[str]:
-    """Serve a page with a video in it on loopback, and give its URL."""
+    """Serve a page with a video on loopback, and return its URL."""
     text = f'<!DOCTYPE html><meta charset="utf-8"><title>{html.escape(title)}</title><video muted></video>'
 
     class Handler(BaseHTTPRequestHandler):
@@ -117,7 +117,7 @@ def page(title: str) -> Iterator[str]:
 def landed(
     rendering: Simulator, monkeypatch: pytest.MonkeyPatch, output: str, container: str
 ) -> tuple[ObjectStoragePath, str]:
-    """Generate a video and land it; give where it is, and what its manifest says it is."""
+    """Generate a video and land it; return its path and its content type."""
     rendering.reset()
     clock = SimClock(rendering)
     hook = account_at(rendering, clock, monkeypatch, "apixgo")
@@ -143,6 +143,6 @@ def test_a_browser_plays_a_landed_video_from_the_stores_signed_link(
     assert told["duration"] == pytest.approx(SECONDS, abs=0.3)
     assert told["at"] == pytest.approx(told["duration"], abs=0.1)
     assert told["can"] in ("maybe", "probably")
-    # A browser that is sent to the link itself plays it only if the store calls it a video.
+    # A browser plays the link itself only if the store serves it with a video content type.
     with requests.get(link, stream=True, timeout=PATIENCE) as reply:
         assert reply.headers["Content-Type"] == kind == KINDS[container]

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Sidecars in a place of their own: the videos are public, the prompts are not."""
+"""Sidecars in a folder of their own: the videos are public, the prompts are not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from landing_places import Place
+from landing_targets import LandingTarget
 
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import TargetExists
@@ -55,24 +55,24 @@ def names(folder: Path) -> list[str]:
 
 
 def test_videos_in_any_store_can_have_their_sidecars_in_another(
-    server: FilmServer, place: Place, notes: Path
+    server: FilmServer, target: LandingTarget, notes: Path
 ) -> None:
-    (file,) = land(server, place.output, f"file://{notes}/{{vendor}}/{{task_id}}/")
-    assert list(place.names()) == ["task_1-0.mp4"]
+    (file,) = land(server, target.output, f"file://{notes}/{{vendor}}/{{task_id}}/")
+    assert list(target.names()) == ["task_1-0.mp4"]
     assert names(notes) == ["apixo/task_1/task_1-0.mp4.json"]
     assert file["sidecar"] == f"file://{notes}/apixo/task_1/task_1-0.mp4.json"
     assert "a secret launch" in (notes / "apixo/task_1/task_1-0.mp4.json").read_text()
     asked = sum(server.methods.values())
-    assert land(server, place.output, f"file://{notes}/{{vendor}}/{{task_id}}/") == [
+    assert land(server, target.output, f"file://{notes}/{{vendor}}/{{task_id}}/") == [
         {**file, "already_existed": True}
     ]
     assert sum(server.methods.values()) == asked, "the sidecar tells the file, it need not be fetched"
 
 
-def test_sidecars_can_be_in_any_store(server: FilmServer, place: Place, tmp_path: Path) -> None:
-    (file,) = land(server, f"file://{tmp_path}/videos/", place.output)
+def test_sidecars_can_be_in_any_store(server: FilmServer, target: LandingTarget, tmp_path: Path) -> None:
+    (file,) = land(server, f"file://{tmp_path}/videos/", target.output)
     assert names(tmp_path / "videos") == ["task_1-0.mp4"]
-    (name,) = place.names()
+    (name,) = target.names()
     assert name == "task_1-0.mp4.json"
     assert file["sidecar"].endswith("/task_1-0.mp4.json")
 
@@ -89,7 +89,7 @@ def test_videos_with_equal_names_in_two_folders_are_told_apart(
     (second,) = land(server, f"{tmp_path}/b/v.mp4", f"{notes}/", task_id="task_2")
     assert first["sidecar"] == f"{notes}/v.mp4.json"
     assert second["sidecar"] is None
-    assert f"another file is already at {notes}/v.mp4.json" in caplog.text
+    assert f"another file already exists at {notes}/v.mp4.json" in caplog.text
     assert json.loads((notes / "v.mp4.json").read_text())["task_id"] == "task_1"
     assert land(server, f"{tmp_path}/b/v.mp4", f"{notes}/", task_id="task_2")[0]["already_existed"]
     with pytest.raises(TargetExists):
@@ -102,18 +102,16 @@ def test_videos_with_equal_names_in_two_folders_are_told_apart(
         ("nostorage://b/", "must be in storage that is installed"),
         ("{tmp}/notes", "must end in /, since it is a folder"),
         ("", "must be a folder that ends in /"),
-        ("{tmp}/{product}/", "must not hold {product}"),
-        ("{tmp}/None/", "must not hold 'None' for a name"),
+        ("{tmp}/{product}/", "must not contain {product}"),
+        ("{tmp}/None/", "must not contain the name 'None'"),
         ("{tmp}/file/", "must not be under "),
-        ("/proc/notes/", "takes no files"),
+        ("/proc/notes/", "does not accept files"),
         ("{{ x }}/", "must be rendered"),
         (7, "must be True, False or a folder's path"),
         (None, "must be True, False or a folder's path"),
     ],
 )
-def test_an_unusable_sidecar_folder_is_refused_before_payment(
-    folder: Any, told: str, tmp_path: Path
-) -> None:
+def test_an_unusable_sidecar_folder_is_refused_before_payment(folder: Any, told: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     if isinstance(folder, str):
         folder = folder.replace("{tmp}", str(tmp_path))
@@ -122,9 +120,9 @@ def test_an_unusable_sidecar_folder_is_refused_before_payment(
     assert told in problem.constraint
 
 
-@pytest.mark.parametrize("place", ["s3", "s3rver", "gcs", "azure"], indirect=True)
-def test_a_missing_bucket_for_sidecars_is_refused(place: Place, tmp_path: Path) -> None:
-    scheme = place.output.partition("videos/")[0]
+@pytest.mark.parametrize("target", ["s3", "s3rver", "gcs", "azure"], indirect=True)
+def test_a_missing_bucket_for_sidecars_is_refused(target: LandingTarget, tmp_path: Path) -> None:
+    scheme = target.output.partition("videos/")[0]
     (problem,) = landing(f"{scheme}typo/{{task_id}}/").target_problems(f"{tmp_path}/landed/")
     assert str(problem).endswith("must be in a bucket that exists: there is no bucket 'typo'")
 

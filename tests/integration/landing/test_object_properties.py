@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What a store is told of an object besides its bytes: its type, whose it is, and what the user wants."""
+"""Properties of objects in a store: content type, metadata and upload_args."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from dev.object_stores import LocalS3
 
 SMALL, LARGE = 5000, 9 * 1024**2
 
-#: Type, Cache-Control, metadata and whatever else the user asked for, as the store tells them.
+#: Content type, Cache-Control, metadata and upload_args, as the store returns them.
 Head = Callable[[str], tuple[str, str, Mapping[str, str], Mapping[str, Any]]]
 
 
 class Store:
-    """One to land in, and what it tells of its objects."""
+    """A store to land in, and the properties of its objects."""
 
     def __init__(self, output: str, head: Head) -> None:
         self.output = output
@@ -128,9 +128,7 @@ WANTED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
-def test_a_video_is_stored_with_upload_args(
-    server: FilmServer, store: Store, s3: LocalS3, size: int
-) -> None:
+def test_a_video_is_stored_with_upload_args(server: FilmServer, store: Store, s3: LocalS3, size: int) -> None:
     make_film(server.folder / "film.mp4", size)
     scheme = store.output.partition(":")[0]
     land(server, store.output, upload_args=WANTED[scheme])
@@ -176,7 +174,7 @@ def test_a_value_that_s3_rejects_is_reported_before_payment(
     landing = Landing(settings, verify=False, upload_args={"StorageClass": 7})
     (problem,) = landing.target_problems("s3://aws_default@videos/described/v.mp4")
     assert problem.constraint.startswith(
-        "must be where such a file is taken, with its upload_args: ParamValid"
+        "must be where such a file is accepted with its upload_args: ParamValid"
     )
     assert "StorageClass" in problem.constraint
 
@@ -185,5 +183,5 @@ def test_the_sidecar_is_unchanged_by_a_second_landing(server: FilmServer, store:
     from airflow_provider_vidgen.landing.storage import storage_path
 
     make_film(server.folder / "film.mp4", SMALL)
-    place = storage_path(land(server, store.output)["sidecar"])
-    assert json.loads(place.fs.cat_file(place.path))["task_id"] == "task_1"
+    path = storage_path(land(server, store.output)["sidecar"])
+    assert json.loads(path.fs.cat_file(path.path))["task_id"] == "task_1"

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A bucket that is not there is noticed before a video is paid for, and nobody makes it."""
+"""A missing bucket is detected before payment, and never created."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def landing(**how: Any) -> Landing:
 
 
 class Buckets:
-    """Those of a store, as anybody else sees them."""
+    """The buckets of a store, through its own client."""
 
     def __init__(self, scheme: str, names: Callable[[], list[str]]) -> None:
         self.scheme = scheme
@@ -41,7 +41,7 @@ class Buckets:
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Buckets:
     there = request.getfixturevalue(request.param)
     if isinstance(there, LocalS3):
-        # Airflow keeps the file system of each connection.
+        # Airflow caches the file system of each connection.
         account = f"aws_{request.param}"
         monkeypatch.setenv(f"AIRFLOW_CONN_{account.upper()}", there.connection)
         names = [bucket["Name"] for bucket in there.client().list_buckets()["Buckets"]]
