@@ -124,8 +124,8 @@ def _no_password_is_told(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[None]:
     yield
-    told = caplog.text + "".join(capsys.readouterr())
-    assert CREDENTIALS.partition(":")[2] not in told
+    log = caplog.text + "".join(capsys.readouterr())
+    assert CREDENTIALS.partition(":")[2] not in log
 
 
 def check_from_triggerer(hook: VideoGenHook, job: VideoJob) -> JobStatus:
@@ -230,10 +230,10 @@ def test_a_failing_proxy_is_named_and_nothing_was_sent(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    told = f"the proxy {company.host} from HTTPS_PROXY did not forward the request, HTTP {trouble}"
+    expected = f"the proxy {company.host} from HTTPS_PROXY did not forward the request, HTTP {trouble}"
     if trouble == "407":
         monkeypatch.setenv("HTTPS_PROXY", company.url.replace("worker:", "somebody:"))
-        told = f"the proxy {company.host} from HTTPS_PROXY requires other credentials, HTTP 407"
+        expected = f"the proxy {company.host} from HTTPS_PROXY requires other credentials, HTTP 407"
     elif trouble == "403":
         company.status = 403
     elif trouble == "502":
@@ -245,10 +245,10 @@ def test_a_failing_proxy_is_named_and_nothing_was_sent(
         if trouble == "not a proxy":
             dead = behind_of(vendors)
         monkeypatch.setenv("HTTPS_PROXY", f"http://{CREDENTIALS}@{dead}")
-        told = f"the proxy {dead} from HTTPS_PROXY "
+        expected = f"the proxy {dead} from HTTPS_PROXY "
     ended = outcomes(account(), clock, tmp_path)
     assert {name: type(error) for name, error in ended.items()} == KINDS
-    assert [name for name, error in ended.items() if told not in str(error)] == []
+    assert [name for name, error in ended.items() if expected not in str(error)] == []
     assert "Nothing was spent" in str(ended["submit"])
     assert "Check the proxy" in str(ended["submit"])
     assert not any("passw0rd" in str(error) or "worker" in str(error) for error in ended.values())
@@ -303,8 +303,8 @@ def test_without_the_companys_ca_nothing_is_sent_and_the_variable_is_named(
 def hashed(ca: Path, folder: Path) -> Path:
     """A folder of certificates, as c_rehash makes it."""
     folder.mkdir()
-    told = ["openssl", "x509", "-noout", "-hash", "-in", str(ca)]
-    name = subprocess.run(told, capture_output=True, text=True, check=True).stdout.strip()
+    command = ["openssl", "x509", "-noout", "-hash", "-in", str(ca)]
+    name = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     (folder / f"{name}.0").write_bytes(ca.read_bytes())
     return folder
 

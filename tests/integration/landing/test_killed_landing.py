@@ -42,7 +42,7 @@ def test_a_killed_worker_leaves_no_incomplete_file(
         "sftp": "sftp://sftp_default@/killed/",
     }[store]
     with FilmServer(films, pace=80 * MIB).running() as server:
-        told = subprocess.run(
+        process = subprocess.run(
             [
                 *(sys.executable, "-m", "dev.landing_kills", "--store", server.url, "--output", output),
                 *("--films", json.dumps(made), "--kills", str(KILLS)),
@@ -58,13 +58,13 @@ def test_a_killed_worker_leaves_no_incomplete_file(
             text=True,
             timeout=60 + 5 * KILLS,
         )
-        assert told.returncode == 0, told.stderr[-3000:]
+        assert process.returncode == 0, process.stderr[-3000:]
         assert set(server.methods) == {"GET"}
-    outcome = json.loads(told.stdout.splitlines()[-1])
+    outcome = json.loads(process.stdout.splitlines()[-1])
     sys.stdout.write(f"{store}: {outcome}\n")
     assert outcome["kills"] >= KILLS
     for trouble in ("partial", "wrong", "unfinished", "litter", "failed"):
-        assert not outcome[trouble], (trouble, outcome, told.stderr[-3000:])
+        assert not outcome[trouble], (trouble, outcome, process.stderr[-3000:])
     assert outcome["landed"]
     if store == "s3":
         # Incomplete uploads are invisible, but stored: a bucket needs a lifecycle rule.

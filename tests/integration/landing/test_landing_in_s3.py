@@ -28,14 +28,14 @@ SIZE = 4 * PART + 5
 
 
 def land(
-    server: FilmServer, name: str, *, task_id: str = "task_1", account: str = "aws_default", **how: Any
+    server: FilmServer, name: str, *, task_id: str = "task_1", account: str = "aws_default", **kwargs: Any
 ) -> dict[str, Any]:
     extra = {"vendor": "apixo", "allow_private_urls": True}
     settings = ConnectionSettings.read(
         "s3", host="http://127.0.0.1:9", password="sim-0123456789abcdef", extra=extra
     )
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id=task_id)
-    landing = Landing(settings, verify=False, sleep=lambda _: None, **how)
+    landing = Landing(settings, verify=False, sleep=lambda _: None, **kwargs)
     return landing.land([f"{server.url}/film.mp4"], f"s3://{account}@videos/{name}/v.mp4", job=job)[0]
 
 
@@ -74,11 +74,11 @@ def test_an_upload_refused_by_s3_fails_and_leaves_nothing(
 
     take, asked = S3FileSystem._call_s3, []
 
-    async def refuse_at_the_end(storage: Any, method: str, *how: Any, **more: Any) -> Any:
+    async def refuse_at_the_end(storage: Any, method: str, *args: Any, **kwargs: Any) -> Any:
         asked.append(method)
         if method == "complete_multipart_upload":
             raise PermissionError("no")
-        return await take(storage, method, *how, **more)
+        return await take(storage, method, *args, **kwargs)
 
     monkeypatch.setattr(S3FileSystem, "_call_s3", refuse_at_the_end)
     with pytest.raises(StorageError, match="PermissionError"):
@@ -95,10 +95,10 @@ def test_a_failed_abort_is_logged_and_hides_no_error(
 
     take = S3FileSystem._call_s3
 
-    async def refuse(storage: Any, method: str, *how: Any, **more: Any) -> Any:
+    async def refuse(storage: Any, method: str, *args: Any, **kwargs: Any) -> Any:
         if method in ("complete_multipart_upload", "abort_multipart_upload"):
             raise PermissionError(method)
-        return await take(storage, method, *how, **more)
+        return await take(storage, method, *args, **kwargs)
 
     monkeypatch.setattr(S3FileSystem, "_call_s3", refuse)
     with pytest.raises(StorageError, match="complete"):
@@ -126,19 +126,22 @@ def test_options_of_the_file_system_are_sent_with_every_call(
     monkeypatch.setattr(storage, "s3_additional_kwargs", {"ServerSideEncryption": "AES256", "ACL": "private"})
     monkeypatch.setattr(storage, "requester_pays", True)
     land(store, "encrypted", sidecar=False)
-    told = s3.client().head_object(Bucket="videos", Key="encrypted/v.mp4")
-    assert told["ServerSideEncryption"] == "AES256"
-    assert told["ContentLength"] == SIZE
+    response = s3.client().head_object(Bucket="videos", Key="encrypted/v.mp4")
+    assert response["ServerSideEncryption"] == "AES256"
+    assert response["ContentLength"] == SIZE
 
 
 def test_s3_checks_each_part_and_stores_the_checksum_with_the_object(store: FilmServer, s3: LocalS3) -> None:
     file = land(store, "checked", sidecar=False)
-    told = s3.client().head_object(Bucket="videos", Key="checked/v.mp4", ChecksumMode="ENABLED")
+    response = s3.client().head_object(Bucket="videos", Key="checked/v.mp4", ChecksumMode="ENABLED")
     whole = s3.client().get_object(Bucket="videos", Key="checked/v.mp4")["Body"].read()
     assert hashlib.sha256(whole).hexdigest() == file["sha256"]
     each = b"".join(zlib.crc32(whole[at : at + PART]).to_bytes(4) for at in range(0, SIZE, PART))
     # S3 appends the number of parts, moto does not.
-    assert told["ChecksumCRC32"].removesuffix("-5") == base64.b64encode(zlib.crc32(each).to_bytes(4)).decode()
+    assert (
+        response["ChecksumCRC32"].removesuffix("-5")
+        == base64.b64encode(zlib.crc32(each).to_bytes(4)).decode()
+    )
 
 
 def test_no_checksum_is_requested_where_checksums_are_disabled(
@@ -151,10 +154,10 @@ def test_no_checksum_is_requested_where_checksums_are_disabled(
 
     take, begun = S3FileSystem._call_s3, []
 
-    async def note(storage: Any, method: str, *how: Any, **more: Any) -> Any:
+    async def note(storage: Any, method: str, *args: Any, **kwargs: Any) -> Any:
         if method == "create_multipart_upload":
-            begun.append(more)
-        return await take(storage, method, *how, **more)
+            begun.append(kwargs)
+        return await take(storage, method, *args, **kwargs)
 
     monkeypatch.setattr(S3FileSystem, "_call_s3", note)
     land(store, "plain", account="plain", sidecar=False)
@@ -164,5 +167,5 @@ def test_no_checksum_is_requested_where_checksums_are_disabled(
 def test_a_file_of_complete_parts_ends_without_an_empty_one(store: FilmServer, s3: LocalS3) -> None:
     digest = make_film(store.folder / "film.mp4", 2 * PART)
     assert land(store, "even", sidecar=False)["sha256"] == digest
-    told = s3.client().head_object(Bucket="videos", Key="even/v.mp4", PartNumber=1)
-    assert (told["PartsCount"], told["ContentLength"]) == (2, PART)
+    response = s3.client().head_object(Bucket="videos", Key="even/v.mp4", PartNumber=1)
+    assert (response["PartsCount"], response["ContentLength"]) == (2, PART)

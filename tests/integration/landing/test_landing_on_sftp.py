@@ -50,17 +50,17 @@ def server(tmp_path: Path) -> Iterator[FilmServer]:
         yield found
 
 
-def landing(**how: Any) -> Landing:
+def landing(**kwargs: Any) -> Landing:
     extra = {"vendor": "apixo", "allow_private_urls": True}
     settings = ConnectionSettings.read(
         "sftp", host="http://127.0.0.1:9", password="sim-0123456789abcdef", extra=extra
     )
-    return Landing(settings, verify=False, sleep=lambda _: None, **how)
+    return Landing(settings, verify=False, sleep=lambda _: None, **kwargs)
 
 
-def land(server: FilmServer, name: str = "here/v.mp4", *, task_id: str = "task_1", **how: Any) -> Any:
+def land(server: FilmServer, name: str = "here/v.mp4", *, task_id: str = "task_1", **kwargs: Any) -> Any:
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id=task_id)
-    return landing(**how).land([f"{server.url}/film.mp4"], f"sftp://sftp_default@/{name}", job=job)[0]
+    return landing(**kwargs).land([f"{server.url}/film.mp4"], f"sftp://sftp_default@/{name}", job=job)[0]
 
 
 def names(folder: Path) -> list[str]:
@@ -102,9 +102,9 @@ def test_bytes_are_flushed_to_the_servers_disk_before_the_rename(
     steps: list[str] = []
     rename, flush = SFTPClient.rename, SFTPClientFile.fsync
 
-    async def note_name(*how: Any) -> None:
+    async def note_name(*args: Any) -> None:
         steps.append("named")
-        await rename(*how)
+        await rename(*args)
 
     async def note_flush(file: SFTPClientFile) -> None:
         if not server_can:

@@ -51,8 +51,8 @@ def store(request: Any, monkeypatch: pytest.MonkeyPatch) -> Store:
         client = there.client()
 
         def head_s3(name: str) -> Any:
-            told = client.head_object(Bucket="videos", Key=f"{folder}/{name}")
-            return told["ContentType"], told["CacheControl"], told["Metadata"], told
+            response = client.head_object(Bucket="videos", Key=f"{folder}/{name}")
+            return response["ContentType"], response["CacheControl"], response["Metadata"], response
 
         return Store(f"s3://aws_default@videos/{folder}/", head_s3)
     scheme = {"gcs": "gs", "azure": "abfs"}[request.param]
@@ -60,26 +60,26 @@ def store(request: Any, monkeypatch: pytest.MonkeyPatch) -> Store:
 
     def head_gcs(name: str) -> Any:
         there.invalidate_cache()
-        told = there.info(f"videos/{folder}/{name}")
-        return told["contentType"], told.get("cacheControl"), told.get("metadata", {}), told
+        response = there.info(f"videos/{folder}/{name}")
+        return response["contentType"], response.get("cacheControl"), response.get("metadata", {}), response
 
     def head_azure(name: str) -> Any:
         there.invalidate_cache()
-        told = there.info(f"videos/{folder}/{name}", refresh=True)
-        of_it = told["content_settings"]
-        kept = {key: value for key, value in told["metadata"].items() if key != "is_directory"}
+        response = there.info(f"videos/{folder}/{name}", refresh=True)
+        of_it = response["content_settings"]
+        kept = {key: value for key, value in response["metadata"].items() if key != "is_directory"}
         return of_it["content_type"], of_it["cache_control"], kept, of_it
 
     return Store(f"{scheme}://videos/{folder}/", head_gcs if scheme == "gs" else head_azure)
 
 
-def land(server: FilmServer, output: str, *, task_id: str = "task_1", **how: Any) -> dict[str, Any]:
+def land(server: FilmServer, output: str, *, task_id: str = "task_1", **kwargs: Any) -> dict[str, Any]:
     extra = {"vendor": "apixo", "allow_private_urls": True}
     settings = ConnectionSettings.read(
         "described", host="http://127.0.0.1:9", password="sim-0123456789abcdef", extra=extra
     )
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id=task_id)
-    landing = Landing(settings, verify=False, **how)
+    landing = Landing(settings, verify=False, **kwargs)
     return landing.land([f"{server.url}/film.mp4"], f"{output}v.mp4", job=job)[0]
 
 
@@ -132,16 +132,16 @@ def test_a_video_is_stored_with_upload_args(server: FilmServer, store: Store, s3
     make_film(server.folder / "film.mp4", size)
     scheme = store.output.partition(":")[0]
     land(server, store.output, upload_args=WANTED[scheme])
-    kind, caching, kept, told = store.head("v.mp4")
+    kind, caching, kept, response = store.head("v.mp4")
     assert (kind, caching) == ("video/mp4", "public, max-age=60")
     assert (kept["team"], kept["jobid"]) == ("ads", "task_1")
     _, caching, kept, of_sidecar = store.head("v.mp4.json")
     assert (caching, "team" in kept) == ("no-cache", False)
     if scheme != "s3":
         name = {"gs": "contentLanguage", "abfs": "content_language"}[scheme]
-        assert told[name] == "de"
+        assert response[name] == "de"
         return
-    for each in (told, of_sidecar):
+    for each in (response, of_sidecar):
         assert (each["StorageClass"], each["ServerSideEncryption"]) == ("STANDARD_IA", "aws:kms")
         assert each["SSEKMSKeyId"] == "key-1"
     key = f"{store.output.partition('@videos/')[2]}v.mp4"

@@ -47,6 +47,6 @@ def test_a_video_is_probed_and_gets_its_poster(
     assert there[f"task_1-0.{name}"] == film(name)
     assert there[poster] == PNG if thumbnail else there[poster].startswith(b"\xff\xd8\xff")
     assert manifest["poster"] == f"{target.output}{poster}"
-    told = json.loads(there[f"task_1-0.{name}.json"])
-    assert (told["poster"], told["probe"]) == (manifest["poster"], manifest["probe"])
-    assert told["probe"]["width"] == 160
+    content = json.loads(there[f"task_1-0.{name}.json"])
+    assert (content["poster"], content["probe"]) == (manifest["poster"], manifest["probe"])
+    assert content["probe"]["width"] == 160

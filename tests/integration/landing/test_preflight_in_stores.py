@@ -21,12 +21,12 @@ from dev.film_server import FilmServer, make_film
 from dev.object_stores import LocalS3
 
 
-def landing(**how: Any) -> Landing:
+def landing(**kwargs: Any) -> Landing:
     extra = {"vendor": "apixo", "allow_private_urls": True}
     settings = ConnectionSettings.read(
         "targets", host="http://127.0.0.1:9", password="sim-0123456789abcdef", extra=extra
     )
-    return Landing(settings, verify=False, sleep=lambda _: None, **how)
+    return Landing(settings, verify=False, sleep=lambda _: None, **kwargs)
 
 
 class Buckets:

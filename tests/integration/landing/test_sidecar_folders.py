@@ -20,21 +20,21 @@ from airflow_provider_vidgen.models import VideoJob, VideoRequest
 from dev.film_server import FilmServer, make_film
 
 
-def landing(sidecar: Any, **how: Any) -> Landing:
+def landing(sidecar: Any, **kwargs: Any) -> Landing:
     extra = {"vendor": "apixo", "allow_private_urls": True}
     settings = ConnectionSettings.read(
         "sidecars", host="http://127.0.0.1:9", password="sim-0123456789abcdef", extra=extra
     )
-    return Landing(settings, verify=False, sleep=lambda _: None, sidecar=sidecar, **how)
+    return Landing(settings, verify=False, sleep=lambda _: None, sidecar=sidecar, **kwargs)
 
 
 def land(
-    server: FilmServer, output: str, sidecar: Any, *, task_id: str = "task_1", of: int = 1, **how: Any
+    server: FilmServer, output: str, sidecar: Any, *, task_id: str = "task_1", of: int = 1, **kwargs: Any
 ) -> list[dict[str, Any]]:
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id=task_id)
     metadata = VideoMetadata(request=VideoRequest(prompt="a secret launch"))
     links = [f"{server.url}/film.mp4"] * of
-    return landing(sidecar, **how).land(links, output, job=job, map_index=3, metadata=metadata)
+    return landing(sidecar, **kwargs).land(links, output, job=job, map_index=3, metadata=metadata)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_videos_with_equal_names_in_two_folders_are_told_apart(
 
 
 @pytest.mark.parametrize(
-    ("folder", "told"),
+    ("folder", "expected"),
     [
         ("nostorage://b/", "must be in storage that is installed"),
         ("{tmp}/notes", "must end in /, since it is a folder"),
@@ -111,13 +111,15 @@ def test_videos_with_equal_names_in_two_folders_are_told_apart(
         (None, "must be True, False or a folder's path"),
     ],
 )
-def test_an_unusable_sidecar_folder_is_refused_before_payment(folder: Any, told: str, tmp_path: Path) -> None:
+def test_an_unusable_sidecar_folder_is_refused_before_payment(
+    folder: Any, expected: str, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     if isinstance(folder, str):
         folder = folder.replace("{tmp}", str(tmp_path))
     (problem, *_) = landing(folder).target_problems(f"{tmp_path}/landed/")
     assert problem.field == "sidecar"
-    assert told in problem.constraint
+    assert expected in problem.constraint
 
 
 @pytest.mark.parametrize("target", ["s3", "s3rver", "gcs", "azure"], indirect=True)

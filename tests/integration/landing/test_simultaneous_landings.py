@@ -58,13 +58,15 @@ def names_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-def land(server: FilmServer, target: LandingTarget, film: str, *, task_id: str = "task_1", **how: Any) -> Any:
+def land(
+    server: FilmServer, target: LandingTarget, film: str, *, task_id: str = "task_1", **kwargs: Any
+) -> Any:
     extra = {"vendor": "apixo", "allow_private_urls": True}
     settings = ConnectionSettings.read(
         "instant", host="http://127.0.0.1:9", password="sim-0123456789abcdef", extra=extra
     )
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id=task_id)
-    landing = Landing(settings, verify=False, sidecar=False, sleep=lambda _: None, **how)
+    landing = Landing(settings, verify=False, sidecar=False, sleep=lambda _: None, **kwargs)
     return landing.land([f"{server.url}/{film}"], f"{target.output}v.mp4", job=job)[0]
 
 
@@ -117,11 +119,11 @@ def between(monkeypatch: pytest.MonkeyPatch, wrap: Callable[..., Any]) -> None:
 
     take = S3FileSystem._call_s3
 
-    async def call(storage: Any, method: str, *how: Any, **more: Any) -> Any:
+    async def call(storage: Any, method: str, *args: Any, **kwargs: Any) -> Any:
         async def go() -> Any:
-            return await take(storage, method, *how, **more)
+            return await take(storage, method, *args, **kwargs)
 
-        return await (wrap(go, more) if method in SHOWING else go())
+        return await (wrap(go, kwargs) if method in SHOWING else go())
 
     monkeypatch.setattr(S3FileSystem, "_call_s3", call)
 

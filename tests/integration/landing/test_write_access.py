@@ -24,12 +24,12 @@ from dev.object_stores import READ_ONLY, WRITE_ONLY, LocalS3, azure_who_may, loc
 LARGE = 9 * 1024**2
 
 
-def landing(**how: Any) -> Landing:
+def landing(**kwargs: Any) -> Landing:
     extra = {"vendor": "apixo", "allow_private_urls": True}
     settings = ConnectionSettings.read(
         "access", host="http://127.0.0.1:9", password="sim-0123456789abcdef", extra=extra
     )
-    return Landing(settings, verify=False, sleep=lambda _: None, **how)
+    return Landing(settings, verify=False, sleep=lambda _: None, **kwargs)
 
 
 @pytest.fixture
@@ -103,8 +103,8 @@ def test_an_s3_account_that_may_only_write_lands_a_video_and_its_sidecar(
     client = s3_accounts["admin"].client()
     there = client.get_object(Bucket="videos", Key="ads/task_1.mp4")["Body"].read()
     assert hashlib.sha256(there).hexdigest() == file["sha256"]
-    told = json.loads(client.get_object(Bucket="videos", Key="ads/task_1.mp4.json")["Body"].read())
-    assert told["task_id"] == "task_1"
+    content = json.loads(client.get_object(Bucket="videos", Key="ads/task_1.mp4.json")["Body"].read())
+    assert content["task_id"] == "task_1"
     with pytest.raises(TargetExists):
         landing().land([film], target, job=job)
     assert left_in(s3_accounts["admin"])[1] == []

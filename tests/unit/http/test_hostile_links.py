@@ -62,8 +62,8 @@ HOSTILE = [
 ]
 
 
-def fetch(link: str, told: ConnectionSettings | None = None) -> bytes:
-    with open_link(link, told or settings("apixgo")) as response:
+def fetch(link: str, account: ConnectionSettings | None = None) -> bytes:
+    with open_link(link, account or settings("apixgo")) as response:
         return bytes(response.content)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_cdn import FRESH, LINK, Cdn, Reply, left
+from fake_cdn import FRESH, LINK, Cdn, Reply, files_in
 from fakes import Clock, job, settings
 from urllib3.exceptions import ProtocolError
 
@@ -32,12 +32,13 @@ def ext_of(name: str) -> str:
 
 @pytest.fixture
 def land(cdn: Cdn, tmp_path: Path) -> Land:
-    def run(*replies: Any, path: str = "", **how: Any) -> dict[str, Any]:
+    def run(*replies: Any, path: str = "", **kwargs: Any) -> dict[str, Any]:
         cdn.replies[LINK] = list(replies)
-        cdn.asked.clear()
+        cdn.requested.clear()
         clock = Clock()
         landing = Landing(
-            settings(), **{"verify": False, "sidecar": False, "sleep": clock.sleep, "now": clock.now, **how}
+            settings(),
+            **{"verify": False, "sidecar": False, "sleep": clock.sleep, "now": clock.now, **kwargs},
         )
         return landing.land([LINK], f"file://{tmp_path}/{path}", job=job())[0]
 
@@ -62,8 +63,8 @@ def test_a_complete_video_lands_with_its_own_extension_and_content_type(
     assert manifest["path"] == f"file://{tmp_path}/{path}"
     assert manifest["content_type"] == TYPES[ext_of(name)]
     assert (tmp_path / path).read_bytes() == film(name)
-    told = json.loads((tmp_path / f"{path}.json").read_text())
-    assert (told["file"]["name"], told["file"]["content_type"]) == (path, TYPES[ext_of(name)])
+    content = json.loads((tmp_path / f"{path}.json").read_text())
+    assert (content["file"]["name"], content["file"]["content_type"]) == (path, TYPES[ext_of(name)])
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -74,7 +75,7 @@ def test_a_video_truncated_between_boxes_never_lands_without_announced_length(
     for cut in borders(whole):
         with pytest.raises((DownloadFailed, NotAVideo)):
             land(Reply(whole[:cut]))
-        assert left(tmp_path) == [], f"cut at {cut} of {len(whole)}"
+        assert files_in(tmp_path) == [], f"cut at {cut} of {len(whole)}"
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if "fragmented" not in name])
@@ -85,7 +86,7 @@ def test_a_video_truncated_between_boxes_never_lands_with_the_truncated_length_a
     for cut in borders(whole):
         with pytest.raises((DownloadFailed, NotAVideo)):
             land(announced(whole[:cut]))
-        assert left(tmp_path) == [], f"cut at {cut} of {len(whole)}"
+        assert files_in(tmp_path) == [], f"cut at {cut} of {len(whole)}"
 
 
 def test_a_container_that_does_not_state_its_end_needs_an_announced_length(
@@ -93,17 +94,17 @@ def test_a_container_that_does_not_state_its_end_needs_an_announced_length(
 ) -> None:
     with pytest.raises(DownloadFailed, match="Neither the file nor the HTTP response states"):
         land(Reply(film("live")))
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
     land(chunked(film("live")))
     assert (tmp_path / "task_1-0.webm").read_bytes() == film("live")
 
 
 def test_a_length_in_content_range_counts_as_announced(land: Land, tmp_path: Path) -> None:
     whole = film("live")
-    told = f"bytes 999-{len(whole) - 1}/{len(whole)}"
+    content_range = f"bytes 999-{len(whole) - 1}/{len(whole)}"
     land(
         Reply(whole[:999], ProtocolError(), ETag='"one"'),
-        Reply(whole[999:], status=206, ETag='"one"', Content_Range=told),
+        Reply(whole[999:], status=206, ETag='"one"', Content_Range=content_range),
     )
     assert (tmp_path / "task_1-0.webm").read_bytes() == whole
 
@@ -134,7 +135,7 @@ NO_FILMS: dict[str, bytes] = {
 def test_a_file_that_is_no_video_does_not_land(name: str, land: Land, tmp_path: Path) -> None:
     with pytest.raises((DownloadFailed, NotAVideo)):
         land(announced(NO_FILMS[name]))
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"avif", b"mif1", b"M4A "])
@@ -159,7 +160,7 @@ def test_an_existing_video_is_found_under_any_extension_without_a_download(
 ) -> None:
     first = land(announced(film(name)), sidecar=True)
     assert land(UnsafeLink("x"), sidecar=True) == {**first, "already_existed": True}
-    assert cdn.asked == []
+    assert cdn.requested == []
 
 
 def test_a_fixed_extension_is_kept_with_the_actual_content_type(land: Land, tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_a_link_that_returns_another_container_at_the_second_try_lands_with_that
     land: Land, tmp_path: Path
 ) -> None:
     manifest = land(Reply(film("mp4")[:2000]), announced(film("webm")))
-    assert left(tmp_path) == ["task_1-0.webm"]
+    assert files_in(tmp_path) == ["task_1-0.webm"]
     assert manifest["sha256"] == hashlib.sha256(film("webm")).hexdigest()
 
 
@@ -180,7 +181,7 @@ def test_another_file_with_the_videos_own_extension_is_refused(land: Land, tmp_p
     with pytest.raises(TargetExists):
         land(announced(film("webm")), path="v.{ext}")
     assert land(announced(film("mp4")), path="v.{ext}")["path"].endswith("/v.mp4")
-    assert left(tmp_path) == ["v.mp4", "v.webm"]
+    assert files_in(tmp_path) == ["v.mp4", "v.webm"]
 
 
 def test_each_video_of_a_job_has_its_own_extension(
@@ -190,4 +191,4 @@ def test_each_video_of_a_job_has_its_own_extension(
     cdn.replies = {LINK: [announced(film("mov"))], FRESH: [announced(film("webm"))]}
     landing = Landing(settings(), sleep=Clock().sleep, verify=False, sidecar=False)
     landing.land([LINK, FRESH], f"file://{tmp_path}/v.{{ext}}", job=job())
-    assert left(tmp_path) == ["v-0.mov", "v-1.webm"]
+    assert files_in(tmp_path) == ["v-0.mov", "v-1.webm"]

@@ -18,7 +18,7 @@ from fake_cdn import (
     Land,
     Reply,
     broken,
-    left,
+    files_in,
     rest,
     whole,
 )
@@ -69,7 +69,7 @@ def test_an_incomplete_or_wrong_file_leaves_nothing(case: str, land: Land, tmp_p
     reply, error = BAD[case]
     with pytest.raises(error) as failure:
         land(reply)
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
     assert "Job: apixgo job task_1." in str(failure.value)
     assert "The video was paid for." in str(failure.value)
     assert "s3cret" not in str(failure.value)
@@ -81,20 +81,20 @@ def test_an_incomplete_or_wrong_file_leaves_the_existing_file(case: str, land: L
     with pytest.raises(BAD[case][1]):
         land(BAD[case][0], overwrite=True)
     assert (tmp_path / "v.mp4").read_bytes() == b"old"
-    assert left(tmp_path) == ["v.mp4"]
+    assert files_in(tmp_path) == ["v.mp4"]
 
 
 def test_a_broken_download_is_retried(land: Land, cdn: Cdn, tmp_path: Path) -> None:
     cut = BAD["cut"][0]
     land(cut, DownloadFailed("x"), cut, whole())
-    assert cdn.asked == [LINK] * 4
-    assert left(tmp_path) == ["v.mp4"]
+    assert cdn.requested == [LINK] * 4
+    assert files_in(tmp_path) == ["v.mp4"]
 
 
 def test_a_download_that_keeps_breaking_is_given_up(land: Land, cdn: Cdn) -> None:
     with pytest.raises(DownloadFailed, match="no new video is made"):
         land(DownloadFailed("x"))
-    assert cdn.asked == [LINK] * 4
+    assert cdn.requested == [LINK] * 4
 
 
 def test_a_body_that_never_ends_does_not_fill_the_disk(
@@ -103,13 +103,13 @@ def test_a_body_that_never_ends_does_not_fill_the_disk(
     monkeypatch.setattr("airflow_provider_vidgen.landing.download._MAX_FILE_SIZE", 2000)
     with pytest.raises(NotAVideo, match="larger than 2000"):
         land(Reply(*[MP4] * 50))
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 def test_a_file_announced_as_huge_is_refused_before_its_first_byte(land: Land, tmp_path: Path) -> None:
     with pytest.raises(NotAVideo, match="larger than"):
         land(Reply(AssertionError("read"), Content_Length=str(2**40)))
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 HUGE = "9" * 5000
@@ -121,18 +121,20 @@ def test_a_content_length_with_too_many_digits_for_python_is_refused(
 ) -> None:
     with pytest.raises(NotAVideo, match="larger than"):
         land(Reply(AssertionError("read"), Content_Length=length))
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 def test_a_content_length_with_thousands_of_leading_zeros_is_valid(land: Land) -> None:
     assert land(Reply(MP4, Content_Length="0" * 5000 + str(len(MP4))))["bytes"] == len(MP4)
 
 
-@pytest.mark.parametrize("told", [f"bytes 400-{HUGE}/{HUGE}", f"bytes {HUGE}-9/10", f"bytes 400-9/{HUGE}"])
+@pytest.mark.parametrize(
+    "content_range", [f"bytes 400-{HUGE}/{HUGE}", f"bytes {HUGE}-9/10", f"bytes 400-9/{HUGE}"]
+)
 def test_a_content_range_with_too_many_digits_for_python_is_not_resumed(
-    told: str, land: Land, tmp_path: Path
+    content_range: str, land: Land, tmp_path: Path
 ) -> None:
-    land(broken(), Reply(PARTS[1], status=206, ETag='"one"', Content_Range=told), whole())
+    land(broken(), Reply(PARTS[1], status=206, ETag='"one"', Content_Range=content_range), whole())
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
@@ -203,9 +205,9 @@ def test_connections_that_gain_many_bytes_do_not_count_as_failures(
     monkeypatch.setattr("airflow_provider_vidgen.landing.download._MIN_GAIN", 100)
     pieces: list[Reply] = [broken()]
     for start in range(400, 1000, 100):
-        told = f"bytes {start}-{len(MP4) - 1}/{len(MP4)}"
+        content_range = f"bytes {start}-{len(MP4) - 1}/{len(MP4)}"
         body = MP4[start : start + 100]
-        pieces.append(Reply(body, STALLED, status=206, ETag='"one"', Content_Range=told))
+        pieces.append(Reply(body, STALLED, status=206, ETag='"one"', Content_Range=content_range))
     land(*pieces, rest(1000, body=MP4[1000:]))
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_cdn import Land, Reply, broken, left, rest, whole
+from fake_cdn import Land, Reply, broken, files_in, rest, whole
 from fakes import MP4, job, settings
 from urllib3.exceptions import ProtocolError
 
@@ -44,12 +44,12 @@ def test_a_complete_file_lands_with_its_manifest(land: Land, tmp_path: Path) -> 
         "mismatches": [],
     }
     assert (tmp_path / "v.mp4").read_bytes() == MP4
-    assert left(tmp_path) == ["v.mp4"]
+    assert files_in(tmp_path) == ["v.mp4"]
 
 
 def test_parent_folders_are_created(land: Land, tmp_path: Path) -> None:
     land(whole(), path="a/b/c.mp4")
-    assert left(tmp_path) == ["a/b/c.mp4"]
+    assert files_in(tmp_path) == ["a/b/c.mp4"]
 
 
 @pytest.mark.parametrize("stretch", [1, 300, len(MP4)])
@@ -70,7 +70,7 @@ def test_an_interrupted_worker_leaves_nothing(error: BaseException, land: Land, 
     with pytest.raises(type(error)) as raised:
         land(Reply(MP4[:100], error))
     assert raised.value is error
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 STORAGE = "airflow_provider_vidgen.landing.writers.local.LocalWriter"
@@ -115,7 +115,7 @@ def test_an_unexpected_exception_is_no_storage_error_and_logs_the_billing(
     ):
         assert words in caplog.text
     assert "s3cret" not in caplog.text
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 def test_a_storage_error_leaves_nothing_and_is_retryable_without_payment(
@@ -130,7 +130,7 @@ def test_a_storage_error_leaves_nothing_and_is_retryable_without_payment(
     assert not failed.value.fatal
     for words in ("v.mp4 could not be stored", "No space left on device", "task_1", "was paid", "A retry"):
         assert words in str(failed.value)
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("link", ["https://[bad", "https://[::1", "https://]/v.mp4"])
@@ -138,7 +138,7 @@ def test_a_malformed_link_is_unsafe(link: str, tmp_path: Path) -> None:
     with pytest.raises(UnsafeLink, match="not an http") as failure:
         Landing(settings(), verify=False).land([link], f"file://{tmp_path}/", job=job())
     assert "task_1" in str(failure.value)
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 def test_an_identical_existing_file_is_left_unchanged(land: Land, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_an_existing_file_is_compared_over_several_connections(land: Land, tmp_p
 
 def test_a_file_created_during_the_download_is_not_replaced(land: Land, tmp_path: Path) -> None:
     class Meanwhile(Reply):
-        def pieces(self) -> Iterator[bytes]:
+        def body_chunks(self) -> Iterator[bytes]:
             yield MP4[:400]
             (tmp_path / "v.mp4").write_bytes(b"theirs")
             yield MP4[400:]
@@ -177,7 +177,7 @@ def test_a_file_created_during_the_download_is_not_replaced(land: Land, tmp_path
     with pytest.raises(TargetExists, match="meantime"):
         land(Meanwhile())
     assert (tmp_path / "v.mp4").read_bytes() == b"theirs"
-    assert left(tmp_path) == ["v.mp4"]
+    assert files_in(tmp_path) == ["v.mp4"]
 
 
 def test_a_mismatch_is_a_warning_or_with_verify_fail_an_error_with_the_file_landed(

@@ -20,7 +20,7 @@ from fake_cdn import (
     RefreshLinks,
     Reply,
     broken,
-    left,
+    files_in,
     page,
     rest,
     whole,
@@ -60,7 +60,7 @@ def test_a_link_that_becomes_live_within_a_minute_lands(
     land(*[not_live] * 6, whole(), expires_at=expires_at, refresh=vendor if can_ask else None)
     assert (tmp_path / "v.mp4").read_bytes() == MP4
     assert 60 <= sum(clock.slept) <= 66
-    assert len(vendor.asked) == (6 if can_ask else 0)
+    assert len(vendor.calls) == (6 if can_ask else 0)
 
 
 def test_a_link_that_stays_dead_without_a_known_expiry_is_retryable(
@@ -78,8 +78,8 @@ def test_a_link_that_stays_dead_without_a_known_expiry_is_retryable(
         "A retry asks the vendor for the link again and downloads; no new video is made."
     )
     assert LEAST <= sum(clock.slept) <= MOST
-    assert (len(cdn.asked), len(vendor.asked)) == (11, 10)
-    assert left(tmp_path) == []
+    assert (len(cdn.requested), len(vendor.calls)) == (11, 10)
+    assert files_in(tmp_path) == []
 
 
 def test_a_link_that_keeps_returning_a_page_is_retryable(land: Land, clock: Clock) -> None:
@@ -102,8 +102,8 @@ def test_an_expired_link_is_refreshed_once_before_it_is_final(
         land(dead, refresh=vendor, expires_at=EARLIER)
     assert failure.value.fatal
     assert "and it expired at 2026-11-20T11:59:59+00:00" in str(failure.value)
-    assert cdn.asked == [LINK, FRESH]
-    assert len(vendor.asked) == 1
+    assert cdn.requested == [LINK, FRESH]
+    assert len(vendor.calls) == 1
     assert sum(clock.slept) <= 2
 
 
@@ -120,7 +120,7 @@ def test_a_link_that_expires_meanwhile_is_final_only_after_a_later_refresh(land:
     vendor, ends = RefreshLinks([LINK], clock=clock), NOW + timedelta(seconds=40)
     with pytest.raises(ResultExpired):
         land(LinkUnavailable("x"), refresh=vendor, expires_at=ends)
-    assert [asked >= ends for asked in vendor.asked] == [False] * 6 + [True]
+    assert [asked >= ends for asked in vendor.calls] == [False] * 6 + [True]
 
 
 @pytest.mark.parametrize("trouble", [StatusUnavailable("down"), StatusRefused("no")])
@@ -149,7 +149,7 @@ def test_failed_refreshes_end_with_the_tries_of_the_link(land: Land, clock: Cloc
     vendor = RefreshLinks(StatusUnavailable("down"), clock=clock, seconds=110)
     with pytest.raises(StatusUnavailable):
         land(LinkUnavailable("x"), refresh=vendor)
-    assert len(vendor.asked) == 3
+    assert len(vendor.calls) == 3
 
 
 @pytest.mark.parametrize(("expires_at", "error"), [(None, LinkUnavailable), (EARLIER, ResultExpired)])
@@ -164,11 +164,11 @@ def test_a_refresh_without_a_usable_link_leaves_it_dead(
 ) -> None:
     with pytest.raises(error):
         land(LinkUnavailable("x"), refresh=RefreshLinks(fresh, clock=clock), expires_at=expires_at)
-    assert set(cdn.asked) == {LINK}
+    assert set(cdn.requested) == {LINK}
 
 
 @pytest.mark.parametrize(
-    ("of", "told"),
+    ("of", "next_step"),
     [
         (None, "Fresh links can be requested from the vendor only with video= instead of url=."),
         (job(task_id=""), "The vendor gave this job no id, so no fresh link can be requested."),
@@ -177,12 +177,13 @@ def test_a_refresh_without_a_usable_link_leaves_it_dead(
 )
 @pytest.mark.parametrize("dead", [LinkUnavailable("x"), page()], ids=["dead", "page"])
 def test_the_error_promises_no_fresh_link_if_the_vendor_cannot_be_asked(
-    of: Any, told: str, dead: Any, land: Land
+    of: Any, next_step: str, dead: Any, land: Land
 ) -> None:
     with pytest.raises((LinkUnavailable, NotAVideo)) as failure:
         land(dead, job=of)
     assert str(failure.value).endswith(
-        f"The video was paid for. A retry tries the same link again; no new video is made. {told}".rstrip()
+        "The video was paid for. A retry tries the same link again; no new video is made. "
+        f"{next_step}".rstrip()
     )
 
 
@@ -192,7 +193,7 @@ def test_an_expired_link_without_refresh_is_tried_once_more(
 ) -> None:
     with pytest.raises(ResultExpired):
         land(LinkUnavailable("x"), job=job(task_id=""), expires_at=EARLIER)
-    assert cdn.asked == [LINK] * 2
+    assert cdn.requested == [LINK] * 2
 
 
 def test_a_file_that_is_too_large_is_not_retried(
@@ -204,7 +205,7 @@ def test_a_file_that_is_too_large_is_not_retried(
     monkeypatch.setattr("airflow_provider_vidgen.landing.download._MAX_FILE_SIZE", 2000)
     with pytest.raises(NotAVideo, match="larger than 2000"):
         land(Reply(*[MP4] * 50), refresh=RefreshLinks([LINK], clock=clock))
-    assert cdn.asked == [LINK]
+    assert cdn.requested == [LINK]
 
 
 @pytest.mark.parametrize("breaks", [1, 2, 3])
@@ -216,7 +217,7 @@ def test_a_link_that_dies_after_broken_downloads_is_refreshed(
 ) -> None:
     cdn.replies[FRESH] = [whole()]
     land(*[DownloadFailed("x")] * breaks, LinkUnavailable("x"), refresh=RefreshLinks([FRESH], clock=clock))
-    assert cdn.asked == [LINK] * (breaks + 1) + [FRESH]
+    assert cdn.requested == [LINK] * (breaks + 1) + [FRESH]
 
 
 def test_a_download_is_resumed_after_its_link_was_dead_for_a_while(
@@ -228,7 +229,7 @@ def test_a_download_is_resumed_after_its_link_was_dead_for_a_while(
     file = land(broken(), *[LinkUnavailable("x")] * 5, rest(), refresh=RefreshLinks([LINK], clock=clock))
     assert cdn.ranges == [(0, ""), *[(400, '"one"')] * 6]
     assert file["sha256"] == hashlib.sha256(MP4).hexdigest()
-    assert left(tmp_path) == ["v.mp4"]
+    assert files_in(tmp_path) == ["v.mp4"]
 
 
 def test_a_page_instead_of_the_rest_restarts_the_file(
@@ -247,10 +248,10 @@ def test_a_link_that_gains_many_bytes_before_each_failure_is_not_given_up(
     monkeypatch.setattr("airflow_provider_vidgen.landing.download._MIN_GAIN", 100)
     steps: list[Any] = [broken()]
     for start in range(400, 1000, 100):
-        told = f"bytes {start}-{len(MP4) - 1}/{len(MP4)}"
+        content_range = f"bytes {start}-{len(MP4) - 1}/{len(MP4)}"
         body = MP4[start : start + 100]
         steps += [LinkUnavailable("x")] * 9
-        steps.append(Reply(body, DownloadFailed("x"), status=206, ETag='"one"', Content_Range=told))
+        steps.append(Reply(body, DownloadFailed("x"), status=206, ETag='"one"', Content_Range=content_range))
     land(*steps, rest(1000, body=MP4[1000:]))
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
@@ -266,7 +267,7 @@ def test_retry_after_is_honoured(
     tmp_path: Path,
 ) -> None:
     land(busy(40), busy(40.0), broken(), busy(120), rest())
-    assert left(tmp_path) == ["v.mp4"]
+    assert files_in(tmp_path) == ["v.mp4"]
     assert cdn.ranges[-2:] == [(400, '"one"')] * 2
     assert 200 <= sum(clock.slept) < 210
 
@@ -281,7 +282,7 @@ def test_repeated_retry_after_is_given_up_after_minutes(
     with pytest.raises(DownloadFailed, match="no new video is made"):
         land(busy(seconds))
     assert 200 <= sum(clock.slept) <= MOST
-    assert len(cdn.asked) <= 11
+    assert len(cdn.requested) <= 11
 
 
 def test_a_retry_after_of_more_than_minutes_is_left_to_the_tasks_retry(land: Land, clock: Clock) -> None:
@@ -340,13 +341,13 @@ def test_a_video_is_final_only_after_its_expiry_and_a_later_refresh(
         landing.land([LINK], f"file://{tmp_path}/v.mp4", job=job(), refresh=vendor, expires_at=ends)
     except VidgenError as raised:
         error = raised
-    assert left(tmp_path) == ([] if error else ["v.mp4"])
+    assert files_in(tmp_path) == ([] if error else ["v.mp4"])
     assert error or (tmp_path / "v.mp4").read_bytes() == MP4
     # A link is given up only after minutes, after several broken downloads, or when it has expired.
     assert sum(clock.slept) <= MOST + 4 * 21
     if isinstance(error, ResultExpired):
-        told = [(answers[min(n, len(answers) - 1)], asked) for n, asked in enumerate(vendor.asked)]
+        calls = [(answers[min(n, len(answers) - 1)], at) for n, at in enumerate(vendor.calls)]
         assert ends is not None
-        assert any(answer != "down" and asked >= ends for answer, asked in told)
+        assert any(answer != "down" and at >= ends for answer, at in calls)
     elif error is not None:
         assert not error.fatal

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_cdn import FRESH, LINK, Cdn, Reply, left
+from fake_cdn import FRESH, LINK, Cdn, Reply, files_in
 from fakes import MP4, Clock, job, settings
 
 from airflow_provider_vidgen.errors import DownloadFailed, LinkUnavailable
@@ -32,13 +32,13 @@ Land = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def land(cdn: Cdn, tmp_path: Path) -> Land:
-    def run(*thumbs: Any, path: str = "v.mp4", content: bytes = MP4, **how: Any) -> dict[str, Any]:
+    def run(*thumbs: Any, path: str = "v.mp4", content: bytes = MP4, **kwargs: Any) -> dict[str, Any]:
         cdn.replies[LINK] = [Reply(content, Content_Length=str(len(content)))]
         cdn.replies[THUMB] = list(thumbs)
-        cdn.asked.clear()
-        metadata = VideoMetadata(result={"thumbnail_url": how.pop("thumbnail", THUMB if thumbs else None)})
+        cdn.requested.clear()
+        metadata = VideoMetadata(result={"thumbnail_url": kwargs.pop("thumbnail", THUMB if thumbs else None)})
         clock = Clock()
-        options = {"verify": False, "poster": True, "sleep": clock.sleep, "now": clock.now, **how}
+        options = {"verify": False, "poster": True, "sleep": clock.sleep, "now": clock.now, **kwargs}
         landing = Landing(settings(), **options)
         return landing.land([LINK], f"file://{tmp_path}/{path}", job=job(), metadata=metadata)[0]
 
@@ -60,7 +60,7 @@ def test_a_thumbnail_lands_under_the_extension_of_its_own_bytes(ext: str, land: 
     assert manifest["poster"] == f"file://{tmp_path}/v.{ext}"
     assert (tmp_path / f"v.{ext}").read_bytes() == PICTURES[ext]
     assert sidecar(tmp_path)["poster"] == manifest["poster"]
-    assert left(tmp_path) == sorted([f"v.{ext}", "v.mp4", "v.mp4.json"])
+    assert files_in(tmp_path) == sorted([f"v.{ext}", "v.mp4", "v.mp4.json"])
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_an_error_with_a_poster_is_a_warning(
 ) -> None:
     manifest = land(NO_PICTURES[case])
     assert manifest["poster"] is None
-    assert left(tmp_path) == ["v.mp4", "v.mp4.json"]
+    assert files_in(tmp_path) == ["v.mp4", "v.mp4.json"]
     assert "v.mp4 has landed without a poster" in caplog.text
     assert "s3cret" not in caplog.text
 
@@ -178,19 +178,19 @@ def test_a_thumbnail_is_fetched_only_from_hosts_allowed_for_videos(
     real = download.check_link
     fake = cdn.open_link
 
-    def open_link(link: str, account: Any, **how: Any) -> Any:
+    def open_link(link: str, account: Any, **kwargs: Any) -> Any:
         real(link, account)
-        return fake(link, account, **how)
+        return fake(link, account, **kwargs)
 
     monkeypatch.setattr(download, "open_link", open_link)
     assert land(thumbnail=thumbnail, content=film("mp4"))["poster"] == f"file://{tmp_path}/v.jpg"
-    assert cdn.asked == [LINK]
+    assert cdn.requested == [LINK]
 
 
 def test_a_thumbnail_that_becomes_live_late_is_retried(land: Land, cdn: Cdn, tmp_path: Path) -> None:
     land(DownloadFailed("x"), LinkUnavailable("y"), Reply(JPG))
     assert (tmp_path / "v.jpg").read_bytes() == JPG
-    assert cdn.asked == [LINK, THUMB, THUMB, THUMB]
+    assert cdn.requested == [LINK, THUMB, THUMB, THUMB]
 
 
 def test_a_thumbnail_that_never_ends_is_given_up(
@@ -199,7 +199,7 @@ def test_a_thumbnail_that_never_ends_is_given_up(
     clock = Clock()
 
     class Drip(Reply):
-        def pieces(self) -> Any:
+        def body_chunks(self) -> Any:
             yield JPG
             while True:
                 clock.sleep(1)
@@ -223,7 +223,7 @@ def test_an_existing_file_keeps_its_poster(poster: bool, land: Land, cdn: Cdn, t
     first = land(Reply(PICTURES["png"]))
     again = land(LinkUnavailable("x"), poster=poster)
     assert again == {**first, "already_existed": True}
-    assert cdn.asked == []
+    assert cdn.requested == []
     assert (tmp_path / "v.png").read_bytes() == PICTURES["png"]
 
 
@@ -239,7 +239,7 @@ def test_an_existing_file_without_poster_gets_one(
     (tmp_path / "v.jpg").unlink(missing_ok=True)
     again = land(Reply(JPG))
     assert again == {**first, "already_existed": True, "poster": f"file://{tmp_path}/v.jpg"}
-    assert cdn.asked == [THUMB]
+    assert cdn.requested == [THUMB]
     assert sidecar(tmp_path) == {**landed, "poster": again["poster"]}
 
 
@@ -276,14 +276,14 @@ def test_a_storage_that_refuses_the_poster_keeps_the_video(
     monkeypatch.setattr(posters, "atomic_writer", full)
     assert land(Reply(JPG))["poster"] is None
     assert "v.mp4 has landed without a poster (OSError)" in caplog.text
-    assert left(tmp_path) == ["v.mp4", "v.mp4.json"]
+    assert files_in(tmp_path) == ["v.mp4", "v.mp4.json"]
 
 
 def test_a_stopped_task_stops_its_thumbnail_download(land: Land, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         land(Reply(JPG[:9], KeyboardInterrupt()))
     # The video has its sidecar, so the next try recognises it.
-    assert left(tmp_path) == ["v.mp4", "v.mp4.json"]
+    assert files_in(tmp_path) == ["v.mp4", "v.mp4.json"]
 
 
 def test_each_file_of_a_job_has_its_own_poster(cdn: Cdn, tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_each_file_of_a_job_has_its_own_poster(cdn: Cdn, tmp_path: Path) -> None
     files = landing.land([LINK, FRESH], f"file://{tmp_path}/", job=job(), metadata=metadata)
     # The only thumbnail is the first file's.
     assert [Path(file["poster"]).name for file in files] == ["task_1-0.png", "task_1-1.jpg"]
-    assert cdn.asked.count(THUMB) == 1
+    assert cdn.requested.count(THUMB) == 1
 
 
 def test_videos_with_equal_stems_do_not_share_a_poster(land: Land, tmp_path: Path) -> None:

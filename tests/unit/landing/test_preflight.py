@@ -24,9 +24,9 @@ from airflow_provider_vidgen.landing import Landing, target_for
 LINK, FRESH = "https://cdn.example.com/a?sig=s3cret", "https://cdn.example.com/b"
 
 
-def told(output_path: Any, *, template: object = None, **how: Any) -> list[str]:
+def violations(output_path: Any, *, template: object = None, **kwargs: Any) -> list[str]:
     """The constraints that a target violates."""
-    problems = Landing(settings(), **how).target_problems(output_path, template=template)
+    problems = Landing(settings(), **kwargs).target_problems(output_path, template=template)
     assert all(problem.field == "output_path" and problem.is_error for problem in problems)
     return [problem.constraint for problem in problems]
 
@@ -50,9 +50,9 @@ def told(output_path: Any, *, template: object = None, **how: Any) -> list[str]:
 )
 def test_a_free_target_has_no_problems(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert told(f"file://{tmp_path}/{path}") == []
-    assert told(f"{tmp_path}/{path}") == []
-    assert not path or told(path) == []
+    assert violations(f"file://{tmp_path}/{path}") == []
+    assert violations(f"{tmp_path}/{path}") == []
+    assert not path or violations(path) == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -62,19 +62,19 @@ def test_a_path_in_the_users_home_is_expanded(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("HOME", str(tmp_path))
     assert storage_path("~/a/v.mp4").path == f"{tmp_path}/a/v.mp4"
     (tmp_path / "v.mp4").write_bytes(b"x")
-    assert told("~/v.mp4") == ["must not exist yet: there is already a file"]
+    assert violations("~/v.mp4") == ["must not exist yet: there is already a file"]
 
 
 def test_an_existing_target_is_refused(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_bytes(b"x")
-    assert told(f"file://{tmp_path}/v.mp4") == ["must not exist yet: there is already a file"]
-    assert told(f"file://{tmp_path}/v.mp4", overwrite=True) == []
+    assert violations(f"file://{tmp_path}/v.mp4") == ["must not exist yet: there is already a file"]
+    assert violations(f"file://{tmp_path}/v.mp4", overwrite=True) == []
 
 
 def test_a_file_path_that_is_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").mkdir()
     for overwrite in (False, True):
-        assert told(f"{tmp_path}/v.mp4", overwrite=overwrite) == ["must end in /, since it is a folder"]
+        assert violations(f"{tmp_path}/v.mp4", overwrite=overwrite) == ["must end in /, since it is a folder"]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_a_file_path_that_is_a_folder_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_an_unknown_field_is_refused(path: str, names: str, tmp_path: Path) -> None:
-    (problem,) = told(f"{tmp_path}/{path}")
+    (problem,) = violations(f"{tmp_path}/{path}")
     assert problem.startswith(f"must not contain {names}")
     for field in ("{vendor}", "{model}", "{task_id}", "{index}", "{ext}", "{map_index}", "{{ params."):
         assert field in problem
@@ -100,8 +100,8 @@ def test_an_unknown_field_is_refused(path: str, names: str, tmp_path: Path) -> N
     "path", ["s3://b/{{ product }}.mp4", "{{ x }}", "{% if x %}a{% endif %}.mp4", "{{x}}/"]
 )
 def test_a_template_that_was_not_rendered_is_refused(path: str) -> None:
-    assert told(path)[0].startswith("must be rendered")
-    assert not any("must not contain {" in problem for problem in told(path))
+    assert violations(path)[0].startswith("must be rendered")
+    assert not any("must not contain {" in problem for problem in violations(path))
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def test_a_template_that_was_not_rendered_is_refused(path: str) -> None:
     ],
 )
 def test_a_rendered_missing_value_is_refused(path: str) -> None:
-    assert [problem for problem in told(path) if "which a template renders" in problem]
-    assert not any("which a template renders" in problem for problem in told(path, template=path))
+    assert [problem for problem in violations(path) if "which a template renders" in problem]
+    assert not any("which a template renders" in problem for problem in violations(path, template=path))
 
 
 @pytest.mark.parametrize("path", ["", " ", "\n", None, 7, float("nan"), Path("/v/"), ["/v/"]])
@@ -149,7 +149,9 @@ def test_an_empty_path_or_another_type_is_refused(path: Any) -> None:
     ],
 )
 def test_a_path_that_is_neither_a_folder_nor_a_file_is_refused(path: str) -> None:
-    assert "must end in / if it is a folder, or in an extension such as .{ext} if it is a file" in told(path)
+    assert "must end in / if it is a folder, or in an extension such as .{ext} if it is a file" in violations(
+        path
+    )
 
 
 @pytest.mark.parametrize("path", ["v.mp4/w.mp4", "v.mp4/", "v.mp4/{task_id}.mp4", "v.mp4/a/b/", "gone/w.mp4"])
@@ -158,14 +160,14 @@ def test_a_folder_under_a_file_is_refused(path: str, tmp_path: Path) -> None:
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     nearest = tmp_path / path.partition("/")[0]
     for overwrite in (False, True):
-        assert told(f"{tmp_path}/{path}", overwrite=overwrite) == [
+        assert violations(f"{tmp_path}/{path}", overwrite=overwrite) == [
             f"must not be under {nearest}, which is not a folder"
         ]
 
 
 @pytest.mark.parametrize("path", ["/proc/v.mp4", "file:///proc/videos/{task_id}.mp4", "/proc/a/b/c/"])
 def test_a_folder_not_even_root_can_write_to_is_refused(path: str) -> None:
-    (problem,) = told(path)
+    (problem,) = violations(path)
     assert problem.startswith("must be where this worker may write: /proc does not accept files (")
 
 
@@ -179,7 +181,7 @@ def test_a_folder_without_write_permission_is_refused(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    assert told(f"{tmp_path}/{path}") == [
+    assert violations(f"{tmp_path}/{path}") == [
         f"must be where this worker may write: {tmp_path} does not accept files ({os.strerror(code)})"
     ]
 
@@ -191,9 +193,9 @@ def test_a_disk_error_is_retryable(code: int, tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(tempfile, "TemporaryFile", fail)
     with pytest.raises(StorageUnreachable, match=os.strerror(code)):
-        told(f"{tmp_path}/v.mp4")
+        violations(f"{tmp_path}/v.mp4")
     # Other problems are reported at once.
-    assert len(told(f"{tmp_path}/{{product}}.mp4")) == 1
+    assert len(violations(f"{tmp_path}/{{product}}.mp4")) == 1
 
 
 def test_all_problems_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +224,7 @@ def test_a_signed_link_as_path_is_reported_without_its_signature() -> None:
 )
 def test_one_path_for_all_mapped_tasks_is_refused_before_payment(written: str, rendered: str) -> None:
     for overwrite in (True, False):
-        problems = told(rendered, template=written, overwrite=overwrite)
+        problems = violations(rendered, template=written, overwrite=overwrite)
         assert problems == ["must differ between mapped tasks: end in /, or have {task_id} or {map_index}"]
 
 
@@ -247,7 +249,7 @@ def test_one_path_for_all_mapped_tasks_is_refused_before_payment(written: str, r
 def test_a_path_that_may_differ_between_mapped_tasks_is_accepted(
     written: object, rendered: str, tmp_path: Path
 ) -> None:
-    assert told(f"file://{tmp_path}/{rendered}", template=written) == []
+    assert violations(f"file://{tmp_path}/{rendered}", template=written) == []
 
 
 def test_a_local_target_loads_no_other_storage(tmp_path: Path) -> None:
@@ -261,13 +263,13 @@ for path in ("file://{tmp_path}/a.mp4", "{tmp_path}/b.mp4"):
     assert not Landing(account).target_problems(path)
 print(sorted({{name.split(".")[0] for name in sys.modules}} & {{"boto3", "botocore", "s3fs", "aiobotocore"}}))
 """
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.splitlines()[-1] == "[]"
+    violations = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert violations.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("path", ["nostorage://b/v.mp4", "nostorage://b/", "nostorage://b/{index}.mp4"])
 def test_a_storage_that_is_not_installed_is_refused(path: str) -> None:
-    (problem,) = told(path)
+    (problem,) = violations(path)
     assert "Unsupported filesystem" in problem
 
 
@@ -287,7 +289,7 @@ class Closed(MemoryFileSystem):  # type: ignore[misc]
 
 def test_an_account_that_may_not_list_the_bucket_is_accepted() -> None:
     attach("s3", conn_id="closed", fs=Closed())
-    assert told("s3://closed@b/v.mp4") == []
+    assert violations("s3://closed@b/v.mp4") == []
 
 
 def test_a_storage_error_is_reported_without_secrets() -> None:
@@ -298,14 +300,14 @@ def test_a_storage_error_is_reported_without_secrets() -> None:
     storage.exists = fail
     attach("s3", conn_id="broken", fs=storage)
     with pytest.raises(StorageUnreachable, match=r"RuntimeError: GET https://store\.example\.com/") as found:
-        told("s3://broken@b/{task_id}.mp4")
+        violations("s3://broken@b/{task_id}.mp4")
     assert "s3cret" not in str(found.value)
 
 
-def name(output_path: str, *, task_id: str = "task_1", index: int = 0, of: int = 1, **more: Any) -> str:
+def name(output_path: str, *, task_id: str = "task_1", index: int = 0, of: int = 1, **kwargs: Any) -> str:
     return target_for(
         output_path,
-        **{"job": job(task_id=task_id), "index": index, "of": of, "map_index": -1, "ext": "mp4", **more},
+        **{"job": job(task_id=task_id), "index": index, "of": of, "map_index": -1, "ext": "mp4", **kwargs},
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_cdn import LINK, Cdn, Reply, left
+from fake_cdn import LINK, Cdn, Reply, files_in
 from fakes import MODEL, PROMPT, Clock, job, settings
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
@@ -31,10 +31,12 @@ Land = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def land(cdn: Cdn, tmp_path: Path) -> Land:
-    def run(content: bytes, *, vendor: str = "apixo", asked: VideoRequest | None = None, **how: Any) -> Any:
+    def run(
+        content: bytes, *, vendor: str = "apixo", requested: VideoRequest | None = None, **kwargs: Any
+    ) -> Any:
         cdn.replies[LINK] = [Reply(content, Content_Length=str(len(content)))]
-        landing = Landing(settings(vendor), sleep=Clock().sleep, **{"verify": "fail", **how})
-        metadata = VideoMetadata(request=asked)
+        landing = Landing(settings(vendor), sleep=Clock().sleep, **{"verify": "fail", **kwargs})
+        metadata = VideoMetadata(request=requested)
         return landing.land([LINK], f"file://{tmp_path}/", job=job(vendor), metadata=metadata)[0]
 
     return run
@@ -62,11 +64,11 @@ def turned(matrix: tuple[int, int, int, int], whole: bytes) -> bytes:
 def test_a_probe_has_the_size_that_players_show(
     name: str, matrix: tuple[int, int, int, int], size: tuple[int, int], land: Land
 ) -> None:
-    manifest = land(turned(matrix, film(name)), asked=asks("apixo", aspect_ratio=f"{size[0]}:{size[1]}"))
+    manifest = land(turned(matrix, film(name)), requested=asks("apixo", aspect_ratio=f"{size[0]}:{size[1]}"))
     assert (manifest["probe"]["width"], manifest["probe"]["height"]) == size
     wrong = asks("apixo", aspect_ratio=f"{size[1]}:{size[0]}")
     with pytest.raises(VideoMismatch, match=f"{size[0]}x{size[1]}, not {size[1]}:{size[0]}"):
-        land(turned(matrix, film(name)), asked=wrong, overwrite=True)
+        land(turned(matrix, film(name)), requested=wrong, overwrite=True)
 
 
 def test_non_square_pixels_scale_the_width(land: Land, tmp_path: Path) -> None:
@@ -80,7 +82,7 @@ def test_non_square_pixels_scale_the_width(land: Land, tmp_path: Path) -> None:
         video.codec_context.sample_aspect_ratio = Fraction(4, 3)
         file.mux(video.encode(av.VideoFrame(144, 96, "yuv420p")))
         file.mux(video.encode(None))
-    manifest = land((tmp_path / "anamorphic").read_bytes(), asked=asks("apixo", aspect_ratio="2:1"))
+    manifest = land((tmp_path / "anamorphic").read_bytes(), requested=asks("apixo", aspect_ratio="2:1"))
     assert (manifest["probe"]["width"], manifest["probe"]["height"]) == (192, 96)
 
 
@@ -96,8 +98,8 @@ def test_non_square_pixels_scale_the_width(land: Land, tmp_path: Path) -> None:
 def test_a_ratio_determined_by_the_image_is_not_compared(
     vendor: str, fields: dict[str, Any], land: Land
 ) -> None:
-    asked = asks(vendor, aspect_ratio="9:16", **fields)
-    assert land(film("mp4"), vendor=vendor, asked=asked)["mismatches"] == []
+    requested = asks(vendor, aspect_ratio="9:16", **fields)
+    assert land(film("mp4"), vendor=vendor, requested=requested)["mismatches"] == []
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_a_ratio_determined_by_the_image_is_not_compared(
 )
 def test_otherwise_the_requested_ratio_is_compared(vendor: str, fields: dict[str, Any], land: Land) -> None:
     with pytest.raises(VideoMismatch, match="not 9:16"):
-        land(film("mp4"), vendor=vendor, asked=asks(vendor, aspect_ratio="9:16", **fields))
+        land(film("mp4"), vendor=vendor, requested=asks(vendor, aspect_ratio="9:16", **fields))
 
 
 class Sour(io.BytesIO):
@@ -131,9 +133,9 @@ def unreadable(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         def seek(self, *_: Any) -> int:
             raise PermissionError("GET https://store.example.com/b?sig=s3cret: no range")
 
-    def fail(self: Any, path: str, mode: str = "rb", **how: Any) -> Any:
+    def fail(self: Any, path: str, mode: str = "rb", **kwargs: Any) -> Any:
         if mode != "rb" or path.endswith(".json"):
-            return really(self, path, mode, **how)
+            return really(self, path, mode, **kwargs)
         if request.param == "opened":
             raise PermissionError("GET https://store.example.com/b?sig=s3cret: no")
         return Sour() if request.param == "read" else Stuck(film("mp4"))
@@ -148,7 +150,7 @@ def test_a_video_that_cannot_be_probed_has_landed(
 ) -> None:
     manifest = land(film("mp4"), verify=verify)
     assert (manifest["probe"], manifest["mismatches"]) == (None, [])
-    assert left(tmp_path) == ["task_1-0.mp4", "task_1-0.mp4.json"]
+    assert files_in(tmp_path) == ["task_1-0.mp4", "task_1-0.mp4.json"]
     assert json.loads((tmp_path / "task_1-0.mp4.json").read_text())["probe"] is None
     assert "could not be probed" in caplog.text
     assert "s3cret" not in caplog.text
@@ -164,15 +166,15 @@ def test_the_sidecar_is_written_before_the_probe(
         patched.setattr(probe, "probe", killed)
         with pytest.raises(KeyboardInterrupt):
             land(film("mp4"))
-    assert left(tmp_path) == ["task_1-0.mp4", "task_1-0.mp4.json"]
+    assert files_in(tmp_path) == ["task_1-0.mp4", "task_1-0.mp4.json"]
     assert land(film("mp4"))["already_existed"]
 
 
 def test_the_probe_is_in_the_sidecar(land: Land, tmp_path: Path) -> None:
     manifest = land(film("webm"))
     assert manifest["probe"] == {"duration_seconds": 1.514, "width": 160, "height": 96, "codec": "vp8"}
-    told = json.loads((tmp_path / "task_1-0.webm.json").read_text())
-    assert told["probe"] == manifest["probe"]
+    content = json.loads((tmp_path / "task_1-0.webm.json").read_text())
+    assert content["probe"] == manifest["probe"]
 
 
 def undecodable() -> bytes:
@@ -231,7 +233,7 @@ FOUND = Probe(6.04, 720, 1280, "h264")
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("requested", "expected"),
     [
         ({}, []),
         ({"duration": 6, "aspect_ratio": "9:16", "resolution": "720p"}, []),
@@ -242,8 +244,8 @@ FOUND = Probe(6.04, 720, 1280, "h264")
         ({"resolution": "1080P"}, ["its size is 720x1280, not 1080p"]),
     ],
 )
-def test_a_video_is_compared_with_the_request(asked: dict[str, Any], told: list[str]) -> None:
-    assert mismatches(FOUND, asked) == told
+def test_a_video_is_compared_with_the_request(requested: dict[str, Any], expected: list[str]) -> None:
+    assert mismatches(FOUND, requested) == expected
 
 
 def test_without_a_request_the_vendors_duration_is_compared() -> None:

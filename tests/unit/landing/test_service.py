@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowTaskTimeout
-from fake_cdn import FRESH, LINK, Cdn, RefreshLinks, Reply, left, page, whole
+from fake_cdn import FRESH, LINK, Cdn, RefreshLinks, Reply, files_in, page, whole
 from fakes import MP4, NOW, Clock, job, settings
 
 from airflow_provider_vidgen.errors import (
@@ -33,8 +33,8 @@ from airflow_provider_vidgen.landing import Landing
 EARLIER = NOW - timedelta(seconds=1)
 
 
-def landing_of(clock: Clock, **how: Any) -> Landing:
-    return Landing(settings(), **{"sidecar": False, "verify": False, "sleep": clock.sleep, **how})
+def landing_of(clock: Clock, **kwargs: Any) -> Landing:
+    return Landing(settings(), **{"sidecar": False, "verify": False, "sleep": clock.sleep, **kwargs})
 
 
 def test_at_most_three_files_land_concurrently(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_every_failed_file_is_reported_and_a_retryable_error_raised(cdn: Cdn, tm
     # A retry can succeed for one of them, so that error is raised.
     with pytest.raises(DownloadFailed, match="down; and another file: odd"):
         landing.land([LINK, FRESH, f"{LINK}2"], f"file://{tmp_path}/", job=job())
-    assert left(tmp_path) == ["task_1-2.mp4"]
+    assert files_in(tmp_path) == ["task_1-2.mp4"]
 
 
 def test_a_stopped_task_stops_all_its_downloads(
@@ -74,7 +74,7 @@ def test_a_stopped_task_stops_all_its_downloads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Endless(Reply):
-        def pieces(self) -> Iterator[bytes]:
+        def body_chunks(self) -> Iterator[bytes]:
             yield MP4
             while True:
                 yield b"x"
@@ -89,7 +89,7 @@ def test_a_stopped_task_stops_all_its_downloads(
     monkeypatch.setattr("airflow_provider_vidgen.landing.service.wait", stopped)
     with pytest.raises(KeyboardInterrupt):
         Landing(settings()).land([LINK, FRESH], f"file://{tmp_path}/", job=job())
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 def test_a_stopped_task_does_not_wait_for_a_hanging_storage(
@@ -123,7 +123,7 @@ def test_a_stopped_task_does_not_wait_for_a_hanging_storage(
     for thread in threading.enumerate():
         if thread.name.startswith("vidgen-landing"):
             thread.join(10)
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 def test_one_file_lands_while_the_link_of_another_is_not_live_yet(
@@ -133,7 +133,7 @@ def test_one_file_lands_while_the_link_of_another_is_not_live_yet(
     vendor = RefreshLinks([LINK, FRESH], clock=clock)
     files = landing_of(clock).land([LINK, FRESH], f"file://{tmp_path}/", job=job(), refresh=vendor)
     assert [file["bytes"] for file in files] == [len(MP4), len(MP4) + 1]
-    assert cdn.asked.count(LINK) == 1
+    assert cdn.requested.count(LINK) == 1
 
 
 @pytest.mark.parametrize(("expires_at", "error"), [(None, LinkUnavailable), (EARLIER, ResultExpired)])
@@ -149,8 +149,8 @@ def test_landed_files_stay_and_are_not_downloaded_again_when_another_link_is_dea
     for _ in range(2):
         with pytest.raises(error):
             run.land([LINK, FRESH], f"file://{tmp_path}/", job=job(), expires_at=expires_at)
-    assert left(tmp_path) == ["task_1-0.mp4", "task_1-0.mp4.json"]
-    assert cdn.asked.count(LINK) == 1
+    assert files_in(tmp_path) == ["task_1-0.mp4", "task_1-0.mp4.json"]
+    assert cdn.requested.count(LINK) == 1
 
 
 def test_files_that_wait_for_their_links_do_not_block_the_others(cdn: Cdn, tmp_path: Path) -> None:
@@ -179,8 +179,8 @@ def test_several_dead_links_are_refreshed_once(cdn: Cdn, tmp_path: Path, clock: 
     cdn.replies = {link: [LinkUnavailable("x")] for link in old} | {link: [whole()] for link in new}
     vendor = RefreshLinks(new, clock=clock)
     landing_of(clock, sleep=lambda _: None).land(old, f"file://{tmp_path}/", job=job(), refresh=vendor)
-    assert len(vendor.asked) == 1
-    assert len(left(tmp_path)) == 3
+    assert len(vendor.calls) == 1
+    assert len(files_in(tmp_path)) == 3
 
 
 def test_an_execution_timeout_ends_the_wait_for_a_link_at_once(cdn: Cdn, tmp_path: Path) -> None:
@@ -196,8 +196,8 @@ def test_an_execution_timeout_ends_the_wait_for_a_link_at_once(cdn: Cdn, tmp_pat
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert len(cdn.asked) == 1
-    assert left(tmp_path) == []
+    assert len(cdn.requested) == 1
+    assert files_in(tmp_path) == []
 
 
 def test_an_execution_timeout_ends_the_waits_for_several_links_at_once(
@@ -224,5 +224,5 @@ def test_an_execution_timeout_ends_the_waits_for_several_links_at_once(
     landing = Landing(settings())
     with pytest.raises(AirflowTaskTimeout):
         landing.land(links, f"file://{tmp_path}/", job=job(), refresh=refresh)
-    assert sorted(cdn.asked) == sorted(links)
-    assert left(tmp_path) == []
+    assert sorted(cdn.requested) == sorted(links)
+    assert files_in(tmp_path) == []

@@ -14,7 +14,7 @@ import pytest
 from fake_cdn import (
     LINK,
     Cdn,
-    left,
+    files_in,
     whole,
 )
 from fakes import MP4, Clock, job, settings
@@ -50,11 +50,11 @@ RESULT = {
 
 @pytest.fixture
 def land(cdn: Cdn, tmp_path: Path) -> Any:
-    def run(*replies: Any, task_id: str = "task_1", **more: Any) -> dict[str, Any]:
+    def run(*replies: Any, task_id: str = "task_1", **kwargs: Any) -> dict[str, Any]:
         cdn.replies[LINK] = list(replies)
-        cdn.asked.clear()
-        metadata = more.pop("metadata", VideoMetadata(request=REQUEST, result=RESULT))
-        landing = Landing(settings(), **{"verify": False, "sleep": Clock().sleep, **more})
+        cdn.requested.clear()
+        metadata = kwargs.pop("metadata", VideoMetadata(request=REQUEST, result=RESULT))
+        landing = Landing(settings(), **{"verify": False, "sleep": Clock().sleep, **kwargs})
         path = f"file://{tmp_path}/v.mp4"
         return landing.land([LINK], path, job=job("apixo", task_id=task_id), metadata=metadata)[0]
 
@@ -64,9 +64,9 @@ def land(cdn: Cdn, tmp_path: Path) -> Any:
 def test_a_sidecar_documents_its_file(land: Any, tmp_path: Path) -> None:
     assert land(whole())["sidecar"] == f"file://{tmp_path}/v.mp4.json"
     text = (tmp_path / "v.mp4.json").read_text()
-    told = json.loads(text)
-    assert told.pop("landed_at").endswith("+00:00")
-    assert told == {
+    content = json.loads(text)
+    assert content.pop("landed_at").endswith("+00:00")
+    assert content == {
         "generator": "airflow-provider-vidgen",
         "schema_version": 1,
         "vendor": "apixo",
@@ -111,7 +111,7 @@ def test_the_prompt_or_the_whole_sidecar_can_be_omitted(land: Any, tmp_path: Pat
     (tmp_path / "v.mp4").unlink()
     (tmp_path / "v.mp4.json").unlink()
     assert land(whole(), sidecar=False)["sidecar"] is None
-    assert left(tmp_path) == ["v.mp4"]
+    assert files_in(tmp_path) == ["v.mp4"]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -123,21 +123,21 @@ def test_a_complete_file_of_the_same_job_is_recognised_without_a_download(
     first = land(whole())
     again = land(UnsafeLink("x"), overwrite=overwrite)
     assert again == {**first, "already_existed": True}
-    assert cdn.asked == []
+    assert cdn.requested == []
 
 
 def test_a_file_of_another_job_is_refused_without_a_download(land: Any, cdn: Cdn, tmp_path: Path) -> None:
     land(whole())
     with pytest.raises(TargetExists, match="of another job or request"):
         land(whole(), task_id="task_2")
-    assert cdn.asked == []
+    assert cdn.requested == []
     other = MP4 + b"2"
     land(whole(other), task_id="task_2", overwrite=True)
     assert (tmp_path / "v.mp4").read_bytes() == other
     assert json.loads((tmp_path / "v.mp4.json").read_text())["task_id"] == "task_2"
 
 
-def asked(fingerprint: str) -> VideoMetadata:
+def metadata_with(fingerprint: str) -> VideoMetadata:
     return VideoMetadata(request=REQUEST, result=RESULT, fingerprint=fingerprint)
 
 
@@ -146,13 +146,13 @@ def test_a_reused_job_id_does_not_match_the_video_of_another_request(
     cdn: Cdn,
     tmp_path: Path,
 ) -> None:
-    land(whole(), metadata=asked("one"))
+    land(whole(), metadata=metadata_with("one"))
     assert json.loads((tmp_path / "v.mp4.json").read_text())["fingerprint"] == "one"
     with pytest.raises(TargetExists, match="another job or request"):
-        land(whole(MP4 + b"2"), metadata=asked("two"))
-    assert cdn.asked == []
+        land(whole(MP4 + b"2"), metadata=metadata_with("two"))
+    assert cdn.requested == []
     assert (tmp_path / "v.mp4").read_bytes() == MP4
-    assert not land(whole(MP4 + b"2"), metadata=asked("two"), overwrite=True)["already_existed"]
+    assert not land(whole(MP4 + b"2"), metadata=metadata_with("two"), overwrite=True)["already_existed"]
     assert (tmp_path / "v.mp4").read_bytes() == MP4 + b"2"
     assert json.loads((tmp_path / "v.mp4.json").read_text())["fingerprint"] == "two"
 
@@ -164,18 +164,18 @@ def test_without_a_fingerprint_the_job_id_is_sufficient(
     land: Any,
     cdn: Cdn,
 ) -> None:
-    land(whole(), metadata=asked(before))
-    assert land(UnsafeLink("x"), metadata=asked(now))["already_existed"]
-    assert cdn.asked == []
+    land(whole(), metadata=metadata_with(before))
+    assert land(UnsafeLink("x"), metadata=metadata_with(now))["already_existed"]
+    assert cdn.requested == []
 
 
 def test_a_sidecar_without_fingerprint_is_recognised(land: Any, cdn: Cdn, tmp_path: Path) -> None:
     land(whole())
-    told = json.loads((tmp_path / "v.mp4.json").read_text())
-    del told["fingerprint"]
-    (tmp_path / "v.mp4.json").write_text(json.dumps(told))
-    assert land(UnsafeLink("x"), metadata=asked("one"))["already_existed"]
-    assert cdn.asked == []
+    content = json.loads((tmp_path / "v.mp4.json").read_text())
+    del content["fingerprint"]
+    (tmp_path / "v.mp4.json").write_text(json.dumps(content))
+    assert land(UnsafeLink("x"), metadata=metadata_with("one"))["already_existed"]
+    assert cdn.requested == []
 
 
 @pytest.mark.parametrize("harm", [MP4[:-1], MP4[:-1] + b"!", b""])
@@ -203,7 +203,7 @@ def test_without_a_valid_sidecar_the_bytes_are_compared(
     if sidecar is not None:
         (tmp_path / "v.mp4.json").write_bytes(sidecar)
     assert land(whole())["already_existed"]
-    assert cdn.asked == [LINK]
+    assert cdn.requested == [LINK]
     # The missing sidecar of a killed worker is added; a file of other origin is kept.
     assert (tmp_path / "v.mp4.json").exists()
     assert sidecar is None or (tmp_path / "v.mp4.json").read_bytes() == sidecar
@@ -214,4 +214,4 @@ def test_a_sidecar_that_cannot_be_written_does_not_fail_the_landing(
 ) -> None:
     monkeypatch.setattr("airflow_provider_vidgen.landing.sidecar.json.dumps", lambda *_, **__: 1 / 0)
     assert land(whole())["sidecar"] is None
-    assert left(tmp_path) == ["v.mp4"]
+    assert files_in(tmp_path) == ["v.mp4"]

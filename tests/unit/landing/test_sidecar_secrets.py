@@ -21,7 +21,7 @@ from airflow_provider_vidgen.models import VideoRequest
 SECRET = "s3cr3tSignature0f40Letters1234567890abcd"
 
 
-def told(extra: Any) -> Any:
+def stored_extra(extra: Any) -> Any:
     """What the sidecar stores of ``extra``."""
     kept = VideoMetadata(request=VideoRequest(prompt="a kite", extra=extra)).request_as_json(
         include_prompt=True
@@ -96,7 +96,7 @@ LEAKS: dict[str, Any] = {
 
 @pytest.mark.parametrize("extra", LEAKS.values(), ids=LEAKS)
 def test_no_secret_is_stored_wherever_it_occurs(extra: Any) -> None:
-    kept = json.dumps(told(extra), ensure_ascii=False)
+    kept = json.dumps(stored_extra(extra), ensure_ascii=False)
     for secret in ("s3cr3tSignature", "sTcrTtSignature", "scrtsignature"):
         assert secret not in kept
     assert "czNjcjN0" not in kept
@@ -118,7 +118,7 @@ def test_no_secret_is_stored_wherever_it_occurs(extra: Any) -> None:
     ],
 )
 def test_the_text_around_a_secret_remains(written: str, kept: str) -> None:
-    assert told({"note": written}) == {"note": kept}
+    assert stored_extra({"note": written}) == {"note": kept}
 
 
 def test_a_secret_in_the_prompt_is_not_stored_either() -> None:
@@ -149,7 +149,7 @@ ORDINARY: list[Any] = [
 
 @pytest.mark.parametrize("value", ORDINARY, ids=range(len(ORDINARY)))
 def test_ordinary_text_remains_unchanged(value: Any) -> None:
-    assert told({"note": value}) == {"note": value}
+    assert stored_extra({"note": value}) == {"note": value}
 
 
 VOCABULARY = (
@@ -168,7 +168,7 @@ PROSE = (
 
 @given(PROSE)
 def test_any_prose_remains_unchanged(prose: str) -> None:
-    assert told({"note": prose, "notes": [prose]}) == {"note": prose, "notes": [prose]}
+    assert stored_extra({"note": prose, "notes": [prose]}) == {"note": prose, "notes": [prose]}
 
 
 @st.composite
@@ -201,9 +201,9 @@ FORMS = st.sampled_from(
 def test_no_secret_is_stored_whatever_surrounds_it(before: str, form: str, secret: str, after: str) -> None:
     text = f"{before} {form.format(secret)} {after}"
     for extra in ({"note": text}, {"a": [{"b": text}]}, {"json": json.dumps({"note": text})}):
-        assert secret not in json.dumps(told(extra), ensure_ascii=False)
-    assert told({"note": text})["note"].startswith(before)
-    assert told({"note": text})["note"].rstrip().endswith(after.rstrip())
+        assert secret not in json.dumps(stored_extra(extra), ensure_ascii=False)
+    assert stored_extra({"note": text})["note"].startswith(before)
+    assert stored_extra({"note": text})["note"].rstrip().endswith(after.rstrip())
 
 
 NAMES = st.sampled_from(["api_key", "secret", "password", "token", "Auth-Token", "accessKey", "X-API-KEY"])
@@ -224,7 +224,7 @@ def without_names(value: Any) -> bool:
 
 @given(NAMES, secrets(), VALUES)
 def test_a_secret_name_is_sufficient_and_other_entries_remain(name: str, secret: str, other: Any) -> None:
-    kept = told({"other": other, name: secret, "deep": [{name: {"x": [secret]}}]})
+    kept = stored_extra({"other": other, name: secret, "deep": [{name: {"x": [secret]}}]})
     assert secret not in json.dumps(kept)
     if without_names(other):
         assert kept["other"] == other
@@ -235,13 +235,13 @@ def test_values_without_a_json_type_are_redacted_as_text() -> None:
         def __str__(self) -> str:
             return f"https://a.example/x?sig={SECRET}"
 
-    assert told({"link": Link()}) == {"link": "https://a.example/x"}
+    assert stored_extra({"link": Link()}) == {"link": "https://a.example/x"}
 
 
 def test_a_request_nested_too_deeply_does_not_fail_the_landing() -> None:
     deep: Any = SECRET
     for _ in range(5000):
         deep = [deep]
-    assert told({"deep": deep}) == "omitted: nested too deeply"
+    assert stored_extra({"deep": deep}) == "omitted: nested too deeply"
     nested = "[" * 700 + f'{{"token": "{SECRET}"}}' + "]" * 700
-    assert SECRET not in json.dumps(told({"text": nested}))
+    assert SECRET not in json.dumps(stored_extra({"text": nested}))

@@ -23,7 +23,7 @@ from airflow_provider_vidgen.landing.upload_options import UploadOptions
 PATH = {"s3": "s3://b/v/", "gs": "gs://b/v/", "abfs": "abfs://b/v/", "file": "/v/", "sftp": "sftp://c@/v/"}
 
 
-def told(given: Any, protocol: str) -> list[str]:
+def problems_of(given: Any, protocol: str) -> list[str]:
     return [str(problem) for problem in upload_options.upload_args_problems(given, protocol)]
 
 
@@ -40,7 +40,7 @@ def told(given: Any, protocol: str) -> list[str]:
     ],
 )
 def test_accepted_upload_args_have_no_problems(protocol: str, given: Any) -> None:
-    assert told(given, protocol) == []
+    assert problems_of(given, protocol) == []
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,12 @@ def test_accepted_upload_args_have_no_problems(protocol: str, given: Any) -> Non
     ],
 )
 def test_rejected_upload_args_are_problems(protocol: str, given: Any, words: str) -> None:
-    (problem,) = told(given, protocol)
+    (problem,) = problems_of(given, protocol)
     assert words in problem
 
 
 def test_all_wrong_upload_args_are_reported_at_once_without_their_values() -> None:
-    problems = told({"Key": "s3cret", "Body": b"s3cret", "Metadata": 7, "ACL": "private"}, "s3")
+    problems = problems_of({"Key": "s3cret", "Body": b"s3cret", "Metadata": 7, "ACL": "private"}, "s3")
     assert [problem.partition("=")[0] for problem in problems] == [
         f"upload_args[{name}]" for name in ("Key", "Body", "Metadata")
     ]
@@ -85,7 +85,7 @@ def test_wrong_upload_args_are_reported_together_with_a_wrong_path(path: str) ->
 
 
 @pytest.mark.parametrize(
-    ("given", "video", "sidecar", "left"),
+    ("given", "video", "sidecar", "expected"),
     [
         ({"ACL": "public-read", "StorageClass": "X"}, "s3", "s3", {"StorageClass": "X"}),
         ({"ACL": "bucket-owner-full-control"}, "s3", "s3a", {"ACL": "bucket-owner-full-control"}),
@@ -98,9 +98,9 @@ def test_wrong_upload_args_are_reported_together_with_a_wrong_path(path: str) ->
     ],
 )
 def test_a_sidecar_is_stored_like_its_video_but_never_public(
-    given: dict[str, Any], video: str, sidecar: str, left: dict[str, Any]
+    given: dict[str, Any], video: str, sidecar: str, expected: dict[str, Any]
 ) -> None:
-    assert upload_options.sidecar_upload_args(given, video, sidecar) == left
+    assert upload_options.sidecar_upload_args(given, video, sidecar) == expected
 
 
 @given(st.text(min_size=1))
@@ -139,8 +139,8 @@ class Refusing(MemoryFileSystem):  # type: ignore[misc]
 
 def s3_error(code: str, status: int) -> Exception:
     error = OSError(5, code)
-    told = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    error.__cause__ = ClientError(told, "CreateMultipartUpload")  # type: ignore[arg-type]
+    response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    error.__cause__ = ClientError(response, "CreateMultipartUpload")  # type: ignore[arg-type]
     return error
 
 

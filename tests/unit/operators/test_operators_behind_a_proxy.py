@@ -50,7 +50,7 @@ def test_a_generation_whose_file_could_not_be_fetched_is_refused_before_payment(
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
     with pytest.raises(AirflowFailException) as failure:
         generation(f"file://{tmp_path}/{{product}}/", deferrable=deferrable).execute(context())
-    told = str(failure.value)
+    text = str(failure.value)
     for words in (
         "allow_proxied_downloads=false: must be true in the connection 'vidgen_default'",
         "or NO_PROXY must be *",
@@ -58,8 +58,8 @@ def test_a_generation_whose_file_could_not_be_fetched_is_refused_before_payment(
         "output_path=",
         "Nothing was spent.",
     ):
-        assert words in told
-    assert "s3cret" not in told
+        assert words in text
+    assert "s3cret" not in text
     assert web.request_history == []
 
 
@@ -150,9 +150,9 @@ def test_a_blocked_download_is_refused_before_any_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     vidgen("apixo")
-    told = {"vendor": "apixo", "model": "grok-video", "task_id": "task_1", "result_urls": [LINK]}
-    what: dict[str, Any] = {"video": told} if video else {"url": LINK}
-    download = VideoDownloadOperator(task_id="t", output_path=f"file://{tmp_path}/v.mp4", **what)
+    result = {"vendor": "apixo", "model": "grok-video", "task_id": "task_1", "result_urls": [LINK]}
+    source: dict[str, Any] = {"video": result} if video else {"url": LINK}
+    download = VideoDownloadOperator(task_id="t", output_path=f"file://{tmp_path}/v.mp4", **source)
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
     with pytest.raises(AirflowFailException, match="allow_proxied_downloads") as failure:
         download.execute(context())

@@ -82,8 +82,8 @@ def test_the_sidecar_of_a_download_has_the_generations_result(
 ) -> None:
     cost = {"amount": "0.12", "currency": "USD"}
     (file,) = download({LINK: [{"content": MP4}]}, video={**VIDEO, "cost": cost})
-    told = json.loads(Path(file["sidecar"].removeprefix("file://")).read_text())
-    assert (told["vendor"], told["task_id"], told["cost"]) == ("apixo", "task_1", cost)
+    content = json.loads(Path(file["sidecar"].removeprefix("file://")).read_text())
+    assert (content["vendor"], content["task_id"], content["cost"]) == ("apixo", "task_1", cost)
 
 
 def test_each_link_of_a_list_gets_its_own_name(download: Callable[..., Any], tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_exactly_one_of_url_and_video_is_required(given: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
-    "left",
+    "rendered",
     [
         {"url": []},
         {"url": [None]},
@@ -256,10 +256,10 @@ def test_exactly_one_of_url_and_video_is_required(given: dict[str, Any]) -> None
         {"video": {"result_urls": [LINK]}},
     ],
 )
-def test_nothing_to_download_is_an_error(left: dict[str, Any], download: Callable[..., Any]) -> None:
-    ((field, value),) = left.items()
+def test_nothing_to_download_is_an_error(rendered: dict[str, Any], download: Callable[..., Any]) -> None:
+    ((field, value),) = rendered.items()
     with pytest.raises(AirflowFailException) as failure:
-        download({}, **left)
+        download({}, **rendered)
     assert "There is nothing to download" in str(failure.value)
     must_be = {"url": "must be a link or a list of links", "video": "must be the result of a generation"}[
         field

@@ -287,7 +287,7 @@ def test_a_duration_in_the_header_shows_whether_fragments_are_missing(version: i
 
 
 @pytest.mark.parametrize(
-    "how",
+    "fields",
     [
         {"trun": 0x301},
         {"trun": 0x1, "tfhd": 0x20000},
@@ -296,8 +296,8 @@ def test_a_duration_in_the_header_shows_whether_fragments_are_missing(version: i
         {"trun": 0x101, "tfhd": 0x20010},
     ],
 )
-def test_a_fragment_must_have_all_its_data(how: dict[str, int]) -> None:
-    whole = fragmented(fragment(10, **how), mehd=400)
+def test_a_fragment_must_have_all_its_data(fields: dict[str, int]) -> None:
+    whole = fragmented(fragment(10, **fields), mehd=400)
     assert check(whole) is ContainerFormat.MP4
     without_data = whole[: -8 - 1000]
     assert refused(without_data, announced=True, match="its frames need")

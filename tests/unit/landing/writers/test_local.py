@@ -28,7 +28,7 @@ class Disk:
             monkeypatch.setattr(os, name, self._observed(name, getattr(os, name)))
 
     def _observed(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def observed(what: Any, *more: Any, **how: Any) -> Any:
+        def observed(what: Any, *more: Any, **kwargs: Any) -> Any:
             if name == "link" and not self._hard_links:
                 raise PermissionError(1, "Operation not permitted")
             found = os.fstat(what) if name == "fsync" else Path(what).stat()
@@ -38,7 +38,7 @@ class Disk:
                 self.seen.append(("folder flushed", found.st_ino, 0))
             else:
                 self.seen.append(("flushed", found.st_ino, found.st_size))
-            return real(what, *more, **how)
+            return real(what, *more, **kwargs)
 
         return observed
 

@@ -32,15 +32,15 @@ HOUR = timedelta(hours=1)
 def land(cdn: Cdn, tmp_path: Path) -> Callable[..., Any]:
     cdn.replies[LINK] = [whole()]
 
-    def run(name: str = "v.mp4", **how: Any) -> Any:
-        landing = Landing(settings(), verify=False, sidecar=False, **how)
+    def run(name: str = "v.mp4", **flags: Any) -> Any:
+        landing = Landing(settings(), verify=False, sidecar=False, **flags)
         return landing.land([LINK], f"file://{tmp_path}/{name}", job=job())
 
     return run
 
 
 @pytest.fixture
-def left(land: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def abandoned(land: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The part file of a worker that was killed a moment ago."""
     with monkeypatch.context() as killed:
         killed.setattr(LocalWriter, "discard", lambda _: None)
@@ -56,53 +56,55 @@ def age(path: Path, by: timedelta) -> None:
 
 
 def test_an_abandoned_part_file_is_removed_by_the_next_landing_in_its_folder(
-    land: Callable[..., Any], left: Path
+    land: Callable[..., Any], abandoned: Path
 ) -> None:
-    age(left, HOUR + timedelta(seconds=5))
+    age(abandoned, HOUR + timedelta(seconds=5))
     land("v.mp4")
-    assert not left.exists()
+    assert not abandoned.exists()
 
 
 def test_part_files_are_removed_on_nfs_which_locks_only_files_open_for_writing(
-    land: Callable[..., Any], left: Path, monkeypatch: pytest.MonkeyPatch
+    land: Callable[..., Any], abandoned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = fcntl.flock
 
-    def as_on_nfs(file: Any, how: int) -> None:
+    def as_on_nfs(file: Any, flags: int) -> None:
         if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             raise OSError(errno.EBADF, "Bad file descriptor")
-        lock(file, how)
+        lock(file, flags)
 
     monkeypatch.setattr(fcntl, "flock", as_on_nfs)
-    age(left, HOUR + timedelta(seconds=5))
+    age(abandoned, HOUR + timedelta(seconds=5))
     land("other.mp4")
-    assert not left.exists()
+    assert not abandoned.exists()
 
 
 def test_a_recent_part_file_of_another_host_with_an_invisible_lock_stays(
-    land: Callable[..., Any], left: Path, monkeypatch: pytest.MonkeyPatch
+    land: Callable[..., Any], abandoned: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "_lock", lambda _: True)
-    age(left, HOUR - timedelta(minutes=1))
+    age(abandoned, HOUR - timedelta(minutes=1))
     land("other.mp4")
-    assert left.exists()
+    assert abandoned.exists()
 
 
-def test_a_locked_part_file_stays_however_old(land: Callable[..., Any], left: Path) -> None:
-    age(left, 9 * HOUR)
-    with left.open("r+b") as alive:
+def test_a_locked_part_file_stays_however_old(land: Callable[..., Any], abandoned: Path) -> None:
+    age(abandoned, 9 * HOUR)
+    with abandoned.open("r+b") as alive:
         fcntl.flock(alive, fcntl.LOCK_EX)
         land("v.mp4")
-        assert left.exists()
+        assert abandoned.exists()
     land("w.mp4")
-    assert not left.exists()
+    assert not abandoned.exists()
 
 
-def test_the_age_of_a_part_file_is_taken_from_the_given_clock(land: Callable[..., Any], left: Path) -> None:
+def test_the_age_of_a_part_file_is_taken_from_the_given_clock(
+    land: Callable[..., Any], abandoned: Path
+) -> None:
     land("v.mp4", now=lambda: datetime.now(UTC) + timedelta(minutes=59))
-    assert left.exists()
+    assert abandoned.exists()
     land("w.mp4", now=lambda: datetime.now(UTC) + timedelta(minutes=61))
-    assert not left.exists()
+    assert not abandoned.exists()
 
 
 def test_other_files_are_never_removed(land: Callable[..., Any], tmp_path: Path) -> None:

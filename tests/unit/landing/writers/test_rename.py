@@ -48,7 +48,7 @@ def seen(memory: Memory) -> list[str]:
     return sorted(memory.store)
 
 
-def told(memory: Memory) -> list[str]:
+def constraints(memory: Memory) -> list[str]:
     problems = Landing(settings(), verify=False).target_problems(f"{memory.url}/{{task_id}}.mp4")
     return [problem.constraint for problem in problems]
 
@@ -86,7 +86,7 @@ def test_a_video_lands(memory: Memory, cdn: Cdn) -> None:
 
 def test_storage_that_renames_is_accepted_and_left_unchanged(memory: Memory) -> None:
     memory.makedirs("/videos")
-    assert told(memory) == []
+    assert constraints(memory) == []
     assert seen(memory) == []
 
 
@@ -95,7 +95,7 @@ def test_storage_that_cannot_rename_is_refused(memory: Memory, monkeypatch: pyte
         raise NotImplementedError
 
     monkeypatch.setattr(memory, "mv", refuse)
-    (problem,) = told(memory)
+    (problem,) = constraints(memory)
     assert "does not accept files (files would not appear atomically: NotImplementedError" in problem
     assert seen(memory) == []
 
@@ -110,7 +110,7 @@ def test_storage_that_renames_incorrectly_is_refused(
             memory.rm_file(path)
 
     monkeypatch.setattr(memory, "mv", move)
-    (problem,) = told(memory)
+    (problem,) = constraints(memory)
     assert "a renamed file is missing or incomplete" in problem
     assert seen(memory) == []
 
@@ -121,7 +121,7 @@ def test_a_storage_error_is_retryable(memory: Memory, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(memory, "mv", fail)
     with pytest.raises(StorageUnreachable, match="the disk is full"):
-        told(memory)
+        constraints(memory)
 
 
 def test_an_existing_name_is_replaced_only_with_overwrite(
@@ -130,10 +130,10 @@ def test_an_existing_name_is_replaced_only_with_overwrite(
     """For storage that refuses an existing name itself."""
     move = memory.mv
 
-    def exclusive(path: str, final: str, **how: Any) -> None:
+    def exclusive(path: str, final: str, **kwargs: Any) -> None:
         if memory.exists(final):
             raise FileExistsError(final)
-        move(path, final, **how)
+        move(path, final, **kwargs)
 
     monkeypatch.setattr(memory, "mv", exclusive)
     monkeypatch.setattr("airflow_provider_vidgen.landing.writers.exists", lambda _: False)

@@ -38,12 +38,13 @@ PATIENCE = 30
 #: Plays a video and reports the result; both numbers are the size of the frame that was shown.
 PLAY = """
 const done = arguments[arguments.length - 1], video = document.querySelector("video");
-const told = (how) => done({
-  how, width: video.videoWidth, height: video.videoHeight, duration: video.duration, at: video.currentTime,
+const report = (outcome) => done({
+  outcome, width: video.videoWidth, height: video.videoHeight,
+  duration: video.duration, at: video.currentTime,
   error: video.error && video.error.message, can: video.canPlayType(arguments[0])});
-video.addEventListener("ended", () => told("ended"));
-video.addEventListener("error", () => told("error"));
-video.addEventListener("loadeddata", () => video.play().catch((error) => told(String(error))));
+video.addEventListener("ended", () => report("ended"));
+video.addEventListener("error", () => report("error"));
+video.addEventListener("loadeddata", () => video.play().catch((error) => report(String(error))));
 video.src = arguments[1];
 """
 
@@ -137,12 +138,12 @@ def test_a_browser_plays_a_landed_video_from_the_stores_signed_link(
     link = store.link(path)
     with page(container) as url:
         browser.get(url)
-        told = browser.execute_async_script(PLAY, kind, link)
-    assert (told["how"], told["error"]) == ("ended", None)
-    assert (told["width"], told["height"]) == (854, 480)
-    assert told["duration"] == pytest.approx(SECONDS, abs=0.3)
-    assert told["at"] == pytest.approx(told["duration"], abs=0.1)
-    assert told["can"] in ("maybe", "probably")
+        report = browser.execute_async_script(PLAY, kind, link)
+    assert (report["outcome"], report["error"]) == ("ended", None)
+    assert (report["width"], report["height"]) == (854, 480)
+    assert report["duration"] == pytest.approx(SECONDS, abs=0.3)
+    assert report["at"] == pytest.approx(report["duration"], abs=0.1)
+    assert report["can"] in ("maybe", "probably")
     # A browser plays the link itself only if the store serves it with a video content type.
     with requests.get(link, stream=True, timeout=PATIENCE) as reply:
         assert reply.headers["Content-Type"] == kind == KINDS[container]
