@@ -174,7 +174,9 @@ class JobPoller:
             backoff = max(backoff, error.retry_after or 0.0)
         else:
             raise error
-        self._check_deadline(now, f"The job's last status check failed ({error.summary}), and it had to end by its deadline")
+        self._check_deadline(
+            now, f"The job's last status check failed ({error.summary}), and it had to end by its deadline"
+        )
         return self._until_deadline(backoff, now) if backoff else self._next_delay(now)
 
     def status_change(self, status: JobStatus, now: datetime) -> StatusChange | None:

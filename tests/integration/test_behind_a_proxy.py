@@ -4,8 +4,8 @@
 """
 Behind a company's proxy and its certificate authority, over real sockets.
 
-The names of the API and of its results lead nowhere but through the proxy, which alone knows them, and only
-the company's authority vouches for them.
+Only the proxy resolves the host names of the API and its results, and only the company's CA has signed their
+certificates.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ CREDENTIALS = "worker:pr0xy-passw0rd"
 
 
 class Egress(Simulator):
-    """The vendors at https names that only the proxy knows."""
+    """The vendors at https host names that only the proxy resolves."""
 
     def __init__(self) -> None:
         super().__init__(render=False, speed=0, start_time=START, public_url=f"https://{CDN}")
@@ -112,7 +112,7 @@ def account(vendors: Egress, clock: SimClock, monkeypatch: pytest.MonkeyPatch) -
 def company(
     proxy: ForwardProxy, ca: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> ForwardProxy:
-    """The company's environment; its password never gets into a log."""
+    """The company's environment; the proxy's password never gets into a log."""
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("HTTPS_PROXY", proxy.url)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca))
@@ -124,8 +124,8 @@ def _no_password_is_told(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[None]:
     yield
-    told = caplog.text + "".join(capsys.readouterr())
-    assert CREDENTIALS.partition(":")[2] not in told
+    log = caplog.text + "".join(capsys.readouterr())
+    assert CREDENTIALS.partition(":")[2] not in log
 
 
 def check_from_triggerer(hook: VideoGenHook, job: VideoJob) -> JobStatus:
@@ -141,7 +141,7 @@ def land(hook: VideoGenHook, status: JobStatus, job: VideoJob, folder: Path) -> 
     return landing.land(status.result_urls, f"file://{folder}/", job=job)
 
 
-def test_submit_checks_and_download_go_through_the_proxy_and_trust_its_authority(
+def test_submits_checks_and_downloads_use_the_proxy_and_trust_its_ca(
     vendors: Egress,
     account: Callable[..., VideoGenHook],
     clock: SimClock,
@@ -165,7 +165,7 @@ def test_submit_checks_and_download_go_through_the_proxy_and_trust_its_authority
 
 
 def outcomes(hook: VideoGenHook, clock: SimClock, folder: Path) -> dict[str, VidgenError]:
-    """What a submit, a check by the triggerer and a download each end with, where none can succeed."""
+    """The errors of a submit, a status check by the triggerer and a download, where none can succeed."""
     job = VideoJob(vendor="apixo", base_url=hook.settings.base_url, model="grok-video", task_id="task_1")
     ended: dict[str, VidgenError] = {}
     for name, attempt in {
@@ -191,7 +191,7 @@ KINDS = {
 }
 
 
-def test_without_the_proxy_none_of_them_leaves(
+def test_without_the_proxy_no_request_leaves_the_machine(
     account: Callable[..., VideoGenHook],
     clock: SimClock,
     company: ForwardProxy,
@@ -206,7 +206,7 @@ def test_without_the_proxy_none_of_them_leaves(
 
 
 @pytest.mark.parametrize("excepted", [f"{API},{CDN}", ".vidgen.test", "vidgen.test", "*"])
-def test_what_no_proxy_names_is_reached_directly(
+def test_hosts_in_no_proxy_are_reached_directly(
     excepted: str,
     account: Callable[..., VideoGenHook],
     clock: SimClock,
@@ -221,7 +221,7 @@ def test_what_no_proxy_names_is_reached_directly(
 
 
 @pytest.mark.parametrize("trouble", ["407", "403", "502", "closed", "not a proxy"])
-def test_a_proxy_that_does_not_help_is_named_and_nothing_was_sent(
+def test_a_failing_proxy_is_named_and_nothing_was_sent(
     trouble: str,
     vendors: Egress,
     account: Callable[..., VideoGenHook],
@@ -230,10 +230,10 @@ def test_a_proxy_that_does_not_help_is_named_and_nothing_was_sent(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    told = f"the proxy {company.host} from HTTPS_PROXY did not forward the request, HTTP {trouble}"
+    expected = f"the proxy {company.host} from HTTPS_PROXY did not forward the request, HTTP {trouble}"
     if trouble == "407":
         monkeypatch.setenv("HTTPS_PROXY", company.url.replace("worker:", "somebody:"))
-        told = f"the proxy {company.host} from HTTPS_PROXY requires other credentials, HTTP 407"
+        expected = f"the proxy {company.host} from HTTPS_PROXY requires other credentials, HTTP 407"
     elif trouble == "403":
         company.status = 403
     elif trouble == "502":
@@ -245,10 +245,10 @@ def test_a_proxy_that_does_not_help_is_named_and_nothing_was_sent(
         if trouble == "not a proxy":
             dead = behind_of(vendors)
         monkeypatch.setenv("HTTPS_PROXY", f"http://{CREDENTIALS}@{dead}")
-        told = f"the proxy {dead} from HTTPS_PROXY "
+        expected = f"the proxy {dead} from HTTPS_PROXY "
     ended = outcomes(account(), clock, tmp_path)
     assert {name: type(error) for name, error in ended.items()} == KINDS
-    assert [name for name, error in ended.items() if told not in str(error)] == []
+    assert [name for name, error in ended.items() if expected not in str(error)] == []
     assert "Nothing was spent" in str(ended["submit"])
     assert "Check the proxy" in str(ended["submit"])
     assert not any("passw0rd" in str(error) or "worker" in str(error) for error in ended.values())
@@ -256,7 +256,7 @@ def test_a_proxy_that_does_not_help_is_named_and_nothing_was_sent(
     assert posts(vendors) == 0
 
 
-def test_a_proxy_that_says_nothing_is_named_and_nothing_was_sent(
+def test_a_silent_proxy_is_named_and_nothing_was_sent(
     account: Callable[..., VideoGenHook],
     clock: SimClock,
     company: ForwardProxy,
@@ -268,7 +268,7 @@ def test_a_proxy_that_says_nothing_is_named_and_nothing_was_sent(
         monkeypatch.setenv("HTTPS_PROXY", f" http://{CREDENTIALS}@{address}")
         ended = outcomes(account(timeout=0.2), clock, tmp_path)
     assert {name: type(error) for name, error in ended.items()} == KINDS
-    assert [name for name, error in ended.items() if f"the proxy {address} of" not in str(error)] == []
+    assert [name for name, error in ended.items() if f"the proxy {address} from" not in str(error)] == []
     assert not any("passw0rd" in str(error) or "worker" in str(error) for error in ended.values())
 
 
@@ -276,7 +276,7 @@ def behind_of(vendors: Egress) -> str:
     return vendors.url.removeprefix("http://")
 
 
-def test_what_breaks_after_the_tunnel_is_up_leaves_a_paid_request_open(
+def test_a_reset_after_the_tunnel_is_up_leaves_the_submit_outcome_unknown(
     vendors: Egress, account: Callable[..., VideoGenHook], company: ForwardProxy
 ) -> None:
     vendors.fault("reset", route="create", times=1)
@@ -285,7 +285,7 @@ def test_what_breaks_after_the_tunnel_is_up_leaves_a_paid_request_open(
     assert company.tunnels == [f"{API}:443"]
 
 
-def test_without_the_companys_authority_nothing_is_sent_and_the_variable_is_named(
+def test_without_the_companys_ca_nothing_is_sent_and_the_variable_is_named(
     vendors: Egress,
     account: Callable[..., VideoGenHook],
     clock: SimClock,
@@ -303,8 +303,8 @@ def test_without_the_companys_authority_nothing_is_sent_and_the_variable_is_name
 def hashed(ca: Path, folder: Path) -> Path:
     """A folder of certificates, as c_rehash makes it."""
     folder.mkdir()
-    told = ["openssl", "x509", "-noout", "-hash", "-in", str(ca)]
-    name = subprocess.run(told, capture_output=True, text=True, check=True).stdout.strip()
+    command = ["openssl", "x509", "-noout", "-hash", "-in", str(ca)]
+    name = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     (folder / f"{name}.0").write_bytes(ca.read_bytes())
     return folder
 
@@ -313,7 +313,7 @@ def hashed(ca: Path, folder: Path) -> Path:
     "variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR", "a folder"]
 )
 @pytest.mark.parametrize("named", ["https_proxy", "ALL_PROXY", "without a scheme"])
-def test_every_variable_counts_for_worker_triggerer_and_download_alike(
+def test_every_variable_applies_to_worker_triggerer_and_download_alike(
     variable: str,
     named: str,
     account: Callable[..., VideoGenHook],
@@ -341,7 +341,7 @@ def test_every_variable_counts_for_worker_triggerer_and_download_alike(
     "variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR"]
 )
 @pytest.mark.parametrize("content", [None, b"", b"not a certificate"])
-def test_certificates_that_cannot_be_read_are_refused_before_anything_is_asked(
+def test_unreadable_certificates_are_refused_before_any_request(
     content: bytes | None,
     variable: str,
     account: Callable[..., VideoGenHook],
@@ -361,7 +361,7 @@ def test_certificates_that_cannot_be_read_are_refused_before_anything_is_asked(
     assert [name for name, error in ended.items() if f"{variable}='{bad}'" not in str(error)] == []
     assert "Nothing was spent" in str(ended["submit"])
     assert company.targets == []
-    # The paid call itself refuses, too, should they go away after the look at them.
+    # The paid call itself refuses, too, in case that they disappear after the check.
     with pytest.raises(ConnectionFailed, match=variable):
         hook_client_submit(account())
 
@@ -370,7 +370,7 @@ def hook_client_submit(hook: VideoGenHook) -> None:
     hook.client.submit(VideoRequest(prompt="a lamp", model="grok-video"))
 
 
-def test_a_socks_proxy_is_refused_before_anything_is_asked(
+def test_a_socks_proxy_is_refused_before_any_request(
     account: Callable[..., VideoGenHook],
     clock: SimClock,
     company: ForwardProxy,
@@ -385,7 +385,7 @@ def test_a_socks_proxy_is_refused_before_anything_is_asked(
     assert company.targets == []
 
 
-def test_a_download_that_is_redirected_goes_through_the_proxy_at_each_step(
+def test_every_redirect_of_a_download_uses_the_proxy(
     vendors: Egress,
     account: Callable[..., VideoGenHook],
     clock: SimClock,
@@ -405,7 +405,7 @@ def test_a_download_that_is_redirected_goes_through_the_proxy_at_each_step(
     assert company.targets[-1] == f"{CDN}:443"
 
 
-def test_a_proxy_may_be_asked_over_tls(
+def test_a_proxy_may_be_reached_over_tls(
     authority: CertificateAuthority,
     account: Callable[..., VideoGenHook],
     clock: SimClock,
@@ -423,7 +423,7 @@ def test_a_proxy_may_be_asked_over_tls(
     assert {API, CDN} == {name.removesuffix(":443") for name in company.tunnels}
 
 
-def test_a_proxy_that_refuses_a_request_without_tls_is_not_taken_for_the_vendor(
+def test_a_refusal_of_the_proxy_without_tls_is_not_taken_for_the_vendors(
     vendors: Egress,
     account: Callable[..., VideoGenHook],
     clock: SimClock,
@@ -450,11 +450,11 @@ def test_a_proxy_that_refuses_a_request_without_tls_is_not_taken_for_the_vendor(
 
     with pytest.raises(StatusUnavailable, match="requires other credentials"):
         asyncio.run(check())
-    # From inside of TLS it would be the vendor's own word.
+    # Inside of TLS it would be the vendor's own response.
     assert posts(vendors) == 0
 
 
-def test_the_certificates_are_read_in_a_thread_and_once_for_all_triggers(
+def test_certificates_are_read_in_a_thread_once_for_all_triggers(
     account: Callable[..., VideoGenHook], company: ForwardProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hook = account()
@@ -477,7 +477,7 @@ def test_the_certificates_are_read_in_a_thread_and_once_for_all_triggers(
     assert thread is not threading.main_thread()
 
 
-def test_a_triggerer_whose_certificates_were_missing_goes_on_once_they_are_there(
+def test_a_triggerer_with_missing_certificates_continues_once_they_exist(
     account: Callable[..., VideoGenHook], company: ForwardProxy, ca: Path
 ) -> None:
     hook = account()
@@ -498,7 +498,7 @@ def test_a_triggerer_whose_certificates_were_missing_goes_on_once_they_are_there
     assert not asyncio.run(check()).has_video
 
 
-def test_a_link_is_not_called_dead_because_the_proxy_may_not_be_used(
+def test_a_link_blocked_by_the_proxy_setting_does_not_count_as_dead(
     account: Callable[..., VideoGenHook], company: ForwardProxy
 ) -> None:
     landing = Landing(account(allow_proxied_downloads=False).settings)

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Which hosts are public, in all the spellings that lead to one that is not."""
+"""Which hosts are public, in all spellings of those that are not."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_a_public_address_is_public(address: str) -> None:
 @pytest.mark.parametrize(
     "form", ["::ffff:{v4}", "::{v4}", "64:ff9b::{v4}", "::ffff:0:{v4}", "2002:{hex}::1", "64:ff9b::{hex}"]
 )
-def test_an_ipv4_address_inside_an_ipv6_one_is_judged_as_what_it_is(form: str) -> None:
+def test_an_ipv4_address_embedded_in_ipv6_is_treated_as_ipv4(form: str) -> None:
     for private in ("127.0.0.1", "10.0.0.1", "169.254.169.254", "192.168.0.1"):
         assert not is_public_address(form.format(v4=private, hex=_groups(private)))
         assert not may_be_public_host("[" + form.format(v4=private, hex=_groups(private)) + "]")
@@ -188,12 +188,12 @@ def test_a_name_may_be_public(host: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "example.com", "127.1", "1.2.3.4/8", "::g", " 8.8.8.8", "8.8.8.8:443"])
-def test_what_is_no_address_is_no_public_address(text: str) -> None:
+def test_text_that_is_no_address_is_not_public(text: str) -> None:
     assert not is_public_address(text)
 
 
 @given(st.text(max_size=30) | st.from_regex(r"\A[0-9a-fx.:%\[\]]{1,20}\Z"))
-def test_any_text_is_judged(host: str) -> None:
+def test_any_text_is_classified(host: str) -> None:
     assert is_public_address(host) in (True, False)
     assert may_be_public_host(host) in (True, False)
 
@@ -202,7 +202,7 @@ _PART = st.integers(0, 255).flatmap(lambda n: st.sampled_from([str(n), hex(n), f
 
 
 @given(st.lists(_PART, min_size=1, max_size=4).map(".".join))
-def test_what_the_c_library_takes_for_a_private_address_is_never_a_public_host(host: str) -> None:
+def test_a_private_address_as_the_c_library_parses_it_is_never_public(host: str) -> None:
     try:
         reached = socket.inet_ntoa(socket.inet_aton(host))
     except OSError:
@@ -210,7 +210,7 @@ def test_what_the_c_library_takes_for_a_private_address_is_never_a_public_host(h
     assert not may_be_public_host(host) or (reached == host and is_public_address(reached))
 
 
-def test_no_patch_level_of_python_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_patch_level_of_python_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in (ipaddress.IPv4Address, ipaddress.IPv6Address):
         for judged in ("is_global", "is_private", "is_reserved", "is_multicast"):
             monkeypatch.setattr(kind, judged, property(lambda self, says=judged == "is_global": says))
@@ -221,5 +221,5 @@ _MAPPED = ipaddress.ip_network("::ffff:0:0/96")
 
 
 @given(st.ip_addresses(v=4) | st.ip_addresses(v=6).filter(lambda address: address not in _MAPPED))
-def test_whatever_this_python_calls_private_is_not_public(address: ipaddress.IPv4Address) -> None:
+def test_addresses_that_this_python_considers_private_are_not_public(address: ipaddress.IPv4Address) -> None:
     assert not (is_public_address(str(address)) and address.is_private and not address.is_global)

@@ -128,7 +128,9 @@ def test_a_restart_does_not_move_the_deadline() -> None:
 
 @pytest.mark.parametrize("error", [StatusUnavailable("busy"), JobNotFound("who"), StatusRefused("no")])
 def test_a_failed_check_at_the_deadline_raises_deadline_exceeded(error: StatusUnavailable) -> None:
-    with pytest.raises(DeadlineExceeded, match=r"last status check failed .* by its deadline, \d{4}-\d\d-\d\dT"):
+    with pytest.raises(
+        DeadlineExceeded, match=r"last status check failed .* by its deadline, \d{4}-\d\d-\d\dT"
+    ):
         _poller(timeout=30).after_error(error, _at(30))
 
 

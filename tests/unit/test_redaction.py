@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What must not be written down is not in a redacted text."""
+"""Secrets are not in a redacted text."""
 
 from __future__ import annotations
 
@@ -62,17 +62,17 @@ def test_a_key_keeps_nothing(text: str) -> None:
     )
 
 
-def test_secrets_given_are_taken_out_wherever_they_stand() -> None:
+def test_given_secrets_are_removed_wherever_they_occur() -> None:
     assert redact("the prompt A red fox! was bad", ["A red fox!"]) == "the prompt *** was bad"
     assert redact("abcdefgh", ["abcdef", "abcdefgh"]) == "***"
     assert redact("https://a.example/k3y-k3y", ["a.example/k3y-k3y"]) == "https://***/***"
 
 
-def test_a_secret_shorter_than_a_word_is_left() -> None:
+def test_a_secret_shorter_than_a_word_is_not_removed() -> None:
     assert redact("a cat and a category", ["cat", ""]) == "a cat and a category"
 
 
-def test_a_long_text_is_cut_after_it_was_redacted() -> None:
+def test_a_long_text_is_truncated_after_redaction() -> None:
     text = redact("x" * 490 + " https://a.example/" + "s" * 1000)
     assert text == "x" * 490 + " https://a…"
     assert len(redact("y" * 10_000)) == 501
@@ -92,7 +92,7 @@ def test_a_long_text_is_cut_after_it_was_redacted() -> None:
     ],
     ids=range(6),
 )
-def test_no_text_takes_long(text: str) -> None:
+def test_no_text_takes_long_to_redact(text: str) -> None:
     started = time.perf_counter()
     redact(text)
     assert time.perf_counter() - started < 1
@@ -103,7 +103,7 @@ def test_no_text_takes_long(text: str) -> None:
     st.text("abcdefghijklmnopqrstuvwxyz0123456789-_=&%/.", min_size=1, max_size=30),
     st.text(max_size=30),
 )
-def test_the_rest_of_a_link_never_shows(before: str, rest: str, after: str) -> None:
+def test_the_rest_of_a_link_never_appears(before: str, rest: str, after: str) -> None:
     assert f"SECRET{rest}" not in redact(f"{before}https://a.example/?sig=SECRET{rest} {after}")
 
 
@@ -123,18 +123,18 @@ PROMPT = "Two red pandas, dancing in the rain; neon lights everywhere!"
         ("", ""),
     ],
 )
-def test_a_quoted_prompt_is_taken_out_however_it_is_quoted(said: str, shown: str) -> None:
+def test_a_quoted_prompt_is_removed_however_it_is_quoted(said: str, shown: str) -> None:
     assert without_prompt(said, PROMPT) == shown
 
 
-def test_a_prompt_without_spaces_is_taken_out_too() -> None:
+def test_a_prompt_without_spaces_is_removed_too() -> None:
     assert without_prompt("不允许：两只小熊猫在雨中跳舞。", "两只小熊猫在雨中跳舞") == "不允许：***。"
     assert without_prompt("the cat is not allowed", "cat") == "the cat is not allowed"
     assert without_prompt("anything", "") == "anything"
 
 
 @given(st.text(min_size=30, max_size=60), st.text(max_size=30), st.text(max_size=30))
-def test_a_prompt_never_shows_as_it_was_given(prompt: str, before: str, after: str) -> None:
+def test_a_prompt_never_appears_verbatim(prompt: str, before: str, after: str) -> None:
     letters = [letter for letter in prompt if letter.isalnum()]
     shown = without_prompt(f"{before}{prompt}{after}", prompt)
     assert len(letters) < 6 or prompt.strip() not in shown
@@ -152,11 +152,11 @@ def test_a_prompt_never_shows_as_it_was_given(prompt: str, before: str, after: s
     ],
     ids=range(6),
 )
-def test_what_a_file_must_not_hold_no_log_holds_either(text: str) -> None:
+def test_secrets_removed_from_files_are_removed_from_logs_too(text: str) -> None:
     assert "S3CRET40" not in redact(text)
 
 
-def test_the_connection_in_a_path_stays() -> None:
+def test_the_airflow_connection_in_a_path_remains() -> None:
     assert redact("no bucket at s3://aws_default@videos/x") == "no bucket at s3://aws_default@videos/x"
 
 
@@ -183,7 +183,7 @@ def test_the_connection_in_a_path_stays() -> None:
     ],
     ids=range(17),
 )
-def test_no_text_takes_long_to_be_made_fit_for_a_file(text: str) -> None:
+def test_no_text_takes_long_to_redact_for_a_file(text: str) -> None:
     started = time.perf_counter()
     without_secrets(text)
     assert time.perf_counter() - started < 3

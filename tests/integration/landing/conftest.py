@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Stores to land in, each with a bucket ``videos``."""
+"""Storage to land in, each with a bucket ``videos``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.io import attach
-from landing_places import Place
+from landing_targets import LandingTarget
 
 from dev.servers.storage import (
     LocalS3,
@@ -25,7 +25,7 @@ from dev.servers.storage import (
     local_sftp,
 )
 
-#: It would write its farewell to the log after pytest has closed that.
+#: It would log its shutdown after pytest has closed the log.
 logging.getLogger("asyncssh").setLevel(logging.CRITICAL)
 
 
@@ -38,21 +38,21 @@ def s3() -> Iterator[LocalS3]:
 
 @pytest.fixture(scope="session")
 def s3rver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
-    """Another S3, that of s3rver, which keeps a name that is taken."""
+    """Another S3, s3rver, which refuses an existing name."""
     with local_s3rver(tmp_path_factory.mktemp("s3rver"), "supported") as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def s3_refusing_conditions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
-    """One that says of a condition that it does not know it."""
+    """One that answers NotImplemented to conditional writes."""
     with local_s3rver(tmp_path_factory.mktemp("s3rver"), "unsupported") as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def s3_ignoring_conditions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalS3]:
-    """One that takes no notice of a condition."""
+    """One that ignores the conditions of writes."""
     with local_s3rver(tmp_path_factory.mktemp("s3rver"), "ignored") as found:
         yield found
 
@@ -79,24 +79,24 @@ def azure() -> Iterator[Any]:
 
 
 @pytest.fixture(params=["local", "s3", "s3rver", "sftp", "gcs", "azure"])
-def place(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """A local disk, two S3, an SFTP server, and the stores of Google and Microsoft."""
+def target(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LandingTarget]:
+    """A local disk, two S3, an SFTP server, Google Cloud Storage and Azure."""
     folder = hashlib.sha256(request.node.name.encode()).hexdigest()[:16]
     if request.param == "local":
         (tmp_path / "landed").mkdir()
         output = f"file://{tmp_path}/landed/"
-        yield Place(output, lambda: {p.name: p.read_bytes() for p in (tmp_path / "landed").iterdir()})
+        yield LandingTarget(output, lambda: {p.name: p.read_bytes() for p in (tmp_path / "landed").iterdir()})
     elif request.param == "sftp":
         sftp: LocalSftp = request.getfixturevalue("sftp")
         monkeypatch.setenv("AIRFLOW_CONN_SFTP_DEFAULT", sftp.connection)
         there = sftp.folder / folder
         there.mkdir()
-        yield Place(
+        yield LandingTarget(
             f"sftp://sftp_default@/{folder}/", lambda: {p.name: p.read_bytes() for p in there.iterdir()}
         )
     elif request.param.startswith("s3"):
         s3: LocalS3 = request.getfixturevalue(request.param)
-        # Airflow keeps the file system of each connection.
+        # Airflow caches the file system of each connection.
         account = f"aws_{request.param}"
         monkeypatch.setenv(f"AIRFLOW_CONN_{account.upper()}", s3.connection)
         seen = s3.client()
@@ -113,7 +113,7 @@ def place(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
                 f"unfinished {upload['Key']}": b"" for upload in uploads
             }
 
-        yield Place(f"s3://{account}@videos/{folder}/", names)
+        yield LandingTarget(f"s3://{account}@videos/{folder}/", names)
     else:
         there, scheme = request.getfixturevalue(request.param), {"gcs": "gs", "azure": "abfs"}[request.param]
         attach(scheme, fs=there)
@@ -122,4 +122,4 @@ def place(request: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
             there.invalidate_cache()
             return {path.rpartition("/")[2]: there.cat_file(path) for path in there.find(f"videos/{folder}")}
 
-        yield Place(f"{scheme}://videos/{folder}/", contents)
+        yield LandingTarget(f"{scheme}://videos/{folder}/", contents)

@@ -2,9 +2,9 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-Whatever a store of results does to a download, over real sockets and into every kind of storage.
+Faults of a server during a download, over real sockets and into every kind of storage.
 
-What can be finished is finished; the rest leaves nothing, neither under the name nor beside it.
+A download that can be completed lands; any other leaves nothing, neither under its name nor next to it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.io import attach
-from landing_places import Place
+from landing_targets import LandingTarget
 
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import (
@@ -37,174 +37,174 @@ from airflow_provider_vidgen.models import VideoJob
 from dev.servers.video_server import VideoServer, write_random_mp4
 
 KEY = "sim-0123456789abcdef"
-#: Two parts on S3, and some batches beside the download.
+#: Two parts on S3, and several batches of the pipeline.
 SIZE = 9 * 1024**2 + 5
 
 
 class Store(VideoServer):
-    """Answers in the ways it is told, one after the other, the last one for ever."""
+    """Answers in the given ways, one after the other, then the last one for ever."""
 
     ways: list[Way]
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.film = (folder / "film.mp4").read_bytes()
-        self.asked: list[dict[str, str]] = []
+        self.handler: list[dict[str, str]] = []
         self.over = threading.Event()
 
-    def send(self, asked: BaseHTTPRequestHandler) -> None:
-        self.asked.append(dict(asked.headers))
+    def send(self, handler: BaseHTTPRequestHandler) -> None:
+        self.handler.append(dict(handler.headers))
         way = self.ways.pop(0) if len(self.ways) > 1 else self.ways[0]
-        way(self, asked)
+        way(self, handler)
 
 
 Way = Callable[[Store, Any], None]
 
 
-def head(asked: Any, status: int = 200, **headers: Any) -> None:
-    asked.send_response(status)
+def head(handler: Any, status: int = 200, **headers: Any) -> None:
+    handler.send_response(status)
     for name, value in headers.items():
-        asked.send_header(name.replace("_", "-"), str(value))
-    asked.end_headers()
-    asked.close_connection = True
+        handler.send_header(name.replace("_", "-"), str(value))
+    handler.end_headers()
+    handler.close_connection = True
 
 
-def start_of(asked: Any) -> int:
-    return int(asked.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+def start_of(handler: Any) -> int:
+    return int(handler.headers.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
 
 
-def rest(store: Store, asked: Any, *, etag: str = '"one"', more: int = 0) -> memoryview:
-    """Announce the film, or the rest of it; return its bytes."""
-    start, size = start_of(asked), len(store.film)
-    told = {"ETag": etag, "Content_Length": size - start + more}
+def rest(store: Store, handler: Any, *, etag: str = '"one"', more: int = 0) -> memoryview:
+    """Announce the video, or the rest of it; return its bytes."""
+    start, size = start_of(handler), len(store.film)
+    headers = {"ETag": etag, "Content_Length": size - start + more}
     if start:
-        told["Content_Range"] = f"bytes {start}-{size - 1}/{size}"
-    head(asked, 206 if start else 200, **told)
+        headers["Content_Range"] = f"bytes {start}-{size - 1}/{size}"
+    head(handler, 206 if start else 200, **headers)
     return memoryview(store.film)[start:]
 
 
-def whole(store: Store, asked: Any) -> None:
-    asked.wfile.write(rest(store, asked))
+def whole(store: Store, handler: Any) -> None:
+    handler.wfile.write(rest(store, handler))
 
 
-def cut(store: Store, asked: Any) -> None:
-    body = rest(store, asked)
-    asked.wfile.write(body[: len(body) // 2])
+def cut(store: Store, handler: Any) -> None:
+    body = rest(store, handler)
+    handler.wfile.write(body[: len(body) // 2])
 
 
-def cut_untagged(store: Store, asked: Any) -> None:
-    body = rest(store, asked, etag='W/"one"')
-    asked.wfile.write(body[: len(body) // 2])
+def cut_untagged(store: Store, handler: Any) -> None:
+    body = rest(store, handler, etag='W/"one"')
+    handler.wfile.write(body[: len(body) // 2])
 
 
-def reset(store: Store, asked: Any) -> None:
-    cut(store, asked)
-    asked.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+def reset(store: Store, handler: Any) -> None:
+    cut(store, handler)
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def stalled(store: Store, asked: Any) -> None:
-    cut(store, asked)
+def stalled(store: Store, handler: Any) -> None:
+    cut(store, handler)
     store.over.wait()
 
 
-def dripping(store: Store, asked: Any) -> None:
-    asked.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    body = rest(store, asked)
+def dripping(store: Store, handler: Any) -> None:
+    handler.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    body = rest(store, handler)
     for start in range(0, 4000, 7):
-        asked.wfile.write(body[start : start + 7])
-    asked.wfile.write(body[start + 7 :])
+        handler.wfile.write(body[start : start + 7])
+    handler.wfile.write(body[start + 7 :])
 
 
-def too_long(store: Store, asked: Any) -> None:
-    asked.wfile.write(rest(store, asked, more=1000))
+def too_long(store: Store, handler: Any) -> None:
+    handler.wfile.write(rest(store, handler, more=1000))
 
 
-def too_short(store: Store, asked: Any) -> None:
-    asked.wfile.write(rest(store, asked, more=-10))
+def too_short(store: Store, handler: Any) -> None:
+    handler.wfile.write(rest(store, handler, more=-10))
 
 
-def chunked(store: Store, asked: Any, share: float = 1.0) -> None:
-    head(asked, Transfer_Encoding="chunked")
+def chunked(store: Store, handler: Any, share: float = 1.0) -> None:
+    head(handler, Transfer_Encoding="chunked")
     for start in range(0, int(len(store.film) * share), 100_000):
         piece = store.film[start : start + 100_000]
-        asked.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        handler.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
     if share == 1:
-        asked.wfile.write(b"0\r\n\r\n")
+        handler.wfile.write(b"0\r\n\r\n")
 
 
-def chunked_cut(store: Store, asked: Any) -> None:
-    chunked(store, asked, 0.6)
+def chunked_cut(store: Store, handler: Any) -> None:
+    chunked(store, handler, 0.6)
 
 
-def without_length(store: Store, asked: Any) -> None:
-    head(asked)
-    asked.wfile.write(store.film)
+def without_length(store: Store, handler: Any) -> None:
+    head(handler)
+    handler.wfile.write(store.film)
 
 
-def without_length_cut(store: Store, asked: Any) -> None:
-    head(asked)
-    asked.wfile.write(store.film[:-1])
+def without_length_cut(store: Store, handler: Any) -> None:
+    head(handler)
+    handler.wfile.write(store.film[:-1])
 
 
-def empty(store: Store, asked: Any) -> None:
-    head(asked, Content_Length=0)
+def empty(store: Store, handler: Any) -> None:
+    head(handler, Content_Length=0)
 
 
-def page(store: Store, asked: Any) -> None:
+def page(store: Store, handler: Any) -> None:
     body = b"<!DOCTYPE html><title>Link expired</title>" * 50_000
-    head(asked, Content_Type="video/mp4", Content_Length=len(body))
-    asked.wfile.write(body)
+    head(handler, Content_Type="video/mp4", Content_Length=len(body))
+    handler.wfile.write(body)
 
 
-def json_told(store: Store, asked: Any) -> None:
-    head(asked, Content_Type="video/mp4", Content_Length=19)
-    asked.wfile.write(b'{"error": "expired"}')
+def json_told(store: Store, handler: Any) -> None:
+    head(handler, Content_Type="video/mp4", Content_Length=19)
+    handler.wfile.write(b'{"error": "expired"}')
 
 
-def zipped(store: Store, asked: Any) -> None:
-    head(asked, Content_Encoding="gzip", Content_Length=9)
-    asked.wfile.write(bytes(9))
+def zipped(store: Store, handler: Any) -> None:
+    head(handler, Content_Encoding="gzip", Content_Length=9)
+    handler.wfile.write(bytes(9))
 
 
-def range_ignored(store: Store, asked: Any) -> None:
-    head(asked, ETag='"one"', Content_Length=len(store.film))
-    asked.wfile.write(store.film)
+def range_ignored(store: Store, handler: Any) -> None:
+    head(handler, ETag='"one"', Content_Length=len(store.film))
+    handler.wfile.write(store.film)
 
 
-def range_refused(store: Store, asked: Any) -> None:
-    head(asked, 416, Content_Range=f"bytes */{len(store.film)}", Content_Length=0)
+def range_refused(store: Store, handler: Any) -> None:
+    head(handler, 416, Content_Range=f"bytes */{len(store.film)}", Content_Length=0)
 
 
-def other_range(store: Store, asked: Any) -> None:
+def other_range(store: Store, handler: Any) -> None:
     size = len(store.film)
-    head(asked, 206, ETag='"one"', Content_Range=f"bytes 1-{size - 1}/{size}", Content_Length=size - 1)
-    asked.wfile.write(store.film[1:])
+    head(handler, 206, ETag='"one"', Content_Range=f"bytes 1-{size - 1}/{size}", Content_Length=size - 1)
+    handler.wfile.write(store.film[1:])
 
 
 def status(code: int) -> Way:
-    return lambda store, asked: head(asked, code, Content_Length=0)
+    return lambda store, handler: head(handler, code, Content_Length=0)
 
 
 def busy(code: int, seconds: str) -> Way:
-    return lambda store, asked: head(asked, code, Retry_After=seconds, Content_Length=0)
+    return lambda store, handler: head(handler, code, Retry_After=seconds, Content_Length=0)
 
 
 def redirect(to: str) -> Way:
-    return lambda store, asked: head(asked, 302, Location=to.format(url=store.url), Content_Length=0)
+    return lambda store, handler: head(handler, 302, Location=to.format(url=store.url), Content_Length=0)
 
 
-def to_other_host(store: Store, asked: Any) -> None:
-    redirect(f"http://localhost:{store.url.rpartition(':')[2]}/film.mp4")(store, asked)
+def to_other_host(store: Store, handler: Any) -> None:
+    redirect(f"http://localhost:{store.url.rpartition(':')[2]}/film.mp4")(store, handler)
 
 
 @dataclass(frozen=True)
 class Case:
-    """How the store answers, and what becomes of it: the film, or an error that leaves nothing."""
+    """How the server answers, and the result: the video, or an error that leaves nothing."""
 
     ways: tuple[Way, ...]
     ends: type[Exception] | None = None
     fresh: bool = field(default=False, kw_only=True)
-    #: Whether the link's time has passed; ``None`` if that is not known.
+    #: Whether the link has expired; ``None`` if that is not known.
     expired: bool | None = field(default=None, kw_only=True)
     timeout: float = field(default=30, kw_only=True)
 
@@ -239,7 +239,7 @@ CASES = {
     "Range ignored": Case((cut, range_ignored)),
     "416 for a Range": Case((cut, range_refused, whole)),
     "416 always": Case((range_refused,), DownloadFailed),
-    "another range than asked for": Case((cut, other_range, whole)),
+    "another range than handler for": Case((cut, other_range, whole)),
     "a chain of five redirects": Case((*[redirect("/film.mp4")] * 5, whole)),
     "a loop of redirects": Case((redirect("/film.mp4"),), UnsafeLink),
     "a redirect to another host": Case((to_other_host, whole)),
@@ -279,72 +279,74 @@ def store(tmp_path: Path) -> Iterator[Store]:
         server.over.set()
 
 
-def land(link: str, place: Place, *, api: str = "http://127.0.0.1:9", timeout: float = 30, **how: Any) -> Any:
+def land(
+    link: str, target: LandingTarget, *, api: str = "http://127.0.0.1:9", timeout: float = 30, **kwargs: Any
+) -> Any:
     extra = {"vendor": "apixo", "allow_private_urls": True, "timeout": timeout}
     settings = ConnectionSettings.read("faults", host=api, password=KEY, extra=extra)
     job = VideoJob(vendor="apixo", base_url=api, model="grok-video", task_id="task_1")
     landing = Landing(settings, verify=False, sidecar=False, sleep=lambda _: None)
-    return landing.land([link], f"{place.output}v.mp4", job=job, **how)[0]
+    return landing.land([link], f"{target.output}v.mp4", job=job, **kwargs)[0]
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_can_be_finished_is_whole_and_the_rest_leaves_nothing(
-    name: str, store: Store, place: Place
+def test_a_download_fault_lands_a_complete_file_or_leaves_nothing(
+    name: str, store: Store, target: LandingTarget
 ) -> None:
     case = CASES[name]
     store.ways = list(case.ways)
-    how: dict[str, Any] = {"timeout": case.timeout}
+    kwargs: dict[str, Any] = {"timeout": case.timeout}
     if case.fresh:
-        how["refresh"] = lambda: [f"{store.url}/film.mp4?fresh"]
+        kwargs["refresh"] = lambda: [f"{store.url}/film.mp4?fresh"]
     if case.expired is not None:
-        how["expires_at"] = datetime.now(UTC) + timedelta(hours=-1 if case.expired else 1)
+        kwargs["expires_at"] = datetime.now(UTC) + timedelta(hours=-1 if case.expired else 1)
     threads = set(threading.enumerate())
     if case.ends:
         with pytest.raises(case.ends) as failure:
-            land(f"{store.url}/film.mp4", place, **how)
+            land(f"{store.url}/film.mp4", target, **kwargs)
         assert "Job: apixo job task_1." in str(failure.value)
-        assert place.names() == {}
+        assert target.names() == {}
     else:
-        file = land(f"{store.url}/film.mp4", place, **how)
-        assert place.names() == {"v.mp4": store.film}
+        file = land(f"{store.url}/film.mp4", target, **kwargs)
+        assert target.names() == {"v.mp4": store.film}
         assert file["sha256"] == hashlib.sha256(store.film).hexdigest()
-        assert len(store.ways) == 1, "the store was not asked as often as it should have been"
+        assert len(store.ways) == 1, "the store was not handler as often as it should have been"
     assert set(store.methods) == {"GET"}
-    assert not any("Authorization" in asked or KEY in str(asked) for asked in store.asked)
+    assert not any("Authorization" in handler or KEY in str(handler) for handler in store.handler)
     assert not {thread for thread in threading.enumerate() if thread.name == "vidgen-pipeline"} - threads
 
 
-def test_the_key_goes_to_the_api_and_not_to_where_it_redirects(
-    store: Store, place: Place, tmp_path: Path
+def test_the_api_key_is_not_sent_to_a_redirect_target(
+    store: Store, target: LandingTarget, tmp_path: Path
 ) -> None:
     with Store(tmp_path / "films").running() as api:
         assert isinstance(api, Store)
         api.ways, store.ways = [redirect(f"{store.url}/film.mp4")], [cut, whole]
-        land(f"{api.url}/v1/film.mp4", place, api=api.url)
-        assert {asked["Authorization"] for asked in api.asked} == {f"Bearer {KEY}"}
-    assert place.names() == {"v.mp4": store.film}
-    assert not any(KEY in str(asked) for asked in store.asked)
+        land(f"{api.url}/v1/film.mp4", target, api=api.url)
+        assert {handler["Authorization"] for handler in api.handler} == {f"Bearer {KEY}"}
+    assert target.names() == {"v.mp4": store.film}
+    assert not any(KEY in str(handler) for handler in store.handler)
 
 
 @pytest.mark.parametrize("there", ["whole", "partial"])
-def test_a_file_that_is_there_is_compared_and_kept(there: str, store: Store, place: Place) -> None:
+def test_an_existing_file_is_compared_and_kept(there: str, store: Store, target: LandingTarget) -> None:
     from airflow.sdk import ObjectStoragePath
 
     from airflow_provider_vidgen.errors import TargetExists
 
     old = store.film if there == "whole" else store.film[:-1]
-    path = ObjectStoragePath(f"{place.output}v.mp4")
+    path = ObjectStoragePath(f"{target.output}v.mp4")
     path.fs.pipe_file(path.path, old)
     store.ways = [cut, whole]
     if there == "whole":
-        assert land(f"{store.url}/film.mp4", place)["already_existed"]
+        assert land(f"{store.url}/film.mp4", target)["already_existed"]
     else:
         with pytest.raises(TargetExists):
-            land(f"{store.url}/film.mp4", place)
-    assert place.names() == {"v.mp4": old}
+            land(f"{store.url}/film.mp4", target)
+    assert target.names() == {"v.mp4": old}
 
 
-def test_an_upload_that_cannot_be_taken_back_is_said_and_hides_no_error(
+def test_a_failed_abort_is_logged_and_hides_no_error(
     store: Store, gcs: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from gcsfs.core import GCSFile
@@ -356,7 +358,7 @@ def test_an_upload_that_cannot_be_taken_back_is_said_and_hides_no_error(
     attach("gs", fs=gcs)
     store.ways = [cut, status(410)]
     with pytest.raises(LinkUnavailable):
-        land(f"{store.url}/film.mp4", Place("gs://videos/stuck/", dict))
-    assert "could not be taken back (PermissionError)" in caplog.text
+        land(f"{store.url}/film.mp4", LandingTarget("gs://videos/stuck/", dict))
+    assert "could not be aborted (PermissionError)" in caplog.text
     gcs.invalidate_cache()
     assert gcs.find("videos/stuck") == []

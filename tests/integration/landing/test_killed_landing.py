@@ -2,7 +2,7 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-A worker is killed at random points of a landing: nothing half-written is ever seen, and a later try finishes.
+A worker is killed at random points of a landing: no incomplete file ever appears, and a later try succeeds.
 
 A few kills here; ``make kill-during-landing`` does hundreds.
 """
@@ -25,7 +25,7 @@ MIB = 1024**2
 
 
 @pytest.mark.parametrize("store", ["local", "s3", "sftp"])
-def test_a_killed_worker_leaves_nothing_half_written(
+def test_a_killed_worker_leaves_no_incomplete_file(
     store: str, s3: LocalS3, sftp: LocalSftp, tmp_path: Path
 ) -> None:
     films, landed = tmp_path / "films", tmp_path / "landed"
@@ -42,7 +42,7 @@ def test_a_killed_worker_leaves_nothing_half_written(
         "sftp": "sftp://sftp_default@/killed/",
     }[store]
     with VideoServer(films, bytes_per_second=80 * MIB).running() as server:
-        told = subprocess.run(
+        process = subprocess.run(
             [
                 *(sys.executable, "-m", "dev.kill_during_landing", "--server", server.url),
                 *("--videos", json.dumps(made), "--output", output, "--kills", str(KILLS)),
@@ -58,15 +58,15 @@ def test_a_killed_worker_leaves_nothing_half_written(
             text=True,
             timeout=60 + 5 * KILLS,
         )
-        assert told.returncode == 0, told.stderr[-3000:]
+        assert process.returncode == 0, process.stderr[-3000:]
         assert set(server.methods) == {"GET"}
-    outcome = json.loads(told.stdout.splitlines()[-1])
+    outcome = json.loads(process.stdout.splitlines()[-1])
     sys.stdout.write(f"{store}: {outcome}\n")
     assert outcome["kills"] >= KILLS
     for trouble in ("partial", "mismatched", "unfinished", "temporary", "failed_retries"):
-        assert not outcome[trouble], (trouble, outcome, told.stderr[-3000:])
+        assert not outcome[trouble], (trouble, outcome, process.stderr[-3000:])
     assert outcome["landed"]
     if store == "s3":
-        # What is left of killed uploads is seen by nobody, but it is stored: a bucket wants a rule for it.
+        # Incomplete uploads are invisible, but stored: a bucket needs a lifecycle rule.
         keys = s3.client().list_objects_v2(Bucket="videos", Prefix="killed/")["Contents"]
         assert {key["Key"].rpartition(".")[2] for key in keys} == {"mp4", "json"}

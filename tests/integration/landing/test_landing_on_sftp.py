@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Landing on a server that shows what is being written: under a hidden name first."""
+"""Landing on an SFTP server, which shows what is being written: a hidden part file first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from dev.loopback import free_port
 from dev.servers.storage import LocalSftp
 from dev.servers.video_server import VideoServer, write_random_mp4
 
-#: More than is written at once.
+#: More than one write.
 LARGE = 9 * 1024**2 + 7
 OPTIONS = UploadOptions(content_type="video/mp4")
 
@@ -50,24 +50,24 @@ def server(tmp_path: Path) -> Iterator[VideoServer]:
         yield found
 
 
-def landing(**how: Any) -> Landing:
+def landing(**kwargs: Any) -> Landing:
     extra = {"vendor": "apixo", "allow_private_urls": True}
     settings = ConnectionSettings.read(
         "sftp", host="http://127.0.0.1:9", password="sim-0123456789abcdef", extra=extra
     )
-    return Landing(settings, verify=False, sleep=lambda _: None, **how)
+    return Landing(settings, verify=False, sleep=lambda _: None, **kwargs)
 
 
-def land(server: VideoServer, name: str = "here/v.mp4", *, task_id: str = "task_1", **how: Any) -> Any:
+def land(server: VideoServer, name: str = "here/v.mp4", *, task_id: str = "task_1", **kwargs: Any) -> Any:
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id=task_id)
-    return landing(**how).land([f"{server.url}/film.mp4"], f"sftp://sftp_default@/{name}", job=job)[0]
+    return landing(**kwargs).land([f"{server.url}/film.mp4"], f"sftp://sftp_default@/{name}", job=job)[0]
 
 
 def names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_video_lands_with_its_sidecar_and_is_known_again(server: VideoServer, folder: Path) -> None:
+def test_a_video_lands_with_its_sidecar_and_is_recognised(server: VideoServer, folder: Path) -> None:
     digest = write_random_mp4(server.folder / "film.mp4", LARGE)
     first = land(server, "here/a/b/v.mp4")
     assert (first["bytes"], first["sha256"]) == (LARGE, digest)
@@ -82,7 +82,7 @@ def test_a_video_lands_with_its_sidecar_and_is_known_again(server: VideoServer, 
         land(server, "here/a/b/v.mp4", task_id="task_2")
 
 
-def test_nothing_is_seen_under_the_name_before_all_is_there(folder: Path) -> None:
+def test_nothing_appears_under_the_final_name_before_the_commit(folder: Path) -> None:
     target = storage_path("sftp://sftp_default@/here/v.mp4")
     with atomic_writer(target, overwrite=False, options=OPTIONS) as sink:
         for _ in range(3):
@@ -96,15 +96,15 @@ def test_nothing_is_seen_under_the_name_before_all_is_there(folder: Path) -> Non
 
 
 @pytest.mark.parametrize("server_can", [True, False], ids=["fsync", "no fsync"])
-def test_bytes_are_on_the_servers_disk_before_they_get_their_name(
+def test_bytes_are_flushed_to_the_servers_disk_before_the_rename(
     folder: Path, server_can: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
     rename, flush = SFTPClient.rename, SFTPClientFile.fsync
 
-    async def note_name(*how: Any) -> None:
+    async def note_name(*args: Any) -> None:
         steps.append("named")
-        await rename(*how)
+        await rename(*args)
 
     async def note_flush(file: SFTPClientFile) -> None:
         if not server_can:
@@ -145,7 +145,7 @@ def test_a_broken_download_leaves_nothing(server: VideoServer, folder: Path) -> 
 
 
 @pytest.mark.parametrize("server_can", [True, False], ids=["posix-rename", "only rename"])
-def test_another_file_is_replaced_where_it_is_asked_for(
+def test_another_file_is_replaced_with_overwrite(
     server: VideoServer, folder: Path, server_can: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(*_: Any) -> None:
@@ -163,7 +163,7 @@ def test_another_file_is_replaced_where_it_is_asked_for(
     assert names(folder) == ["v.mp4"]
 
 
-def test_what_killed_workers_left_goes_once_nobody_writes_to_it(server: VideoServer, folder: Path) -> None:
+def test_abandoned_part_files_are_removed(server: VideoServer, folder: Path) -> None:
     write_random_mp4(server.folder / "film.mp4", 5000)
     dead, alive, foreign = part_files.new_name(), part_files.new_name(), ".somebody-elses.part"
     for name in (dead, alive, foreign):
@@ -179,24 +179,24 @@ def test_what_killed_workers_left_goes_once_nobody_writes_to_it(server: VideoSer
 
 
 @pytest.mark.parametrize("path", ["here/v.mp4", "here/", "here/a/b/{task_id}.mp4"])
-def test_a_folder_that_takes_files_passes_and_stays_as_it_was(folder: Path, path: str) -> None:
+def test_a_writable_folder_is_accepted_and_left_unchanged(folder: Path, path: str) -> None:
     assert landing().target_problems(f"sftp://sftp_default@/{path}") == []
     assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("path", ["read-only/v.mp4", "read-only/", "read-only/a/{task_id}.mp4"])
-def test_a_folder_that_may_not_be_written_is_told_before_anything_is_paid(
+def test_a_folder_without_write_permission_is_refused_before_payment(
     sftp: LocalSftp, folder: Path, path: str
 ) -> None:
     (sftp.folder / "read-only").mkdir(exist_ok=True)
     (problem,) = landing().target_problems(f"sftp://sftp_default@/{path}")
     assert problem.constraint == (
-        "must be where this worker may write: /read-only takes no files "
+        "must be where this worker may write: /read-only does not accept files "
         "(SFTPPermissionDenied: Permission denied)"
     )
 
 
-def test_a_file_that_is_there_and_a_folder_under_a_file_are_told(folder: Path) -> None:
+def test_an_existing_file_and_a_folder_under_a_file_are_refused(folder: Path) -> None:
     (folder / "v.mp4").write_bytes(b"x")
     (taken,) = landing().target_problems("sftp://sftp_default@/here/v.mp4")
     assert taken.constraint == "must not exist yet: there is already a file"
@@ -205,15 +205,15 @@ def test_a_file_that_is_there_and_a_folder_under_a_file_are_told(folder: Path) -
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_folder_written_as_a_bucket_is_told_for_it_would_be_left_out() -> None:
+def test_a_folder_in_the_place_of_the_host_is_refused() -> None:
     (problem,) = landing().target_problems("sftp://sftp_default@here/v.mp4")
     assert problem.constraint == (
-        "must have / after the connection: 'here' stands where a host does, and that is '127.0.0.1'"
+        "must have / after the connection: 'here' is in the place of the host, which is '127.0.0.1'"
     )
     assert landing().target_problems("sftp://sftp_default@127.0.0.1/here/v.mp4") == []
 
 
-def test_a_server_that_does_not_answer_is_no_place_to_pay_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_answer_is_unreachable_before_payment(monkeypatch: pytest.MonkeyPatch) -> None:
     account = {"conn_type": "sftp", "host": "127.0.0.1", "port": free_port(), "login": "x"}
     monkeypatch.setenv("AIRFLOW_CONN_SILENT_SFTP", json.dumps({**account, "password": "secret-0123456789"}))
     with pytest.raises(StorageUnreachable, match=r"Nothing was spent\..*a retry looks again") as found:
@@ -221,7 +221,7 @@ def test_a_server_that_does_not_answer_is_no_place_to_pay_for(monkeypatch: pytes
     assert "secret" not in str(found.value)
 
 
-def test_a_file_of_a_connection_that_is_gone_is_left_to_the_next_landing(
+def test_a_part_file_of_a_lost_connection_is_left_to_the_next_landing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def gone(*_: Any, **__: Any) -> None:

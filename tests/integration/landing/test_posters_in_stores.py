@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A film, its sidecar and its poster in every kind of storage, read back from there."""
+"""A video, its sidecar and its poster in every kind of storage, read back from there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 import pytest
-from landing_places import Place
+from landing_targets import LandingTarget
 from test_download_faults import KEY
 
 from airflow_provider_vidgen.connection import ConnectionSettings
@@ -23,8 +23,8 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
 
 @pytest.mark.parametrize("thumbnail", [True, False])
 @pytest.mark.parametrize("name", ["mp4", "webm"])
-def test_a_film_is_looked_into_and_gets_its_poster(
-    name: str, thumbnail: bool, place: Place, tmp_path: Path
+def test_a_video_is_probed_and_gets_its_poster(
+    name: str, thumbnail: bool, target: LandingTarget, tmp_path: Path
 ) -> None:
     (tmp_path / "film").write_bytes(sample_video(name))
     (tmp_path / "thumb").write_bytes(PNG)
@@ -36,17 +36,17 @@ def test_a_film_is_looked_into_and_gets_its_poster(
         def land() -> dict[str, object]:
             metadata = VideoMetadata(result={"thumbnail_url": f"{server.url}/thumb" if thumbnail else None})
             landing = Landing(settings, poster=True, sleep=lambda _: None)
-            return landing.land([f"{server.url}/film"], place.output, job=job, metadata=metadata)[0]
+            return landing.land([f"{server.url}/film"], target.output, job=job, metadata=metadata)[0]
 
         manifest = land()
         assert land() == {**manifest, "already_existed": True}
         assert server.methods["GET"] == (2 if thumbnail else 1)
     poster = f"task_1-0.{'png' if thumbnail else 'jpg'}"
-    there = place.names()
+    there = target.names()
     assert sorted(there) == sorted([f"task_1-0.{name}", f"task_1-0.{name}.json", poster])
     assert there[f"task_1-0.{name}"] == sample_video(name)
     assert there[poster] == PNG if thumbnail else there[poster].startswith(b"\xff\xd8\xff")
-    assert manifest["poster"] == f"{place.output}{poster}"
-    told = json.loads(there[f"task_1-0.{name}.json"])
-    assert (told["poster"], told["probe"]) == (manifest["poster"], manifest["probe"])
-    assert told["probe"]["width"] == 160
+    assert manifest["poster"] == f"{target.output}{poster}"
+    content = json.loads(there[f"task_1-0.{name}.json"])
+    assert (content["poster"], content["probe"]) == (manifest["poster"], manifest["probe"])
+    assert content["probe"]["width"] == 160

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A store of results that drips holds no worker, and a task that is stopped ends at once."""
+"""A too slow server does not block a worker, and a stopped task ends at once."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from dev.servers.video_server import VideoServer, write_random_mp4
 
 SIZE = 300_000
 KEY = "sim-0123456789abcdef"
-#: Seconds in which a defect is told from a slow machine.
+#: Seconds that separate a defect from a slow machine.
 SOON = 8.0
 
 
 class Dripping(VideoServer):
-    """Sends a share of the film at once, and from there on a byte at a time."""
+    """Sends a share of the video at once, and the rest byte by byte."""
 
     share = 0.0
     #: Seconds between two bytes; ``None`` sends all at once.
@@ -102,7 +102,7 @@ def left(folder: Path) -> list[str]:
 
 
 def soon(work: Callable[[], Any], store: Dripping) -> Any:
-    """Give it some seconds; then the store lets go of it, and the test fails."""
+    """Wait some seconds; after that the server closes the connection, and the test fails."""
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(work)
         try:
@@ -113,7 +113,7 @@ def soon(work: Callable[[], Any], store: Dripping) -> Any:
 
 
 @pytest.mark.parametrize("part", ["body", "head"])
-def test_a_drip_counts_as_a_broken_connection_and_ends(part: str, store: Dripping, tmp_path: Path) -> None:
+def test_a_too_slow_download_counts_as_broken(part: str, store: Dripping, tmp_path: Path) -> None:
     store.part, store.pause = part, 0.05
     landing = Landing(account(0.2), verify=False, sidecar=False, sleep=lambda _: None)
     with pytest.raises(DownloadFailed, match="no new video is made"):
@@ -122,7 +122,7 @@ def test_a_drip_counts_as_a_broken_connection_and_ends(part: str, store: Drippin
     assert left(tmp_path) == []
 
 
-def test_what_came_before_the_drip_is_kept(store: Dripping, tmp_path: Path) -> None:
+def test_bytes_before_a_too_slow_phase_are_kept(store: Dripping, tmp_path: Path) -> None:
     store.share, store.pause = 0.5, 0.05
 
     def sleep(seconds: float) -> None:
@@ -138,7 +138,7 @@ def test_what_came_before_the_drip_is_kept(store: Dripping, tmp_path: Path) -> N
 
 @contextlib.contextmanager
 def alarm_when(ready: Callable[[], object]) -> Iterator[list[float]]:
-    """Have the main thread stopped as by ``execution_timeout``, once something is ready."""
+    """Stop the main thread as ``execution_timeout`` does, once a condition is true."""
     rang: list[float] = []
 
     def ring(*_: Any) -> None:
@@ -164,7 +164,7 @@ def alarm_when(ready: Callable[[], object]) -> Iterator[list[float]]:
 
 @pytest.mark.parametrize("part", ["body", "head"])
 @pytest.mark.parametrize("files", [1, 2, 5])
-def test_a_task_that_is_stopped_leaves_its_downloads_at_once(
+def test_a_stopped_task_ends_its_downloads_at_once(
     files: int, part: str, store: Dripping, tmp_path: Path
 ) -> None:
     store.part, store.share = part, 0.5
@@ -175,7 +175,7 @@ def test_a_task_that_is_stopped_leaves_its_downloads_at_once(
             assert store.reached.acquire(timeout=SOON)
 
     landing = Landing(account(30), verify=False, sidecar=False)
-    # A defect would hold this test for as long as the store drips.
+    # With a defect this test would take as long as the server sends.
     rescue = threading.Timer(SOON * 2, store.over.set)
     rescue.start()
     with alarm_when(dripping) as rang, pytest.raises(AirflowTaskTimeout):
@@ -188,7 +188,7 @@ def test_a_task_that_is_stopped_leaves_its_downloads_at_once(
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("vidgen")] == []
 
 
-def test_a_task_that_is_stopped_does_not_wait_for_a_handshake(tmp_path: Path, store: Dripping) -> None:
+def test_a_stopped_task_does_not_wait_for_a_tls_handshake(tmp_path: Path, store: Dripping) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         taken: list[socket.socket] = []
 

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What an account may do is found out by doing it, before anything is paid; and it leaves nothing behind."""
+"""The permissions of an account are tested by an aborted upload before payment, which leaves nothing."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from dev.servers.video_server import VideoServer, write_random_mp4
 LARGE = 9 * 1024**2
 
 
-def landing(**how: Any) -> Landing:
+def landing(**kwargs: Any) -> Landing:
     extra = {"vendor": "apixo", "allow_private_urls": True}
     settings = ConnectionSettings.read(
         "access", host="http://127.0.0.1:9", password="sim-0123456789abcdef", extra=extra
     )
-    return Landing(settings, verify=False, sleep=lambda _: None, **how)
+    return Landing(settings, verify=False, sleep=lambda _: None, **kwargs)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def sample_video(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def guarded_s3() -> Iterator[dict[str, LocalS3]]:
-    """An S3 that holds its accounts to their policies."""
+    """An S3 that enforces the policies of its accounts."""
     with local_s3() as everything:
         objects = "arn:aws:s3:::videos/ads/*"
         write = {"Action": ["s3:PutObject", "s3:AbortMultipartUpload"], "Resource": objects}
@@ -63,7 +63,7 @@ def s3_accounts(guarded_s3: dict[str, LocalS3], monkeypatch: pytest.MonkeyPatch)
 
 
 def left_in(s3: LocalS3) -> tuple[list[str], list[str]]:
-    """The names of objects and of unfinished uploads."""
+    """The names of objects and of incomplete uploads."""
     client = s3.client()
     objects = client.list_objects_v2(Bucket="videos").get("Contents", ())
     uploads = client.list_multipart_uploads(Bucket="videos").get("Uploads", ())
@@ -71,7 +71,9 @@ def left_in(s3: LocalS3) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize("path", ["ads/v.mp4", "ads/", "ads/{task_id}/{vendor}.mp4", "ads/a-{index}.{ext}"])
-def test_who_may_write_to_s3_and_not_list_is_let_in(s3_accounts: dict[str, LocalS3], path: str) -> None:
+def test_an_s3_account_that_may_write_but_not_list_is_accepted(
+    s3_accounts: dict[str, LocalS3], path: str
+) -> None:
     before = left_in(s3_accounts["admin"])
     assert landing().target_problems(f"s3://guarded_writer@videos/{path}") == []
     assert left_in(s3_accounts["admin"]) == before
@@ -79,9 +81,7 @@ def test_who_may_write_to_s3_and_not_list_is_let_in(s3_accounts: dict[str, Local
 
 
 @pytest.mark.parametrize("path", ["ads/v.mp4", "ads/", "{vendor}/{task_id}.mp4"])
-def test_who_may_only_read_s3_is_told_before_anything_is_paid(
-    s3_accounts: dict[str, LocalS3], path: str
-) -> None:
+def test_a_read_only_s3_account_is_refused_before_payment(s3_accounts: dict[str, LocalS3], path: str) -> None:
     (problem,) = landing().target_problems(f"s3://guarded_reader@videos/{path}")
     assert problem.constraint.startswith(
         "must be where this account may write: it may not write s3://guarded_r"
@@ -89,12 +89,12 @@ def test_who_may_only_read_s3_is_told_before_anything_is_paid(
     assert "PermissionError" in problem.constraint
 
 
-def test_who_may_write_elsewhere_is_told(s3_accounts: dict[str, LocalS3]) -> None:
+def test_an_account_that_may_write_only_elsewhere_is_refused(s3_accounts: dict[str, LocalS3]) -> None:
     (problem,) = landing().target_problems("s3://guarded_writer@videos/other/{task_id}.mp4")
     assert "it may not write s3://guarded_writer@videos/other/" in problem.constraint
 
 
-def test_who_may_write_to_s3_and_not_look_lands_a_video_and_its_sidecar(
+def test_an_s3_account_that_may_only_write_lands_a_video_and_its_sidecar(
     s3_accounts: dict[str, LocalS3], film: str
 ) -> None:
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id="task_1")
@@ -103,8 +103,8 @@ def test_who_may_write_to_s3_and_not_look_lands_a_video_and_its_sidecar(
     client = s3_accounts["admin"].client()
     there = client.get_object(Bucket="videos", Key="ads/task_1.mp4")["Body"].read()
     assert hashlib.sha256(there).hexdigest() == file["sha256"]
-    told = json.loads(client.get_object(Bucket="videos", Key="ads/task_1.mp4.json")["Body"].read())
-    assert told["task_id"] == "task_1"
+    content = json.loads(client.get_object(Bucket="videos", Key="ads/task_1.mp4.json")["Body"].read())
+    assert content["task_id"] == "task_1"
     with pytest.raises(TargetExists):
         landing().land([film], target, job=job)
     assert left_in(s3_accounts["admin"])[1] == []
@@ -112,7 +112,7 @@ def test_who_may_write_to_s3_and_not_look_lands_a_video_and_its_sidecar(
 
 @pytest.fixture(params=["gcs", "azure"])
 def elsewhere(request: Any) -> dict[str, str]:
-    """A place to read, and one to write, at Google and Microsoft."""
+    """A read-only and a write-only target at Google and Azure."""
     there = request.getfixturevalue(request.param)
     if request.param == "gcs":
         attach("gs", fs=there)
@@ -123,24 +123,24 @@ def elsewhere(request: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["v.mp4", "", "{task_id}.mp4"])
-def test_who_may_only_read_elsewhere_is_told(elsewhere: dict[str, str], name: str) -> None:
+def test_a_read_only_account_of_google_or_azure_is_refused(elsewhere: dict[str, str], name: str) -> None:
     (problem,) = landing().target_problems(elsewhere["reader"] + name)
     assert problem.constraint.startswith("must be where this account may write: it may not write ")
 
 
 @pytest.mark.parametrize("name", ["v.mp4", "", "{task_id}.mp4"])
-def test_who_may_write_elsewhere_and_not_look_is_let_in(elsewhere: dict[str, str], name: str) -> None:
+def test_a_write_only_account_of_google_or_azure_is_accepted(elsewhere: dict[str, str], name: str) -> None:
     assert landing().target_problems(elsewhere["writer"] + name) == []
 
 
-def test_who_may_write_elsewhere_and_not_look_lands_a_video(elsewhere: dict[str, str], film: str) -> None:
+def test_a_write_only_account_of_google_or_azure_lands_a_video(elsewhere: dict[str, str], film: str) -> None:
     job = VideoJob(vendor="apixo", base_url="http://127.0.0.1:9", model="grok-video", task_id="task_1")
     (file,) = landing().land([film], elsewhere["writer"], job=job)
     assert (file["bytes"], file["already_existed"]) == (LARGE, False)
     assert file["sidecar"] == f"{elsewhere['writer']}task_1-0.mp4.json"
 
 
-def test_a_look_leaves_nothing_at_google_and_microsoft(gcs: Any, azure: Any) -> None:
+def test_the_preflight_check_leaves_nothing_at_google_and_azure(gcs: Any, azure: Any) -> None:
     for scheme, there in (("gs", gcs), ("abfs", azure)):
         attach(scheme, fs=there)
         assert landing().target_problems(f"{scheme}://videos/looked-at/") == []

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Which proxy and which certificates the environment names, and what is refused of it."""
+"""Proxies and certificates from the environment, and which values are refused."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _read_anew() -> Iterator[None]:
         ({"HTTPS_PROXY": "http://[fd00::1]:3128"}, URL, "[fd00::1]:3128 from HTTPS_PROXY"),
     ],
 )
-def test_the_proxy_is_the_one_that_requests_would_take(
+def test_the_proxy_is_the_one_that_requests_uses(
     variables: dict[str, str], url: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
@@ -75,7 +75,7 @@ def test_the_proxy_is_the_one_that_requests_would_take(
     assert egress_problems(url) == []
 
 
-def test_a_proxy_that_the_system_names_is_shown_by_the_variable_that_would_replace_it(
+def test_a_proxy_from_the_operating_system_is_shown_with_the_variable_that_overrides_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(egress, "get_environ_proxies", lambda url: {"https": PROXY})
@@ -95,7 +95,7 @@ def test_a_proxy_that_the_system_names_is_shown_by_the_variable_that_would_repla
         ("ftp://s3cret.example.com", "set"),
     ],
 )
-def test_what_is_no_http_proxy_is_a_problem_that_names_the_variable_and_shows_nothing_of_it(
+def test_an_invalid_proxy_is_a_problem_that_names_the_variable_without_its_value(
     value: str, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", value)
@@ -134,7 +134,7 @@ OURS = "Example Company CA"
 @pytest.mark.parametrize(
     ("variable", "alone"), [("REQUESTS_CA_BUNDLE", True), ("CURL_CA_BUNDLE", True), ("SSL_CERT_FILE", True)]
 )
-def test_a_file_of_certificates_is_trusted_alone(
+def test_a_bundle_replaces_all_other_certificates(
     variable: str, alone: bool, certificate: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ca = tmp_path / "ca.pem"
@@ -147,7 +147,7 @@ def test_a_file_of_certificates_is_trusted_alone(
     assert tls_context() is context
 
 
-def test_the_first_variable_counts(
+def test_the_first_variable_that_is_set_applies(
     certificate: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "ca.pem").write_bytes(certificate)
@@ -169,7 +169,7 @@ def test_without_a_variable_the_certificates_of_requests_and_of_the_system_are_t
     assert subjects(ssl.create_default_context()) <= trusted
 
 
-def test_a_folder_of_openssl_may_be_one_of_several(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ssl_cert_dir_may_list_several_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_DIR", f"/nowhere{os.pathsep}{tmp_path}")
     assert egress_problems(URL) == []
     monkeypatch.setenv("SSL_CERT_DIR", f"/nowhere{os.pathsep}/nor/here")
@@ -186,7 +186,7 @@ def test_a_folder_of_openssl_may_be_one_of_several(tmp_path: Path, monkeypatch: 
         ("HTTPS://127.0.0.1:1", "", 1),
     ],
 )
-def test_certificates_matter_only_where_they_are_looked_at(
+def test_certificates_are_checked_only_where_tls_is_used(
     url: str, proxy: str, problems: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
@@ -196,7 +196,7 @@ def test_certificates_matter_only_where_they_are_looked_at(
     assert len(download_problems(private)) == problems
 
 
-def test_all_problems_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_problems_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "socks5://proxy.example.com")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
     assert [problem.field for problem in egress_problems(URL)] == ["HTTPS_PROXY", "REQUESTS_CA_BUNDLE"]
@@ -214,7 +214,7 @@ def test_all_problems_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"HTTP_PROXY": PROXY}, {}, []),
     ],
 )
-def test_a_proxy_for_results_needs_leave(
+def test_a_proxy_for_results_must_be_allowed_by_the_connection(
     variables: dict[str, str], extra: dict[str, bool], fields: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Result links come from a vendor: where they may lead, and who gets the key."""
+"""Result links come from a vendor: which hosts are allowed, and which get the API key."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ HOSTILE = [
 ]
 
 
-def fetch(link: str, told: ConnectionSettings | None = None) -> bytes:
-    with open_link(link, told or settings("apixgo")) as response:
+def fetch(link: str, account: ConnectionSettings | None = None) -> bytes:
+    with open_link(link, account or settings("apixgo")) as response:
         return bytes(response.content)
 
 
@@ -83,7 +83,7 @@ def test_a_hostile_link_is_refused_without_a_request(link: str) -> None:
     assert web.request_history == []
 
 
-#: Seen from a good link these lead to a good one.
+#: As redirects of a valid link these are valid.
 RELATIVE = ("//cdn.example.com/v.mp4", "cdn.example.com/v.mp4", "https://", "https:///v.mp4", "")
 
 
@@ -132,7 +132,7 @@ def test_a_chain_of_five_redirects_is_followed_to_its_end() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_a_dead_link_is_told_apart(status: int) -> None:
+def test_a_dead_link_is_unavailable(status: int) -> None:
     with requests_mock.Mocker() as web:
         web.get(LINK, status_code=status)
         with pytest.raises(LinkUnavailable):
@@ -140,7 +140,7 @@ def test_a_dead_link_is_told_apart(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [204, 206, 304, 400, 408, 416, 429, 500, 503])
-def test_any_other_answer_may_be_better_next_time(status: int) -> None:
+def test_any_other_status_is_retryable(status: int) -> None:
     with requests_mock.Mocker() as web:
         web.get(LINK, status_code=status)
         with pytest.raises(DownloadFailed):
@@ -162,7 +162,7 @@ def test_any_other_answer_may_be_better_next_time(status: int) -> None:
         (500, {"Retry-After": "40"}, None),
     ],
 )
-def test_a_busy_store_says_when_to_come_back(
+def test_retry_after_of_a_busy_server_is_read(
     status: int, headers: dict[str, str], seconds: float | None
 ) -> None:
     with requests_mock.Mocker() as web:
@@ -175,7 +175,7 @@ def test_a_busy_store_says_when_to_come_back(
 @pytest.mark.parametrize(
     "error", [requests.ConnectTimeout, requests.ReadTimeout, requests.exceptions.SSLError]
 )
-def test_a_store_that_does_not_answer_may_do_so_next_time(error: type[Exception]) -> None:
+def test_a_server_that_does_not_answer_is_retryable(error: type[Exception]) -> None:
     with requests_mock.Mocker() as web:
         web.get(LINK, exc=error)
         with pytest.raises(DownloadFailed):
@@ -193,7 +193,7 @@ def test_no_error_shows_more_of_a_link_than_its_host() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "deflate", "identity, gzip"])
-def test_a_compressed_body_is_refused_unread(encoding: str) -> None:
+def test_a_compressed_body_is_refused_without_reading_it(encoding: str) -> None:
     class Bomb(io.RawIOBase):
         def read(self, size: int = -1) -> bytes:
             raise AssertionError("read")
@@ -204,7 +204,7 @@ def test_a_compressed_body_is_refused_unread(encoding: str) -> None:
             fetch(LINK)
 
 
-def test_the_rest_of_a_file_is_asked_for_at_each_redirect() -> None:
+def test_the_range_is_requested_at_each_redirect() -> None:
     with requests_mock.Mocker() as web:
         web.get(LINK, status_code=302, headers={"Location": "/w.mp4"})
         web.get("https://cdn.example.com/w.mp4", status_code=206, content=MP4[9:])

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What counts as a drip, by a clock of our own, and connections that are cut."""
+"""Downloads that are too slow, by a fake clock, and sockets that are shut down."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from airflow_provider_vidgen.http.download_sockets import MINIMUM_RATE, MinimumR
 
 
 class Body:
-    """Gives pieces, each after some seconds."""
+    """Returns chunks, each after some seconds."""
 
     def __init__(self, *pieces: tuple[float, bytes]) -> None:
         self.time = 0.0
@@ -38,7 +38,7 @@ def read(body: Body, timeout: float = 30.0) -> Iterator[bytes]:
     return read_body(response, 1024, timeout, clock=lambda: body.time)
 
 
-def test_a_byte_a_second_is_given_up_once_the_timeout_is_over_and_its_bytes_are_kept() -> None:
+def test_a_too_slow_download_ends_after_the_timeout_and_keeps_its_bytes() -> None:
     body = Body(*[(1.0, b"x")] * 1000)
     pieces = read(body)
     assert [next(pieces) for _ in range(30)] == [b"x"] * 30
@@ -48,7 +48,7 @@ def test_a_byte_a_second_is_given_up_once_the_timeout_is_over_and_its_bytes_are_
     assert body.time == 30
 
 
-def test_a_drip_that_begins_late_is_given_up_within_two_timeouts() -> None:
+def test_a_download_that_becomes_too_slow_ends_within_two_timeouts() -> None:
     body = Body(*[(1.0, b"x" * 10**6)] * 10, *[(1.0, b"x")] * 1000)
     with pytest.raises(DownloadFailed):
         list(read(body))
@@ -60,7 +60,7 @@ def test_a_slow_download_is_read_to_its_end() -> None:
     assert sum(map(len, read(body))) == 500 * MINIMUM_RATE
 
 
-def test_a_pause_in_which_nobody_reads_is_not_the_stores_fault() -> None:
+def test_time_spent_by_the_reader_does_not_count() -> None:
     body = Body(*[(0.001, b"x")] * 100)
     for _ in read(body):
         body.time += 1000  # the storage takes its time
@@ -70,7 +70,7 @@ def test_a_pause_in_which_nobody_reads_is_not_the_stores_fault() -> None:
     st.lists(st.tuples(st.floats(0.01, 20), st.integers(1, 10**6)), max_size=60),
     st.floats(1, 60),
 )
-def test_a_rate_is_missed_only_by_less_than_the_least_over_the_time(
+def test_the_minimum_rate_is_averaged_over_the_interval(
     pieces: list[tuple[float, int]], seconds: float
 ) -> None:
     rate, since, size = MinimumRate(seconds), 0.0, 0
@@ -84,7 +84,7 @@ def test_a_rate_is_missed_only_by_less_than_the_least_over_the_time(
             since, size = 0.0, 0
 
 
-def test_connections_are_cut_also_if_they_come_later_and_may_be_released_at_any_time() -> None:
+def test_sockets_registered_later_are_shut_down_too_and_may_be_released_at_any_time() -> None:
     sockets = OpenSockets()
     pairs = [socket.socketpair() for _ in range(3)]
     first, second = (sockets.add(ours) for ours, _ in pairs[:2])

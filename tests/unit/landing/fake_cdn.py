@@ -25,7 +25,7 @@ LINK, FRESH = "https://cdn.example.com/a?sig=s3cret", "https://cdn.example.com/b
 
 
 class Reply:
-    """What the store of results sends: chunks, of which one may be an error."""
+    """A response of the server: chunks, of which one may be an error."""
 
     def __init__(self, *chunks: bytes | BaseException, status: int = 200, **headers: str) -> None:
         self.chunks = chunks
@@ -34,14 +34,14 @@ class Reply:
         self.opened()
 
     def opened(self) -> Reply:
-        self.raw, self.left = self, self.pieces()
+        self.raw, self._unread = self, self.body_chunks()
         return self
 
     def read1(self, size: int, *, decode_content: bool) -> bytes:
         assert not decode_content
-        return next(self.left, b"")
+        return next(self._unread, b"")
 
-    def pieces(self) -> Iterator[bytes]:
+    def body_chunks(self) -> Iterator[bytes]:
         for chunk in self.chunks:
             if isinstance(chunk, BaseException):
                 raise chunk
@@ -49,18 +49,18 @@ class Reply:
 
 
 class Cdn:
-    """Gives the replies of a link in turn, the last one for ever; an error is raised."""
+    """Returns the replies of a link in turn, then the last one for ever; raises errors."""
 
     def __init__(self) -> None:
         self.replies: dict[str, list[Reply | Exception]] = {}
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.ranges: list[tuple[int, str]] = []
 
     @contextmanager
     def open_link(
         self, link: str, settings: Any, *, start: int = 0, if_range: str = "", sockets: Any = None
     ) -> Iterator[Any]:
-        self.asked.append(link)
+        self.requested.append(link)
         self.ranges.append((start, if_range))
         replies = self.replies[link]
         reply = replies.pop(0) if len(replies) > 1 else replies[0]
@@ -82,15 +82,15 @@ TAGGED = {"ETag": '"one"', "Content_Length": str(len(MP4))}
 def rest(
     start: int = 400, *, etag: str = '"one"', total: int = len(MP4), body: bytes = PARTS[1], status: int = 206
 ) -> Reply:
-    told = f"bytes {start}-{total - 1}/{total}"
-    return Reply(body, status=status, ETag=etag, Content_Range=told, Content_Length=str(len(body)))
+    content_range = f"bytes {start}-{total - 1}/{total}"
+    return Reply(body, status=status, ETag=etag, Content_Range=content_range, Content_Length=str(len(body)))
 
 
 def broken(**headers: str) -> Reply:
     return Reply(PARTS[0], ProtocolError(), **{**TAGGED, **headers})
 
 
-def left(folder: Path) -> list[str]:
+def files_in(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
@@ -99,16 +99,16 @@ def page() -> Reply:
 
 
 class RefreshLinks:
-    """Gives links anew: in turn, the last answer for ever; an error is raised."""
+    """Returns fresh links: each answer in turn, then the last one for ever; raises errors."""
 
     def __init__(self, *answers: list[str] | VidgenError, clock: Clock, seconds: float = 0) -> None:
         self.answers = list(answers)
-        self.asked: list[Any] = []
+        self.calls: list[Any] = []
         self._clock = clock
         self._seconds = seconds
 
     def __call__(self) -> list[str]:
-        self.asked.append(self._clock.now())
+        self.calls.append(self._clock.now())
         self._clock.time += timedelta(seconds=self._seconds)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, VidgenError):

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What lands is a whole film, under the extension and the content type of its own container."""
+"""Only complete videos land, with the extension and content type of their actual container."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_cdn import FRESH, LINK, Cdn, Reply, left
+from fake_cdn import FRESH, LINK, Cdn, Reply, files_in
 from fakes import Clock, job, settings
 from urllib3.exceptions import ProtocolError
 
@@ -32,12 +32,13 @@ def ext_of(name: str) -> str:
 
 @pytest.fixture
 def land(cdn: Cdn, tmp_path: Path) -> Land:
-    def run(*replies: Any, path: str = "", **how: Any) -> dict[str, Any]:
+    def run(*replies: Any, path: str = "", **kwargs: Any) -> dict[str, Any]:
         cdn.replies[LINK] = list(replies)
-        cdn.asked.clear()
+        cdn.requested.clear()
         clock = Clock()
         landing = Landing(
-            settings(), **{"verify": False, "sidecar": False, "sleep": clock.sleep, "now": clock.now, **how}
+            settings(),
+            **{"verify": False, "sidecar": False, "sleep": clock.sleep, "now": clock.now, **kwargs},
         )
         return landing.land([LINK], f"file://{tmp_path}/{path}", job=job())[0]
 
@@ -54,7 +55,7 @@ def chunked(content: bytes) -> Reply:
 
 @pytest.mark.parametrize("reply", [announced, chunked, Reply])
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_whole_film_lands_under_its_own_extension_and_type(
+def test_a_complete_video_lands_with_its_own_extension_and_content_type(
     name: str, reply: Callable[[bytes], Reply], land: Land, tmp_path: Path
 ) -> None:
     manifest = land(reply(sample_video(name)), sidecar=True)
@@ -62,48 +63,48 @@ def test_a_whole_film_lands_under_its_own_extension_and_type(
     assert manifest["path"] == f"file://{tmp_path}/{path}"
     assert manifest["content_type"] == TYPES[ext_of(name)]
     assert (tmp_path / path).read_bytes() == sample_video(name)
-    told = json.loads((tmp_path / f"{path}.json").read_text())
-    assert (told["file"]["name"], told["file"]["content_type"]) == (path, TYPES[ext_of(name)])
+    content = json.loads((tmp_path / f"{path}.json").read_text())
+    assert (content["file"]["name"], content["file"]["content_type"]) == (path, TYPES[ext_of(name)])
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_film_cut_at_a_border_never_lands_where_no_length_is_announced(
+def test_a_video_truncated_between_boxes_never_lands_without_announced_length(
     name: str, land: Land, tmp_path: Path
 ) -> None:
     whole = sample_video(name)
     for cut in boundaries(whole):
         with pytest.raises((DownloadFailed, NotAVideo)):
             land(Reply(whole[:cut]))
-        assert left(tmp_path) == [], f"cut at {cut} of {len(whole)}"
+        assert files_in(tmp_path) == [], f"cut at {cut} of {len(whole)}"
 
 
 @pytest.mark.parametrize("name", [name for name in FORMATS if "fragmented" not in name])
-def test_a_film_cut_at_a_border_never_lands_even_where_the_announced_length_is_that_of_the_cut(
+def test_a_video_truncated_between_boxes_never_lands_with_the_truncated_length_announced(
     name: str, land: Land, tmp_path: Path
 ) -> None:
     whole = sample_video(name)
     for cut in boundaries(whole):
         with pytest.raises((DownloadFailed, NotAVideo)):
             land(announced(whole[:cut]))
-        assert left(tmp_path) == [], f"cut at {cut} of {len(whole)}"
+        assert files_in(tmp_path) == [], f"cut at {cut} of {len(whole)}"
 
 
-def test_where_the_container_does_not_tell_the_end_the_store_of_results_must(
+def test_a_container_that_does_not_state_its_end_needs_an_announced_length(
     land: Land, tmp_path: Path
 ) -> None:
     with pytest.raises(DownloadFailed, match="Neither the file nor the HTTP response states"):
         land(Reply(sample_video("live")))
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
     land(chunked(sample_video("live")))
     assert (tmp_path / "task_1-0.webm").read_bytes() == sample_video("live")
 
 
-def test_a_length_that_is_told_with_the_rest_of_a_file_is_announced(land: Land, tmp_path: Path) -> None:
+def test_a_length_in_content_range_counts_as_announced(land: Land, tmp_path: Path) -> None:
     whole = sample_video("live")
-    told = f"bytes 999-{len(whole) - 1}/{len(whole)}"
+    content_range = f"bytes 999-{len(whole) - 1}/{len(whole)}"
     land(
         Reply(whole[:999], ProtocolError(), ETag='"one"'),
-        Reply(whole[999:], status=206, ETag='"one"', Content_Range=told),
+        Reply(whole[999:], status=206, ETag='"one"', Content_Range=content_range),
     )
     assert (tmp_path / "task_1-0.webm").read_bytes() == whole
 
@@ -131,63 +132,63 @@ NO_FILMS: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", NO_FILMS)
-def test_what_is_no_film_does_not_land(name: str, land: Land, tmp_path: Path) -> None:
+def test_a_file_that_is_no_video_does_not_land(name: str, land: Land, tmp_path: Path) -> None:
     with pytest.raises((DownloadFailed, NotAVideo)):
         land(announced(NO_FILMS[name]))
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"avif", b"mif1", b"M4A "])
-def test_images_and_sound_are_called_what_they_are(brand: bytes, land: Land) -> None:
+def test_images_and_audio_are_named_in_the_error(brand: bytes, land: Land) -> None:
     with pytest.raises(NotAVideo, match="image" if brand != b"M4A " else "audio"):
         land(announced(branded(brand)))
 
 
 def test_an_old_mov_has_no_ftyp(land: Land, tmp_path: Path) -> None:
     mov = sample_video("mov")
-    # Its first box is dropped, and one of the same size comes in so that the offsets hold.
+    # Its first box is replaced by one of the same size, so that the offsets remain valid.
     old = box(b"wide", bytes(12)) + mov[20:]
     assert land(announced(old))["content_type"] == "video/quicktime"
     assert (tmp_path / "task_1-0.mov").read_bytes() == old
 
 
 @pytest.mark.parametrize("name", ["webm", "mov", "mp4"])
-def test_a_film_that_is_there_is_found_under_any_extension_without_a_download(
+def test_an_existing_video_is_found_under_any_extension_without_a_download(
     name: str,
     land: Land,
     cdn: Cdn,
 ) -> None:
     first = land(announced(sample_video(name)), sidecar=True)
     assert land(UnsafeLink("x"), sidecar=True) == {**first, "already_existed": True}
-    assert cdn.asked == []
+    assert cdn.requested == []
 
 
-def test_a_fixed_name_is_kept_and_its_content_type_is_right(land: Land, tmp_path: Path) -> None:
+def test_a_fixed_extension_is_kept_with_the_actual_content_type(land: Land, tmp_path: Path) -> None:
     manifest = land(announced(sample_video("webm")), path="v.mp4")
     assert (manifest["path"], manifest["content_type"]) == (f"file://{tmp_path}/v.mp4", "video/webm")
 
 
-def test_a_link_that_gives_another_container_at_the_second_try_lands_under_that_ones_name(
+def test_a_link_that_returns_another_container_at_the_second_try_lands_with_that_extension(
     land: Land, tmp_path: Path
 ) -> None:
     manifest = land(Reply(sample_video("mp4")[:2000]), announced(sample_video("webm")))
-    assert left(tmp_path) == ["task_1-0.webm"]
+    assert files_in(tmp_path) == ["task_1-0.webm"]
     assert manifest["sha256"] == hashlib.sha256(sample_video("webm")).hexdigest()
 
 
-def test_another_file_under_the_films_own_extension_is_refused(land: Land, tmp_path: Path) -> None:
+def test_another_file_with_the_videos_own_extension_is_refused(land: Land, tmp_path: Path) -> None:
     (tmp_path / "v.webm").write_bytes(b"theirs")
     with pytest.raises(TargetExists):
         land(announced(sample_video("webm")), path="v.{ext}")
     assert land(announced(sample_video("mp4")), path="v.{ext}")["path"].endswith("/v.mp4")
-    assert left(tmp_path) == ["v.mp4", "v.webm"]
+    assert files_in(tmp_path) == ["v.mp4", "v.webm"]
 
 
-def test_several_films_of_a_job_have_each_its_own_extension(
+def test_each_video_of_a_job_has_its_own_extension(
     cdn: Cdn,
     tmp_path: Path,
 ) -> None:
     cdn.replies = {LINK: [announced(sample_video("mov"))], FRESH: [announced(sample_video("webm"))]}
     landing = Landing(settings(), sleep=Clock().sleep, verify=False, sidecar=False)
     landing.land([LINK, FRESH], f"file://{tmp_path}/v.{{ext}}", job=job())
-    assert left(tmp_path) == ["v-0.mov", "v-1.webm"]
+    assert files_in(tmp_path) == ["v-0.mov", "v-1.webm"]

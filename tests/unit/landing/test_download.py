@@ -18,7 +18,7 @@ from fake_cdn import (
     Land,
     Reply,
     broken,
-    left,
+    files_in,
     rest,
     whole,
 )
@@ -35,13 +35,15 @@ from airflow_provider_vidgen.landing.download import ProgressLog
 
 
 @pytest.mark.parametrize("pieces", [1, 3, 7, 8, 9])
-def test_the_container_is_told_also_from_small_first_pieces(pieces: int, land: Land, tmp_path: Path) -> None:
+def test_the_container_is_detected_also_from_small_first_chunks(
+    pieces: int, land: Land, tmp_path: Path
+) -> None:
     land(Reply(*(MP4[i : i + pieces] for i in range(0, len(MP4), pieces))))
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
 @pytest.mark.parametrize("raised", [ConnectionResetError("s3cret"), OSError(113, "no route"), STALLED])
-def test_whatever_the_network_raises_breaks_a_download_off_and_the_next_connection_goes_on(
+def test_any_network_error_breaks_the_download_and_the_next_connection_resumes(
     raised: Exception, land: Land, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = land(Reply(MP4[:100], raised, Content_Length=str(len(MP4))), whole())
@@ -63,36 +65,36 @@ BAD: dict[str, tuple[Reply, type[VidgenError]]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_is_not_a_whole_video_leaves_nothing(case: str, land: Land, tmp_path: Path) -> None:
+def test_an_incomplete_or_wrong_file_leaves_nothing(case: str, land: Land, tmp_path: Path) -> None:
     reply, error = BAD[case]
     with pytest.raises(error) as failure:
         land(reply)
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
     assert "Job: apixgo job task_1." in str(failure.value)
     assert "The video was paid for." in str(failure.value)
     assert "s3cret" not in str(failure.value)
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_is_not_a_whole_video_leaves_what_was_there(case: str, land: Land, tmp_path: Path) -> None:
+def test_an_incomplete_or_wrong_file_leaves_the_existing_file(case: str, land: Land, tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_bytes(b"old")
     with pytest.raises(BAD[case][1]):
         land(BAD[case][0], overwrite=True)
     assert (tmp_path / "v.mp4").read_bytes() == b"old"
-    assert left(tmp_path) == ["v.mp4"]
+    assert files_in(tmp_path) == ["v.mp4"]
 
 
-def test_a_download_that_breaks_off_is_tried_again(land: Land, cdn: Cdn, tmp_path: Path) -> None:
+def test_a_broken_download_is_retried(land: Land, cdn: Cdn, tmp_path: Path) -> None:
     cut = BAD["cut"][0]
     land(cut, DownloadFailed("x"), cut, whole())
-    assert cdn.asked == [LINK] * 4
-    assert left(tmp_path) == ["v.mp4"]
+    assert cdn.requested == [LINK] * 4
+    assert files_in(tmp_path) == ["v.mp4"]
 
 
-def test_a_download_that_keeps_breaking_off_is_given_up(land: Land, cdn: Cdn) -> None:
+def test_a_download_that_keeps_breaking_is_given_up(land: Land, cdn: Cdn) -> None:
     with pytest.raises(DownloadFailed, match="no new video is made"):
         land(DownloadFailed("x"))
-    assert cdn.asked == [LINK] * 4
+    assert cdn.requested == [LINK] * 4
 
 
 def test_a_body_that_never_ends_does_not_fill_the_disk(
@@ -101,47 +103,49 @@ def test_a_body_that_never_ends_does_not_fill_the_disk(
     monkeypatch.setattr("airflow_provider_vidgen.landing.download._MAX_FILE_SIZE", 2000)
     with pytest.raises(NotAVideo, match="larger than 2000"):
         land(Reply(*[MP4] * 50))
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 def test_a_file_announced_as_huge_is_refused_before_its_first_byte(land: Land, tmp_path: Path) -> None:
     with pytest.raises(NotAVideo, match="larger than"):
         land(Reply(AssertionError("read"), Content_Length=str(2**40)))
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 HUGE = "9" * 5000
 
 
 @pytest.mark.parametrize("length", [HUGE, f"{HUGE}9", "\u0661" * 5000])
-def test_a_length_of_more_digits_than_python_reads_is_the_links_fault(
+def test_a_content_length_with_too_many_digits_for_python_is_refused(
     length: str, land: Land, tmp_path: Path
 ) -> None:
     with pytest.raises(NotAVideo, match="larger than"):
         land(Reply(AssertionError("read"), Content_Length=length))
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
-def test_a_length_with_thousands_of_zeros_before_it_is_a_length(land: Land) -> None:
+def test_a_content_length_with_thousands_of_leading_zeros_is_valid(land: Land) -> None:
     assert land(Reply(MP4, Content_Length="0" * 5000 + str(len(MP4))))["bytes"] == len(MP4)
 
 
-@pytest.mark.parametrize("told", [f"bytes 400-{HUGE}/{HUGE}", f"bytes {HUGE}-9/10", f"bytes 400-9/{HUGE}"])
-def test_a_range_of_more_digits_than_python_reads_is_not_the_rest(
-    told: str, land: Land, tmp_path: Path
+@pytest.mark.parametrize(
+    "content_range", [f"bytes 400-{HUGE}/{HUGE}", f"bytes {HUGE}-9/10", f"bytes 400-9/{HUGE}"]
+)
+def test_a_content_range_with_too_many_digits_for_python_is_not_resumed(
+    content_range: str, land: Land, tmp_path: Path
 ) -> None:
-    land(broken(), Reply(PARTS[1], status=206, ETag='"one"', Content_Range=told), whole())
+    land(broken(), Reply(PARTS[1], status=206, ETag='"one"', Content_Range=content_range), whole())
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
-def test_a_broken_download_goes_on_where_it_stopped(land: Land, cdn: Cdn, tmp_path: Path) -> None:
+def test_a_broken_download_is_resumed(land: Land, cdn: Cdn, tmp_path: Path) -> None:
     file = land(broken(), rest())
     assert cdn.ranges == [(0, ""), (400, '"one"')]
     assert file["sha256"] == hashlib.sha256(MP4).hexdigest()
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
-def test_a_download_may_break_off_in_every_part(land: Land, cdn: Cdn, tmp_path: Path) -> None:
+def test_a_resumed_download_may_break_again(land: Land, cdn: Cdn, tmp_path: Path) -> None:
     half = Reply(
         PARTS[1][:100],
         STALLED,
@@ -154,7 +158,7 @@ def test_a_download_may_break_off_in_every_part(land: Land, cdn: Cdn, tmp_path: 
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
-def test_a_file_that_has_changed_begins_again(land: Land, tmp_path: Path) -> None:
+def test_a_changed_file_restarts_the_download(land: Land, tmp_path: Path) -> None:
     other = MP4[:-1] + b"!"
     land(broken(), Reply(other, ETag='"two"', Content_Length=str(len(other))))
     assert (tmp_path / "v.mp4").read_bytes() == other
@@ -171,14 +175,14 @@ def test_a_file_that_has_changed_begins_again(land: Land, tmp_path: Path) -> Non
         Reply(PARTS[1], status=206, Content_Range="bytes */9"),
     ],
 )
-def test_a_rest_that_does_not_fit_is_not_taken(wrong: Reply, land: Land, cdn: Cdn, tmp_path: Path) -> None:
+def test_a_range_that_does_not_match_is_not_used(wrong: Reply, land: Land, cdn: Cdn, tmp_path: Path) -> None:
     land(broken(), wrong, whole())
     assert cdn.ranges == [(0, ""), (400, '"one"'), (0, "")]
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
 @pytest.mark.parametrize("etag", ["", 'W/"one"', "one"])
-def test_without_a_strong_tag_the_whole_file_is_asked_for_again(etag: str, land: Land, cdn: Cdn) -> None:
+def test_without_a_strong_etag_the_download_restarts(etag: str, land: Land, cdn: Cdn) -> None:
     land(broken(ETag=etag), whole())
     assert cdn.ranges == [(0, ""), (0, "")]
 
@@ -186,7 +190,7 @@ def test_without_a_strong_tag_the_whole_file_is_asked_for_again(etag: str, land:
 @pytest.mark.parametrize(
     ("fresh", "start"), [(LINK.replace("s3cret", "fresh"), 400), ("https://cdn.example.com/b", 0)]
 )
-def test_a_fresh_link_goes_on_if_it_leads_to_the_same_file(
+def test_a_fresh_link_resumes_if_it_has_the_same_location(
     fresh: str, start: int, land: Land, cdn: Cdn, tmp_path: Path
 ) -> None:
     cdn.replies[fresh] = [rest() if start else whole()]
@@ -195,20 +199,20 @@ def test_a_fresh_link_goes_on_if_it_leads_to_the_same_file(
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
-def test_connections_that_bring_much_are_not_counted(
+def test_connections_that_gain_many_bytes_do_not_count_as_failures(
     land: Land, cdn: Cdn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("airflow_provider_vidgen.landing.download._MIN_GAIN", 100)
     pieces: list[Reply] = [broken()]
     for start in range(400, 1000, 100):
-        told = f"bytes {start}-{len(MP4) - 1}/{len(MP4)}"
+        content_range = f"bytes {start}-{len(MP4) - 1}/{len(MP4)}"
         body = MP4[start : start + 100]
-        pieces.append(Reply(body, STALLED, status=206, ETag='"one"', Content_Range=told))
+        pieces.append(Reply(body, STALLED, status=206, ETag='"one"', Content_Range=content_range))
     land(*pieces, rest(1000, body=MP4[1000:]))
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
-def test_progress_is_told_of_large_files_at_sensible_steps(caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_of_large_files_is_logged_in_steps(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     now, mib = [0.0], 1024**2
 

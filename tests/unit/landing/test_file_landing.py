@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_cdn import Land, Reply, broken, left, rest, whole
+from fake_cdn import Land, Reply, broken, files_in, rest, whole
 from fakes import MP4, job, settings
 from urllib3.exceptions import ProtocolError
 
@@ -30,7 +30,7 @@ from airflow_provider_vidgen.landing.probe import Probe
 SIX_SECONDS = VideoMetadata(result={"duration_seconds": 6.0})
 
 
-def test_a_whole_file_lands_with_its_manifest(land: Land, tmp_path: Path) -> None:
+def test_a_complete_file_lands_with_its_manifest(land: Land, tmp_path: Path) -> None:
     assert land(whole()) == {
         "path": f"file://{tmp_path}/v.mp4",
         "bytes": len(MP4),
@@ -44,17 +44,17 @@ def test_a_whole_file_lands_with_its_manifest(land: Land, tmp_path: Path) -> Non
         "mismatches": [],
     }
     assert (tmp_path / "v.mp4").read_bytes() == MP4
-    assert left(tmp_path) == ["v.mp4"]
+    assert files_in(tmp_path) == ["v.mp4"]
 
 
-def test_folders_on_the_way_are_made(land: Land, tmp_path: Path) -> None:
+def test_parent_folders_are_created(land: Land, tmp_path: Path) -> None:
     land(whole(), path="a/b/c.mp4")
-    assert left(tmp_path) == ["a/b/c.mp4"]
+    assert files_in(tmp_path) == ["a/b/c.mp4"]
 
 
 @pytest.mark.parametrize("stretch", [1, 300, len(MP4)])
 @pytest.mark.parametrize("system", ["Linux", "macOS"])
-def test_what_is_moved_to_the_disk_on_the_way_is_there_at_the_end(
+def test_bytes_written_back_early_are_complete_at_the_end(
     stretch: int, system: str, land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_vidgen.landing.writers.local._WRITEBACK_INTERVAL", stretch)
@@ -66,13 +66,11 @@ def test_what_is_moved_to_the_disk_on_the_way_is_there_at_the_end(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a defect"), TypeError("a defect")])
-def test_a_worker_that_is_stopped_in_the_middle_leaves_nothing(
-    error: BaseException, land: Land, tmp_path: Path
-) -> None:
+def test_an_interrupted_worker_leaves_nothing(error: BaseException, land: Land, tmp_path: Path) -> None:
     with pytest.raises(type(error)) as raised:
         land(Reply(MP4[:100], error))
     assert raised.value is error
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 STORAGE = "airflow_provider_vidgen.landing.writers.local.LocalWriter"
@@ -82,7 +80,7 @@ STORAGE = "airflow_provider_vidgen.landing.writers.local.LocalWriter"
 @pytest.mark.parametrize(
     "error", [OSError(28, "No space left"), RuntimeError("event loop"), ValueError("s3")]
 )
-def test_what_the_storage_raises_is_the_storages_fault(
+def test_any_exception_of_the_storage_is_a_storage_error(
     call: str,
     error: Exception,
     land: Land,
@@ -98,7 +96,7 @@ def test_what_the_storage_raises_is_the_storages_fault(
     assert "unexpected" not in caplog.text
 
 
-def test_a_defect_of_landing_is_not_the_storages_fault_and_says_what_it_costs(
+def test_an_unexpected_exception_is_no_storage_error_and_logs_the_billing(
     land: Land,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -117,10 +115,10 @@ def test_a_defect_of_landing_is_not_the_storages_fault_and_says_what_it_costs(
     ):
         assert words in caplog.text
     assert "s3cret" not in caplog.text
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
-def test_a_storage_that_fails_in_the_middle_is_left_empty_and_no_reason_to_pay_again(
+def test_a_storage_error_leaves_nothing_and_is_retryable_without_payment(
     land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
@@ -132,18 +130,18 @@ def test_a_storage_that_fails_in_the_middle_is_left_empty_and_no_reason_to_pay_a
     assert not failed.value.fatal
     for words in ("v.mp4 could not be stored", "No space left on device", "task_1", "was paid", "A retry"):
         assert words in str(failed.value)
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("link", ["https://[bad", "https://[::1", "https://]/v.mp4"])
-def test_a_link_that_cannot_be_parsed_is_the_links_fault(link: str, tmp_path: Path) -> None:
+def test_a_malformed_link_is_unsafe(link: str, tmp_path: Path) -> None:
     with pytest.raises(UnsafeLink, match="not an http") as failure:
         Landing(settings(), verify=False).land([link], f"file://{tmp_path}/", job=job())
     assert "task_1" in str(failure.value)
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
-def test_the_same_file_is_left_alone(land: Land, tmp_path: Path) -> None:
+def test_an_identical_existing_file_is_left_unchanged(land: Land, tmp_path: Path) -> None:
     land(whole())
     before = (tmp_path / "v.mp4").stat().st_mtime_ns
     assert land(whole())["sha256"] == hashlib.sha256(MP4).hexdigest()
@@ -151,27 +149,27 @@ def test_the_same_file_is_left_alone(land: Land, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("there", [b"", b"other", MP4 + b"more", MP4[:-1], MP4[:-1] + b"x"])
-def test_another_file_is_refused_and_kept(there: bytes, land: Land, tmp_path: Path) -> None:
+def test_a_different_existing_file_is_refused_and_kept(there: bytes, land: Land, tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_bytes(there)
     with pytest.raises(TargetExists):
         land(whole())
     assert (tmp_path / "v.mp4").read_bytes() == there
 
 
-def test_another_file_is_replaced_if_asked(land: Land, tmp_path: Path) -> None:
+def test_a_different_existing_file_is_replaced_with_overwrite(land: Land, tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_bytes(b"other")
     land(whole(), overwrite=True)
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
-def test_a_file_that_is_there_is_compared_over_several_connections(land: Land, tmp_path: Path) -> None:
+def test_an_existing_file_is_compared_over_several_connections(land: Land, tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_bytes(MP4)
     assert land(broken(), broken(ETag=""), broken(), rest())["already_existed"]
 
 
-def test_a_file_that_appears_during_the_download_is_not_replaced(land: Land, tmp_path: Path) -> None:
+def test_a_file_created_during_the_download_is_not_replaced(land: Land, tmp_path: Path) -> None:
     class Meanwhile(Reply):
-        def pieces(self) -> Iterator[bytes]:
+        def body_chunks(self) -> Iterator[bytes]:
             yield MP4[:400]
             (tmp_path / "v.mp4").write_bytes(b"theirs")
             yield MP4[400:]
@@ -179,10 +177,10 @@ def test_a_file_that_appears_during_the_download_is_not_replaced(land: Land, tmp
     with pytest.raises(TargetExists, match="meantime"):
         land(Meanwhile())
     assert (tmp_path / "v.mp4").read_bytes() == b"theirs"
-    assert left(tmp_path) == ["v.mp4"]
+    assert files_in(tmp_path) == ["v.mp4"]
 
 
-def test_a_mismatch_is_a_warning_or_if_asked_a_failure_with_the_file_in_place(
+def test_a_mismatch_is_a_warning_or_with_verify_fail_an_error_with_the_file_landed(
     land: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -197,7 +195,7 @@ def test_a_mismatch_is_a_warning_or_if_asked_a_failure_with_the_file_in_place(
         assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
-def test_without_pyav_a_failure_cannot_be_asked_for_and_nothing_is_spent(
+def test_verify_fail_without_pyav_is_refused_before_payment(
     land: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("airflow_provider_vidgen.landing.preflight.is_pyav_installed", lambda: False)
@@ -207,7 +205,7 @@ def test_without_pyav_a_failure_cannot_be_asked_for_and_nothing_is_spent(
     assert land(whole(), verify=True)["probe"] is None
 
 
-def test_a_worker_without_pyav_lands_what_was_paid_for_before_it_fails(
+def test_verify_fail_without_pyav_lands_a_paid_video_before_it_fails(
     land: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("airflow_provider_vidgen.landing.file_landing.is_pyav_installed", lambda: False)

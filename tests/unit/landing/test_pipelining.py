@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What is done beside a download is done with every byte, in order, and leaves no thread behind."""
+"""Consumers of a download get every byte in order, and leave no thread behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def show_all(*takers: Callable[[bytes], object]) -> None:
             beside.put(piece)
 
 
-def test_every_taker_gets_every_piece_in_order() -> None:
+def test_every_consumer_gets_every_chunk_in_order() -> None:
     taken: list[bytes] = []
     digest = hashlib.sha256()
     show_all(taken.append, digest.update)
@@ -38,7 +38,7 @@ def test_every_taker_gets_every_piece_in_order() -> None:
     assert digest.digest() == hashlib.sha256(b"".join(PIECES)).digest()
 
 
-def test_what_is_settled_has_been_taken_and_more_may_follow() -> None:
+def test_flushed_chunks_are_consumed_and_more_may_follow() -> None:
     taken: list[bytes] = []
     with ConsumerThreads(taken.append) as beside:
         for number, piece in enumerate(PIECES):
@@ -63,14 +63,14 @@ def failing(after: int, taken: list[bytes]) -> Callable[[bytes], None]:
 
 
 @pytest.mark.parametrize("after", [0, 1, 30, len(PIECES) - 1])
-def test_what_a_taker_raises_is_raised_to_who_puts_and_it_gets_no_more(after: int) -> None:
+def test_a_consumers_exception_is_raised_by_put_and_stops_it(after: int) -> None:
     taken: list[bytes] = []
     with pytest.raises(DiskFull):
         show_all(failing(after, taken), lambda _: None)
     assert taken == PIECES[:after]
 
 
-def test_an_error_is_raised_also_to_who_only_settles() -> None:
+def test_a_consumers_exception_is_raised_by_flush() -> None:
     def run() -> None:
         with ConsumerThreads(failing(0, [])) as beside:
             beside.put(b"x")
@@ -82,7 +82,7 @@ def test_an_error_is_raised_also_to_who_only_settles() -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_whatever_ends_the_block_what_is_left_is_dropped(error: type[BaseException]) -> None:
+def test_an_exception_in_the_block_drops_the_queued_chunks(error: type[BaseException]) -> None:
     taken: list[bytes] = []
     begun = threading.Event()
 
@@ -104,7 +104,7 @@ def test_whatever_ends_the_block_what_is_left_is_dropped(error: type[BaseExcepti
     assert taken == PIECES[:1]
 
 
-def test_a_thread_that_cannot_be_started_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_cannot_be_started_leaves_no_other_running(monkeypatch: pytest.MonkeyPatch) -> None:
     start, started = threading.Thread.start, []
 
     def second_fails(thread: threading.Thread) -> None:

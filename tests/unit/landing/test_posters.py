@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A poster lands beside its video: the vendor's, else a first frame; and never at the cost of the video."""
+"""A poster lands next to its video: the thumbnail, else the first frame; an error never fails the video."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_cdn import FRESH, LINK, Cdn, Reply, left
+from fake_cdn import FRESH, LINK, Cdn, Reply, files_in
 from fakes import MP4, Clock, job, settings
 
 from airflow_provider_vidgen.errors import DownloadFailed, LinkUnavailable
@@ -32,13 +32,13 @@ Land = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def land(cdn: Cdn, tmp_path: Path) -> Land:
-    def run(*thumbs: Any, path: str = "v.mp4", content: bytes = MP4, **how: Any) -> dict[str, Any]:
+    def run(*thumbs: Any, path: str = "v.mp4", content: bytes = MP4, **kwargs: Any) -> dict[str, Any]:
         cdn.replies[LINK] = [Reply(content, Content_Length=str(len(content)))]
         cdn.replies[THUMB] = list(thumbs)
-        cdn.asked.clear()
-        metadata = VideoMetadata(result={"thumbnail_url": how.pop("thumbnail", THUMB if thumbs else None)})
+        cdn.requested.clear()
+        metadata = VideoMetadata(result={"thumbnail_url": kwargs.pop("thumbnail", THUMB if thumbs else None)})
         clock = Clock()
-        options = {"verify": False, "poster": True, "sleep": clock.sleep, "now": clock.now, **how}
+        options = {"verify": False, "poster": True, "sleep": clock.sleep, "now": clock.now, **kwargs}
         landing = Landing(settings(), **options)
         return landing.land([LINK], f"file://{tmp_path}/{path}", job=job(), metadata=metadata)[0]
 
@@ -60,7 +60,7 @@ def test_a_thumbnail_lands_under_the_extension_of_its_own_bytes(ext: str, land: 
     assert manifest["poster"] == f"file://{tmp_path}/v.{ext}"
     assert (tmp_path / f"v.{ext}").read_bytes() == PICTURES[ext]
     assert sidecar(tmp_path)["poster"] == manifest["poster"]
-    assert left(tmp_path) == sorted([f"v.{ext}", "v.mp4", "v.mp4.json"])
+    assert files_in(tmp_path) == sorted([f"v.{ext}", "v.mp4", "v.mp4.json"])
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_without_a_thumbnail_the_first_frame_is_the_poster(
 
 
 def two_halves(folder: Path) -> bytes:
-    """Return a film that is white on its left and black on its right."""
+    """Return a video that is white on its left and black on its right."""
     import av
     from av.video.stream import VideoStream
 
@@ -106,14 +106,14 @@ def two_halves(folder: Path) -> bytes:
 @pytest.mark.parametrize(
     ("matrix", "white"),
     [
-        # Where a player shows what is stored on the left: (a, b) is where "right" goes, and down is positive.
+        # Where a player shows the stored left side: (a, b) is the direction of "right", and down is positive.
         ((1, 0, 0, 1), "left"),
         ((0, 1, -1, 0), "top"),
         ((0, -1, 1, 0), "bottom"),
         ((-1, 0, 0, -1), "right"),
     ],
 )
-def test_a_first_frame_is_turned_as_players_turn_it(
+def test_the_first_frame_is_rotated_as_players_show_it(
     matrix: tuple[int, int, int, int], white: str, land: Land, tmp_path: Path
 ) -> None:
     from PIL import Image
@@ -148,25 +148,25 @@ NO_PICTURES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("case", NO_PICTURES)
-def test_a_bad_thumbnail_gives_way_to_the_first_frame(case: str, land: Land, tmp_path: Path) -> None:
+def test_a_bad_thumbnail_is_replaced_by_the_first_frame(case: str, land: Land, tmp_path: Path) -> None:
     assert land(NO_PICTURES[case], content=sample_video("mp4"))["poster"] == f"file://{tmp_path}/v.jpg"
     assert (tmp_path / "v.jpg").read_bytes().startswith(b"\xff\xd8\xff")
 
 
 @pytest.mark.usefixtures("no_pyav")
 @pytest.mark.parametrize("case", NO_PICTURES)
-def test_trouble_with_a_poster_is_a_warning(
+def test_an_error_with_a_poster_is_a_warning(
     case: str, land: Land, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifest = land(NO_PICTURES[case])
     assert manifest["poster"] is None
-    assert left(tmp_path) == ["v.mp4", "v.mp4.json"]
+    assert files_in(tmp_path) == ["v.mp4", "v.mp4.json"]
     assert "v.mp4 has landed without a poster" in caplog.text
     assert "s3cret" not in caplog.text
 
 
 @pytest.mark.parametrize("thumbnail", ["http://10.0.0.1/t.jpg", "file:///etc/passwd", 7, ["x"]])
-def test_a_thumbnail_is_fetched_only_from_where_a_video_may_be(
+def test_a_thumbnail_is_fetched_only_from_hosts_allowed_for_videos(
     thumbnail: Any,
     land: Land,
     tmp_path: Path,
@@ -178,28 +178,28 @@ def test_a_thumbnail_is_fetched_only_from_where_a_video_may_be(
     real = download.check_link
     fake = cdn.open_link
 
-    def open_link(link: str, account: Any, **how: Any) -> Any:
+    def open_link(link: str, account: Any, **kwargs: Any) -> Any:
         real(link, account)
-        return fake(link, account, **how)
+        return fake(link, account, **kwargs)
 
     monkeypatch.setattr(download, "open_link", open_link)
     assert land(thumbnail=thumbnail, content=sample_video("mp4"))["poster"] == f"file://{tmp_path}/v.jpg"
-    assert cdn.asked == [LINK]
+    assert cdn.requested == [LINK]
 
 
-def test_a_thumbnail_that_comes_alive_late_is_tried_again(land: Land, cdn: Cdn, tmp_path: Path) -> None:
+def test_a_thumbnail_that_becomes_live_late_is_retried(land: Land, cdn: Cdn, tmp_path: Path) -> None:
     land(DownloadFailed("x"), LinkUnavailable("y"), Reply(JPG))
     assert (tmp_path / "v.jpg").read_bytes() == JPG
-    assert cdn.asked == [LINK, THUMB, THUMB, THUMB]
+    assert cdn.requested == [LINK, THUMB, THUMB, THUMB]
 
 
-def test_a_thumbnail_that_does_not_end_is_given_up(
+def test_a_thumbnail_that_never_ends_is_given_up(
     land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock()
 
     class Drip(Reply):
-        def pieces(self) -> Any:
+        def body_chunks(self) -> Any:
             yield JPG
             while True:
                 clock.sleep(1)
@@ -211,7 +211,7 @@ def test_a_thumbnail_that_does_not_end_is_given_up(
 
 
 @pytest.mark.usefixtures("no_pyav")
-def test_where_there_is_no_thumbnail_and_no_pyav_nothing_is_missed(
+def test_without_thumbnail_and_pyav_there_is_no_poster_and_no_warning(
     land: Land, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert land()["poster"] is None
@@ -219,16 +219,16 @@ def test_where_there_is_no_thumbnail_and_no_pyav_nothing_is_missed(
 
 
 @pytest.mark.parametrize("poster", [True, False])
-def test_a_file_that_is_there_keeps_its_poster(poster: bool, land: Land, cdn: Cdn, tmp_path: Path) -> None:
+def test_an_existing_file_keeps_its_poster(poster: bool, land: Land, cdn: Cdn, tmp_path: Path) -> None:
     first = land(Reply(PICTURES["png"]))
     again = land(LinkUnavailable("x"), poster=poster)
     assert again == {**first, "already_existed": True}
-    assert cdn.asked == []
+    assert cdn.requested == []
     assert (tmp_path / "v.png").read_bytes() == PICTURES["png"]
 
 
 @pytest.mark.parametrize("before", ["never", "removed"])
-def test_a_file_that_is_there_without_its_poster_gets_one(
+def test_an_existing_file_without_poster_gets_one(
     before: str,
     land: Land,
     cdn: Cdn,
@@ -239,12 +239,12 @@ def test_a_file_that_is_there_without_its_poster_gets_one(
     (tmp_path / "v.jpg").unlink(missing_ok=True)
     again = land(Reply(JPG))
     assert again == {**first, "already_existed": True, "poster": f"file://{tmp_path}/v.jpg"}
-    assert cdn.asked == [THUMB]
+    assert cdn.requested == [THUMB]
     assert sidecar(tmp_path) == {**landed, "poster": again["poster"]}
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_strangers_picture_is_replaced_only_if_asked(
+def test_an_image_of_other_origin_is_replaced_only_with_overwrite(
     overwrite: bool, land: Land, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "v.jpg").write_bytes(b"theirs")
@@ -254,18 +254,18 @@ def test_a_strangers_picture_is_replaced_only_if_asked(
     assert ("has landed without a poster" in caplog.text) is not overwrite
 
 
-def test_the_same_picture_is_its_poster(land: Land, tmp_path: Path) -> None:
+def test_an_existing_identical_image_is_the_poster(land: Land, tmp_path: Path) -> None:
     (tmp_path / "v.jpg").write_bytes(JPG)
     assert land(Reply(JPG))["poster"] == f"file://{tmp_path}/v.jpg"
 
 
-def test_a_poster_does_not_take_its_videos_own_name(land: Land, tmp_path: Path) -> None:
+def test_a_poster_never_replaces_its_own_video(land: Land, tmp_path: Path) -> None:
     manifest = land(Reply(JPG), path="v.jpg", overwrite=True)
     assert manifest["poster"] is None
     assert (tmp_path / "v.jpg").read_bytes() == MP4
 
 
-def test_a_storage_that_takes_no_poster_has_the_video(
+def test_a_storage_that_refuses_the_poster_keeps_the_video(
     land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from airflow_provider_vidgen.landing import posters
@@ -276,14 +276,14 @@ def test_a_storage_that_takes_no_poster_has_the_video(
     monkeypatch.setattr(posters, "atomic_writer", full)
     assert land(Reply(JPG))["poster"] is None
     assert "v.mp4 has landed without a poster (OSError)" in caplog.text
-    assert left(tmp_path) == ["v.mp4", "v.mp4.json"]
+    assert files_in(tmp_path) == ["v.mp4", "v.mp4.json"]
 
 
-def test_a_task_that_is_stopped_stops_at_its_poster(land: Land, tmp_path: Path) -> None:
+def test_a_stopped_task_stops_its_thumbnail_download(land: Land, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         land(Reply(JPG[:9], KeyboardInterrupt()))
-    # The video has its sidecar, so the next try finds it.
-    assert left(tmp_path) == ["v.mp4", "v.mp4.json"]
+    # The video has its sidecar, so the next try recognises it.
+    assert files_in(tmp_path) == ["v.mp4", "v.mp4.json"]
 
 
 def test_each_file_of_a_job_has_its_own_poster(cdn: Cdn, tmp_path: Path) -> None:
@@ -295,12 +295,12 @@ def test_each_file_of_a_job_has_its_own_poster(cdn: Cdn, tmp_path: Path) -> None
     landing = Landing(settings(), sleep=Clock().sleep, verify=False, sidecar=False, poster=True)
     metadata = VideoMetadata(result={"thumbnail_url": THUMB})
     files = landing.land([LINK, FRESH], f"file://{tmp_path}/", job=job(), metadata=metadata)
-    # The one thumbnail is that of the first file.
+    # The only thumbnail is the first file's.
     assert [Path(file["poster"]).name for file in files] == ["task_1-0.png", "task_1-1.jpg"]
-    assert cdn.asked.count(THUMB) == 1
+    assert cdn.requested.count(THUMB) == 1
 
 
-def test_films_of_one_stem_do_not_share_a_poster(land: Land, tmp_path: Path) -> None:
+def test_videos_with_equal_stems_do_not_share_a_poster(land: Land, tmp_path: Path) -> None:
     assert land(Reply(JPG), path="v.{ext}")["poster"]
     assert land(Reply(JPG + b"2"), path="v.{ext}", content=sample_video("webm"), overwrite=False)[
         "already_existed"

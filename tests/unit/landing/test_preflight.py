@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Where files are to land: looked at before anything is paid, and named after their job."""
+"""The target of files: checked before payment, and named after the job."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from airflow_provider_vidgen.landing import Landing, target_for
 LINK, FRESH = "https://cdn.example.com/a?sig=s3cret", "https://cdn.example.com/b"
 
 
-def told(output_path: Any, *, template: object = None, **how: Any) -> list[str]:
-    """What is wrong with a target."""
-    problems = Landing(settings(), **how).target_problems(output_path, template=template)
+def violations(output_path: Any, *, template: object = None, **kwargs: Any) -> list[str]:
+    """The constraints that a target violates."""
+    problems = Landing(settings(), **kwargs).target_problems(output_path, template=template)
     assert all(problem.field == "output_path" and problem.is_error for problem in problems)
     return [problem.constraint for problem in problems]
 
@@ -48,33 +48,33 @@ def told(output_path: Any, *, template: object = None, **how: Any) -> list[str]:
         "",
     ],
 )
-def test_a_target_that_may_be_free_passes(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_free_target_has_no_problems(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert told(f"file://{tmp_path}/{path}") == []
-    assert told(f"{tmp_path}/{path}") == []
-    assert not path or told(path) == []
+    assert violations(f"file://{tmp_path}/{path}") == []
+    assert violations(f"{tmp_path}/{path}") == []
+    assert not path or violations(path) == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_path_from_the_users_home_leads_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_in_the_users_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow_provider_vidgen.landing.storage import storage_path
 
     monkeypatch.setenv("HOME", str(tmp_path))
     assert storage_path("~/a/v.mp4").path == f"{tmp_path}/a/v.mp4"
     (tmp_path / "v.mp4").write_bytes(b"x")
-    assert told("~/v.mp4") == ["must not exist yet: there is already a file"]
+    assert violations("~/v.mp4") == ["must not exist yet: there is already a file"]
 
 
-def test_an_occupied_target_is_refused(tmp_path: Path) -> None:
+def test_an_existing_target_is_refused(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").write_bytes(b"x")
-    assert told(f"file://{tmp_path}/v.mp4") == ["must not exist yet: there is already a file"]
-    assert told(f"file://{tmp_path}/v.mp4", overwrite=True) == []
+    assert violations(f"file://{tmp_path}/v.mp4") == ["must not exist yet: there is already a file"]
+    assert violations(f"file://{tmp_path}/v.mp4", overwrite=True) == []
 
 
-def test_a_file_whose_name_a_folder_has_is_refused(tmp_path: Path) -> None:
+def test_a_file_path_that_is_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "v.mp4").mkdir()
     for overwrite in (False, True):
-        assert told(f"{tmp_path}/v.mp4", overwrite=overwrite) == ["must end in /, since it is a folder"]
+        assert violations(f"{tmp_path}/v.mp4", overwrite=overwrite) == ["must end in /, since it is a folder"]
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ def test_a_file_whose_name_a_folder_has_is_refused(tmp_path: Path) -> None:
         ("{ task_id }.mp4", "{ task_id }:"),
     ],
 )
-def test_a_field_that_nothing_fills_in_is_refused(path: str, names: str, tmp_path: Path) -> None:
-    (problem,) = told(f"{tmp_path}/{path}")
+def test_an_unknown_field_is_refused(path: str, names: str, tmp_path: Path) -> None:
+    (problem,) = violations(f"{tmp_path}/{path}")
     assert problem.startswith(f"must not contain {names}")
     for field in ("{vendor}", "{model}", "{task_id}", "{index}", "{ext}", "{map_index}", "{{ params."):
         assert field in problem
@@ -100,8 +100,8 @@ def test_a_field_that_nothing_fills_in_is_refused(path: str, names: str, tmp_pat
     "path", ["s3://b/{{ product }}.mp4", "{{ x }}", "{% if x %}a{% endif %}.mp4", "{{x}}/"]
 )
 def test_a_template_that_was_not_rendered_is_refused(path: str) -> None:
-    assert told(path)[0].startswith("must be rendered")
-    assert not any("must not contain {" in problem for problem in told(path))
+    assert violations(path)[0].startswith("must be rendered")
+    assert not any("must not contain {" in problem for problem in violations(path))
 
 
 @pytest.mark.parametrize(
@@ -120,13 +120,13 @@ def test_a_template_that_was_not_rendered_is_refused(path: str) -> None:
         "nostorage://c@nan/v/",
     ],
 )
-def test_a_name_that_a_template_makes_of_nothing_is_refused(path: str) -> None:
-    assert [problem for problem in told(path) if "which a template renders" in problem]
-    assert not any("which a template renders" in problem for problem in told(path, template=path))
+def test_a_rendered_missing_value_is_refused(path: str) -> None:
+    assert [problem for problem in violations(path) if "which a template renders" in problem]
+    assert not any("which a template renders" in problem for problem in violations(path, template=path))
 
 
 @pytest.mark.parametrize("path", ["", " ", "\n", None, 7, float("nan"), Path("/v/"), ["/v/"]])
-def test_a_path_that_is_none_is_refused(path: Any) -> None:
+def test_an_empty_path_or_another_type_is_refused(path: Any) -> None:
     (problem,) = Landing(settings()).target_problems(path)
     kind = "must be a folder" if isinstance(path, str) else "must be text"
     assert problem.constraint.startswith(kind)
@@ -149,7 +149,9 @@ def test_a_path_that_is_none_is_refused(path: Any) -> None:
     ],
 )
 def test_a_path_that_is_neither_a_folder_nor_a_file_is_refused(path: str) -> None:
-    assert "must end in / if it is a folder, or in an extension such as .{ext} if it is a file" in told(path)
+    assert "must end in / if it is a folder, or in an extension such as .{ext} if it is a file" in violations(
+        path
+    )
 
 
 @pytest.mark.parametrize("path", ["v.mp4/w.mp4", "v.mp4/", "v.mp4/{task_id}.mp4", "v.mp4/a/b/", "gone/w.mp4"])
@@ -158,20 +160,20 @@ def test_a_folder_under_a_file_is_refused(path: str, tmp_path: Path) -> None:
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     nearest = tmp_path / path.partition("/")[0]
     for overwrite in (False, True):
-        assert told(f"{tmp_path}/{path}", overwrite=overwrite) == [
+        assert violations(f"{tmp_path}/{path}", overwrite=overwrite) == [
             f"must not be under {nearest}, which is not a folder"
         ]
 
 
 @pytest.mark.parametrize("path", ["/proc/v.mp4", "file:///proc/videos/{task_id}.mp4", "/proc/a/b/c/"])
-def test_a_folder_that_takes_no_files_not_even_from_root_is_refused(path: str) -> None:
-    (problem,) = told(path)
+def test_a_folder_not_even_root_can_write_to_is_refused(path: str) -> None:
+    (problem,) = violations(path)
     assert problem.startswith("must be where this worker may write: /proc does not accept files (")
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
 @pytest.mark.parametrize("path", ["v.mp4", "{task_id}.mp4", "a/b/", "{vendor}/v.mp4"])
-def test_a_folder_that_may_not_be_written_is_refused(
+def test_a_folder_without_write_permission_is_refused(
     code: int, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(dir: str) -> Any:
@@ -179,26 +181,24 @@ def test_a_folder_that_may_not_be_written_is_refused(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    assert told(f"{tmp_path}/{path}") == [
+    assert violations(f"{tmp_path}/{path}") == [
         f"must be where this worker may write: {tmp_path} does not accept files ({os.strerror(code)})"
     ]
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.ESTALE, errno.EDQUOT])
-def test_a_disk_in_trouble_may_be_better_for_the_next_try(
-    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_error_is_retryable(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(dir: str) -> Any:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(tempfile, "TemporaryFile", fail)
     with pytest.raises(StorageUnreachable, match=os.strerror(code)):
-        told(f"{tmp_path}/v.mp4")
-    # What is wrong in any case is said at once.
-    assert len(told(f"{tmp_path}/{{product}}.mp4")) == 1
+        violations(f"{tmp_path}/v.mp4")
+    # Other problems are reported at once.
+    assert len(violations(f"{tmp_path}/{{product}}.mp4")) == 1
 
 
-def test_all_that_is_wrong_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_problems_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("airflow_provider_vidgen.landing.preflight.is_pyav_installed", lambda: False)
     problems = Landing(settings(), verify="fail").target_problems("/dev/null/None/{product}")
     assert [str(problem).partition(" ")[0] for problem in problems] == [
@@ -207,7 +207,7 @@ def test_all_that_is_wrong_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> N
     ]
 
 
-def test_a_signed_link_for_a_path_is_told_without_its_signature() -> None:
+def test_a_signed_link_as_path_is_reported_without_its_signature() -> None:
     (problem, *_) = Landing(settings()).target_problems("https://store.example.com/{product}?sig=s3cret")
     assert "s3cret" not in str(problem)
 
@@ -222,9 +222,9 @@ def test_a_signed_link_for_a_path_is_told_without_its_signature() -> None:
         ("{{ var.value.path }}", "file:///v/a.mp4"),
     ],
 )
-def test_one_path_for_all_mapped_tasks_is_refused_with_nothing_spent(written: str, rendered: str) -> None:
+def test_one_path_for_all_mapped_tasks_is_refused_before_payment(written: str, rendered: str) -> None:
     for overwrite in (True, False):
-        problems = told(rendered, template=written, overwrite=overwrite)
+        problems = violations(rendered, template=written, overwrite=overwrite)
         assert problems == ["must differ between mapped tasks: end in /, or have {task_id} or {map_index}"]
 
 
@@ -246,14 +246,14 @@ def test_one_path_for_all_mapped_tasks_is_refused_with_nothing_spent(written: st
         ("{{ var.value.folder }}", "folder/"),
     ],
 )
-def test_a_path_that_may_differ_between_mapped_tasks_passes(
+def test_a_path_that_may_differ_between_mapped_tasks_is_accepted(
     written: object, rendered: str, tmp_path: Path
 ) -> None:
-    assert told(f"file://{tmp_path}/{rendered}", template=written) == []
+    assert violations(f"file://{tmp_path}/{rendered}", template=written) == []
 
 
 def test_a_local_target_loads_no_other_storage(tmp_path: Path) -> None:
-    """For each video it would take a worker as much time as all else that the package does."""
+    """Importing them would take as much time per video as everything else in this package."""
     code = f"""
 import sys
 from airflow_provider_vidgen.landing import Landing
@@ -263,18 +263,18 @@ for path in ("file://{tmp_path}/a.mp4", "{tmp_path}/b.mp4"):
     assert not Landing(account).target_problems(path)
 print(sorted({{name.split(".")[0] for name in sys.modules}} & {{"boto3", "botocore", "s3fs", "aiobotocore"}}))
 """
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.splitlines()[-1] == "[]"
+    violations = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert violations.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("path", ["nostorage://b/v.mp4", "nostorage://b/", "nostorage://b/{index}.mp4"])
-def test_a_storage_that_is_not_here_is_refused(path: str) -> None:
-    (problem,) = told(path)
+def test_a_storage_that_is_not_installed_is_refused(path: str) -> None:
+    (problem,) = violations(path)
     assert "Unsupported filesystem" in problem
 
 
 class Closed(MemoryFileSystem):  # type: ignore[misc]
-    """A bucket store that lets nobody look at its buckets."""
+    """An object store whose buckets cannot be listed."""
 
     protocol = "s3"
 
@@ -287,12 +287,12 @@ class Closed(MemoryFileSystem):  # type: ignore[misc]
     trouble: Exception = PermissionError("Forbidden")
 
 
-def test_who_may_not_look_at_the_bucket_may_land_in_it() -> None:
+def test_an_account_that_may_not_list_the_bucket_is_accepted() -> None:
     attach("s3", conn_id="closed", fs=Closed())
-    assert told("s3://closed@b/v.mp4") == []
+    assert violations("s3://closed@b/v.mp4") == []
 
 
-def test_a_storage_in_trouble_is_told_without_its_secrets() -> None:
+def test_a_storage_error_is_reported_without_secrets() -> None:
     def fail(*_: Any, **__: Any) -> bool:
         raise RuntimeError("GET https://store.example.com/b?sig=s3cret failed")
 
@@ -300,14 +300,14 @@ def test_a_storage_in_trouble_is_told_without_its_secrets() -> None:
     storage.exists = fail
     attach("s3", conn_id="broken", fs=storage)
     with pytest.raises(StorageUnreachable, match=r"RuntimeError: GET https://store\.example\.com/") as found:
-        told("s3://broken@b/{task_id}.mp4")
+        violations("s3://broken@b/{task_id}.mp4")
     assert "s3cret" not in str(found.value)
 
 
-def name(output_path: str, *, task_id: str = "task_1", index: int = 0, of: int = 1, **more: Any) -> str:
+def name(output_path: str, *, task_id: str = "task_1", index: int = 0, of: int = 1, **kwargs: Any) -> str:
     return target_for(
         output_path,
-        **{"job": job(task_id=task_id), "index": index, "of": of, "map_index": -1, "ext": "mp4", **more},
+        **{"job": job(task_id=task_id), "index": index, "of": of, "map_index": -1, "ext": "mp4", **kwargs},
     )
 
 
@@ -323,7 +323,7 @@ def name(output_path: str, *, task_id: str = "task_1", index: int = 0, of: int =
         ("s3://b/100%/{0}", "s3://b/100%/{0}"),
     ],
 )
-def test_known_fields_are_filled_in_and_nothing_else_is_touched(given: str, named: str) -> None:
+def test_known_fields_are_filled_in_and_nothing_else_changes(given: str, named: str) -> None:
     assert name(given) == named
 
 
@@ -346,7 +346,7 @@ def test_several_files_of_a_job_have_different_names(given: str, named: str) -> 
     "task_id", ["../../etc/passwd", "..", "/etc/passwd", "a/b", "a\\b", "a\0b", "a b?c#d", "."]
 )
 @pytest.mark.parametrize("given", ["/base/{task_id}.mp4", "/base/{task_id}/v.mp4", "/base/"])
-def test_a_vendors_id_does_not_lead_out_of_the_folder(task_id: str, given: str) -> None:
+def test_a_vendors_job_id_cannot_leave_the_folder(task_id: str, given: str) -> None:
     path = name(given, task_id=task_id)
     assert path.startswith("/base/")
     assert ".." not in path.split("/")
@@ -354,7 +354,7 @@ def test_a_vendors_id_does_not_lead_out_of_the_folder(task_id: str, given: str) 
     assert not set(path) & set("\\\0?# ")
 
 
-def test_a_link_alone_names_its_file_the_same_at_each_try() -> None:
+def test_without_a_job_the_link_determines_the_file_name() -> None:
     named = [
         target_for("/f/", job=None, index=0, of=1, map_index=-1, ext="mp4", link=link)
         for link in (LINK, LINK, FRESH)
@@ -363,7 +363,7 @@ def test_a_link_alone_names_its_file_the_same_at_each_try() -> None:
     assert "s3cret" not in named[0]
 
 
-def test_a_job_without_an_id_gets_a_name_all_the_same() -> None:
+def test_a_job_without_an_id_gets_a_file_name() -> None:
     assert name("/f/", task_id="", link=LINK) == target_for(
         "/f/", job=None, index=0, of=1, map_index=-1, ext="mp4", link=LINK
     )

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A landed film is looked into, which may go wrong without harm, and held against its vendor's promise."""
+"""A landed video is probed, which may fail without harm, and compared with the request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_cdn import LINK, Cdn, Reply, left
+from fake_cdn import LINK, Cdn, Reply, files_in
 from fakes import MODEL, PROMPT, Clock, job, settings
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
@@ -31,10 +31,12 @@ Land = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def land(cdn: Cdn, tmp_path: Path) -> Land:
-    def run(content: bytes, *, vendor: str = "apixo", asked: VideoRequest | None = None, **how: Any) -> Any:
+    def run(
+        content: bytes, *, vendor: str = "apixo", requested: VideoRequest | None = None, **kwargs: Any
+    ) -> Any:
         cdn.replies[LINK] = [Reply(content, Content_Length=str(len(content)))]
-        landing = Landing(settings(vendor), sleep=Clock().sleep, **{"verify": "fail", **how})
-        metadata = VideoMetadata(request=asked)
+        landing = Landing(settings(vendor), sleep=Clock().sleep, **{"verify": "fail", **kwargs})
+        metadata = VideoMetadata(request=requested)
         return landing.land([LINK], f"file://{tmp_path}/", job=job(vendor), metadata=metadata)[0]
 
     return run
@@ -45,7 +47,7 @@ def asks(vendor: str, **fields: Any) -> VideoRequest:
 
 
 def turned(matrix: tuple[int, int, int, int], whole: bytes) -> bytes:
-    """Return a film that a player is to turn, as a phone writes it."""
+    """Return a video that players rotate, as a phone writes it."""
     content = bytearray(whole)
     start = content.index(b"tkhd") + 4 + 4 + 20 + 16
     a, b, c, d = (value % (1 << 16) << 16 for value in matrix)
@@ -59,19 +61,19 @@ def turned(matrix: tuple[int, int, int, int], whole: bytes) -> bytes:
     ("matrix", "size"),
     [((1, 0, 0, 1), (160, 96)), (SIDEWAYS, (96, 160)), ((0, -1, 1, 0), (96, 160)), (UPSIDE_DOWN, (160, 96))],
 )
-def test_a_picture_has_the_size_in_which_it_is_shown(
+def test_a_probe_has_the_size_that_players_show(
     name: str, matrix: tuple[int, int, int, int], size: tuple[int, int], land: Land
 ) -> None:
     manifest = land(
-        turned(matrix, sample_video(name)), asked=asks("apixo", aspect_ratio=f"{size[0]}:{size[1]}")
+        turned(matrix, sample_video(name)), requested=asks("apixo", aspect_ratio=f"{size[0]}:{size[1]}")
     )
     assert (manifest["probe"]["width"], manifest["probe"]["height"]) == size
     wrong = asks("apixo", aspect_ratio=f"{size[1]}:{size[0]}")
     with pytest.raises(VideoMismatch, match=f"{size[0]}x{size[1]}, not {size[1]}:{size[0]}"):
-        land(turned(matrix, sample_video(name)), asked=wrong, overwrite=True)
+        land(turned(matrix, sample_video(name)), requested=wrong, overwrite=True)
 
 
-def test_a_picture_of_wide_points_is_wider_than_it_is_stored(land: Land, tmp_path: Path) -> None:
+def test_non_square_pixels_scale_the_width(land: Land, tmp_path: Path) -> None:
     import av
     from av.video.stream import VideoStream
 
@@ -82,7 +84,7 @@ def test_a_picture_of_wide_points_is_wider_than_it_is_stored(land: Land, tmp_pat
         video.codec_context.sample_aspect_ratio = Fraction(4, 3)
         file.mux(video.encode(av.VideoFrame(144, 96, "yuv420p")))
         file.mux(video.encode(None))
-    manifest = land((tmp_path / "anamorphic").read_bytes(), asked=asks("apixo", aspect_ratio="2:1"))
+    manifest = land((tmp_path / "anamorphic").read_bytes(), requested=asks("apixo", aspect_ratio="2:1"))
     assert (manifest["probe"]["width"], manifest["probe"]["height"]) == (192, 96)
 
 
@@ -95,11 +97,11 @@ def test_a_picture_of_wide_points_is_wider_than_it_is_stored(land: Land, tmp_pat
         ("apimodels", {"model": "p-video", "image_urls": ["https://shop.example.com/lamp.jpg"]}),
     ],
 )
-def test_where_an_image_decides_the_ratio_no_other_is_expected(
+def test_a_ratio_determined_by_the_image_is_not_compared(
     vendor: str, fields: dict[str, Any], land: Land
 ) -> None:
-    asked = asks(vendor, aspect_ratio="9:16", **fields)
-    assert land(sample_video("mp4"), vendor=vendor, asked=asked)["mismatches"] == []
+    requested = asks(vendor, aspect_ratio="9:16", **fields)
+    assert land(sample_video("mp4"), vendor=vendor, requested=requested)["mismatches"] == []
 
 
 @pytest.mark.parametrize(
@@ -112,11 +114,9 @@ def test_where_an_image_decides_the_ratio_no_other_is_expected(
         ("apixgo", {"image_urls": ["https://shop.example.com/lamp.jpg"]}),
     ],
 )
-def test_elsewhere_the_ratio_is_the_one_that_was_asked_for(
-    vendor: str, fields: dict[str, Any], land: Land
-) -> None:
+def test_otherwise_the_requested_ratio_is_compared(vendor: str, fields: dict[str, Any], land: Land) -> None:
     with pytest.raises(VideoMismatch, match="not 9:16"):
-        land(sample_video("mp4"), vendor=vendor, asked=asks(vendor, aspect_ratio="9:16", **fields))
+        land(sample_video("mp4"), vendor=vendor, requested=asks(vendor, aspect_ratio="9:16", **fields))
 
 
 class Sour(io.BytesIO):
@@ -128,16 +128,16 @@ class Sour(io.BytesIO):
 
 @pytest.fixture(params=["opened", "read", "sought"])
 def unreadable(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Films cannot be read any more once they have landed."""
+    """Videos cannot be read once they have landed."""
     really = LocalFileSystem.open
 
     class Stuck(io.BytesIO):
         def seek(self, *_: Any) -> int:
             raise PermissionError("GET https://store.example.com/b?sig=s3cret: no range")
 
-    def fail(self: Any, path: str, mode: str = "rb", **how: Any) -> Any:
+    def fail(self: Any, path: str, mode: str = "rb", **kwargs: Any) -> Any:
         if mode != "rb" or path.endswith(".json"):
-            return really(self, path, mode, **how)
+            return really(self, path, mode, **kwargs)
         if request.param == "opened":
             raise PermissionError("GET https://store.example.com/b?sig=s3cret: no")
         return Sour() if request.param == "read" else Stuck(sample_video("mp4"))
@@ -147,18 +147,18 @@ def unreadable(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("verify", [True, "fail"])
 @pytest.mark.usefixtures("unreadable")
-def test_a_film_that_cannot_be_looked_into_has_landed_all_the_same(
+def test_a_video_that_cannot_be_probed_has_landed(
     verify: Any, land: Land, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifest = land(sample_video("mp4"), verify=verify)
     assert (manifest["probe"], manifest["mismatches"]) == (None, [])
-    assert left(tmp_path) == ["task_1-0.mp4", "task_1-0.mp4.json"]
+    assert files_in(tmp_path) == ["task_1-0.mp4", "task_1-0.mp4.json"]
     assert json.loads((tmp_path / "task_1-0.mp4.json").read_text())["probe"] is None
     assert "could not be probed" in caplog.text
     assert "s3cret" not in caplog.text
 
 
-def test_the_sidecar_is_there_before_the_film_is_looked_into(
+def test_the_sidecar_is_written_before_the_probe(
     land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: Any) -> Any:
@@ -168,24 +168,24 @@ def test_the_sidecar_is_there_before_the_film_is_looked_into(
         patched.setattr(probe, "probe", killed)
         with pytest.raises(KeyboardInterrupt):
             land(sample_video("mp4"))
-    assert left(tmp_path) == ["task_1-0.mp4", "task_1-0.mp4.json"]
+    assert files_in(tmp_path) == ["task_1-0.mp4", "task_1-0.mp4.json"]
     assert land(sample_video("mp4"))["already_existed"]
 
 
-def test_what_was_found_stands_in_the_sidecar(land: Land, tmp_path: Path) -> None:
+def test_the_probe_is_in_the_sidecar(land: Land, tmp_path: Path) -> None:
     manifest = land(sample_video("webm"))
     assert manifest["probe"] == {"duration_seconds": 1.514, "width": 160, "height": 96, "codec": "vp8"}
-    told = json.loads((tmp_path / "task_1-0.webm.json").read_text())
-    assert told["probe"] == manifest["probe"]
+    content = json.loads((tmp_path / "task_1-0.webm.json").read_text())
+    assert content["probe"] == manifest["probe"]
 
 
 def undecodable() -> bytes:
-    """Return a film with all its bytes, which lacks what its pictures are read with."""
+    """Return a complete video without the decoder configuration of its frames."""
     return sample_video("mp4").replace(b"avcC", b"free")
 
 
 @pytest.mark.parametrize("verify", [True, "fail"])
-def test_a_film_that_does_not_play_fails_with_the_file_in_its_place(
+def test_a_video_that_cannot_be_played_fails_with_the_file_landed(
     verify: Any, land: Land, tmp_path: Path
 ) -> None:
     for _ in ("at once", "and when it is there already"):
@@ -198,7 +198,7 @@ def test_a_film_that_does_not_play_fails_with_the_file_in_its_place(
     assert land(undecodable(), verify=False)["mismatches"] == []
 
 
-def test_a_film_whose_tables_cannot_be_found_is_not_turned(tmp_path: Path) -> None:
+def test_a_video_without_tables_is_not_rotated(tmp_path: Path) -> None:
     from airflow_provider_vidgen.landing.probe import _is_rotated
 
     sideways = turned(SIDEWAYS, sample_video("mp4"))
@@ -213,7 +213,7 @@ def test_a_film_whose_tables_cannot_be_found_is_not_turned(tmp_path: Path) -> No
         assert not _is_rotated(io.BytesIO(odd))
 
 
-def test_a_worker_without_pyav_knows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_pyav_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     from airflow_provider_vidgen.landing.pyav import is_pyav_installed
@@ -223,7 +223,7 @@ def test_a_worker_without_pyav_knows_it(monkeypatch: pytest.MonkeyPatch) -> None
     assert not is_pyav_installed()
 
 
-def test_a_codec_that_this_pyav_does_not_know_is_no_reason_to_fail(
+def test_a_codec_that_pyav_does_not_support_does_not_fail_the_landing(
     land: Land, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifest = land(sample_video("mp4").replace(b"avc1", b"zzz9"))
@@ -235,7 +235,7 @@ FOUND = Probe(6.04, 720, 1280, "h264")
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("requested", "expected"),
     [
         ({}, []),
         ({"duration": 6, "aspect_ratio": "9:16", "resolution": "720p"}, []),
@@ -246,9 +246,9 @@ FOUND = Probe(6.04, 720, 1280, "h264")
         ({"resolution": "1080P"}, ["its size is 720x1280, not 1080p"]),
     ],
 )
-def test_a_video_is_held_against_what_was_asked(asked: dict[str, Any], told: list[str]) -> None:
-    assert mismatches(FOUND, asked) == told
+def test_a_video_is_compared_with_the_request(requested: dict[str, Any], expected: list[str]) -> None:
+    assert mismatches(FOUND, requested) == expected
 
 
-def test_a_result_alone_is_held_against_what_the_vendor_said() -> None:
+def test_without_a_request_the_vendors_duration_is_compared() -> None:
     assert VideoMetadata(result={"duration_seconds": 6.0}).requested_properties() == {"duration": 6.0}

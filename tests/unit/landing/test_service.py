@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowTaskTimeout
-from fake_cdn import FRESH, LINK, Cdn, RefreshLinks, Reply, left, page, whole
+from fake_cdn import FRESH, LINK, Cdn, RefreshLinks, Reply, files_in, page, whole
 from fakes import MP4, NOW, Clock, job, settings
 
 from airflow_provider_vidgen.errors import (
@@ -33,11 +33,11 @@ from airflow_provider_vidgen.landing import Landing
 EARLIER = NOW - timedelta(seconds=1)
 
 
-def landing_of(clock: Clock, **how: Any) -> Landing:
-    return Landing(settings(), **{"sidecar": False, "verify": False, "sleep": clock.sleep, **how})
+def landing_of(clock: Clock, **kwargs: Any) -> Landing:
+    return Landing(settings(), **{"sidecar": False, "verify": False, "sleep": clock.sleep, **kwargs})
 
 
-def test_a_few_files_land_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_at_most_three_files_land_concurrently(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     at_once, most, lock, three = 0, 0, threading.Lock(), threading.Barrier(3)
 
     @contextmanager
@@ -59,22 +59,22 @@ def test_a_few_files_land_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch, t
         assert file["sha256"] == hashlib.sha256(MP4 + link.encode()).hexdigest()
 
 
-def test_every_file_that_could_not_be_landed_is_reported(cdn: Cdn, tmp_path: Path) -> None:
+def test_every_failed_file_is_reported_and_a_retryable_error_raised(cdn: Cdn, tmp_path: Path) -> None:
     cdn.replies = {LINK: [UnsafeLink("odd")], FRESH: [DownloadFailed("down")], f"{LINK}2": [whole()]}
     landing = Landing(settings(), sleep=Clock().sleep, verify=False, sidecar=False)
-    # Another try can help one of them, so that is the kind of error that is raised.
+    # A retry can succeed for one of them, so that error is raised.
     with pytest.raises(DownloadFailed, match="down; and another file: odd"):
         landing.land([LINK, FRESH, f"{LINK}2"], f"file://{tmp_path}/", job=job())
-    assert left(tmp_path) == ["task_1-2.mp4"]
+    assert files_in(tmp_path) == ["task_1-2.mp4"]
 
 
-def test_a_task_that_is_stopped_stops_all_its_downloads(
+def test_a_stopped_task_stops_all_its_downloads(
     cdn: Cdn,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Endless(Reply):
-        def pieces(self) -> Iterator[bytes]:
+        def body_chunks(self) -> Iterator[bytes]:
             yield MP4
             while True:
                 yield b"x"
@@ -89,10 +89,10 @@ def test_a_task_that_is_stopped_stops_all_its_downloads(
     monkeypatch.setattr("airflow_provider_vidgen.landing.service.wait", stopped)
     with pytest.raises(KeyboardInterrupt):
         Landing(settings()).land([LINK, FRESH], f"file://{tmp_path}/", job=job())
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
-def test_a_task_that_is_stopped_waits_for_no_storage_that_hangs(
+def test_a_stopped_task_does_not_wait_for_a_hanging_storage(
     cdn: Cdn,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -123,19 +123,21 @@ def test_a_task_that_is_stopped_waits_for_no_storage_that_hangs(
     for thread in threading.enumerate():
         if thread.name.startswith("vidgen-landing"):
             thread.join(10)
-    assert left(tmp_path) == []
+    assert files_in(tmp_path) == []
 
 
-def test_one_file_lands_while_the_other_is_not_live_yet(cdn: Cdn, clock: Clock, tmp_path: Path) -> None:
+def test_one_file_lands_while_the_link_of_another_is_not_live_yet(
+    cdn: Cdn, clock: Clock, tmp_path: Path
+) -> None:
     cdn.replies = {LINK: [whole()], FRESH: [*[LinkUnavailable("x")] * 6, whole(MP4 + b"2")]}
     vendor = RefreshLinks([LINK, FRESH], clock=clock)
     files = landing_of(clock).land([LINK, FRESH], f"file://{tmp_path}/", job=job(), refresh=vendor)
     assert [file["bytes"] for file in files] == [len(MP4), len(MP4) + 1]
-    assert cdn.asked.count(LINK) == 1
+    assert cdn.requested.count(LINK) == 1
 
 
 @pytest.mark.parametrize(("expires_at", "error"), [(None, LinkUnavailable), (EARLIER, ResultExpired)])
-def test_the_files_beside_a_dead_one_stay_and_are_not_fetched_again(
+def test_landed_files_stay_and_are_not_downloaded_again_when_another_link_is_dead(
     expires_at: Any,
     error: type[VidgenError],
     cdn: Cdn,
@@ -147,11 +149,11 @@ def test_the_files_beside_a_dead_one_stay_and_are_not_fetched_again(
     for _ in range(2):
         with pytest.raises(error):
             run.land([LINK, FRESH], f"file://{tmp_path}/", job=job(), expires_at=expires_at)
-    assert left(tmp_path) == ["task_1-0.mp4", "task_1-0.mp4.json"]
-    assert cdn.asked.count(LINK) == 1
+    assert files_in(tmp_path) == ["task_1-0.mp4", "task_1-0.mp4.json"]
+    assert cdn.requested.count(LINK) == 1
 
 
-def test_files_that_wait_for_their_links_keep_no_other_from_landing(cdn: Cdn, tmp_path: Path) -> None:
+def test_files_that_wait_for_their_links_do_not_block_the_others(cdn: Cdn, tmp_path: Path) -> None:
     links = [f"{LINK}&n={number}" for number in range(6)]
     asked_last = threading.Event()
 
@@ -172,13 +174,13 @@ def test_files_that_wait_for_their_links_keep_no_other_from_landing(cdn: Cdn, tm
     assert len(landing.land(links, f"file://{tmp_path}/", job=job())) == 6
 
 
-def test_several_dead_links_are_asked_for_once(cdn: Cdn, tmp_path: Path, clock: Clock) -> None:
+def test_several_dead_links_are_refreshed_once(cdn: Cdn, tmp_path: Path, clock: Clock) -> None:
     old, new = [f"{LINK}&n={n}" for n in range(3)], [f"{FRESH}?n={n}" for n in range(3)]
     cdn.replies = {link: [LinkUnavailable("x")] for link in old} | {link: [whole()] for link in new}
     vendor = RefreshLinks(new, clock=clock)
     landing_of(clock, sleep=lambda _: None).land(old, f"file://{tmp_path}/", job=job(), refresh=vendor)
-    assert len(vendor.asked) == 1
-    assert len(left(tmp_path)) == 3
+    assert len(vendor.calls) == 1
+    assert len(files_in(tmp_path)) == 3
 
 
 def test_an_execution_timeout_ends_the_wait_for_a_link_at_once(cdn: Cdn, tmp_path: Path) -> None:
@@ -194,8 +196,8 @@ def test_an_execution_timeout_ends_the_wait_for_a_link_at_once(cdn: Cdn, tmp_pat
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert len(cdn.asked) == 1
-    assert left(tmp_path) == []
+    assert len(cdn.requested) == 1
+    assert files_in(tmp_path) == []
 
 
 def test_an_execution_timeout_ends_the_waits_for_several_links_at_once(
@@ -222,5 +224,5 @@ def test_an_execution_timeout_ends_the_waits_for_several_links_at_once(
     landing = Landing(settings())
     with pytest.raises(AirflowTaskTimeout):
         landing.land(links, f"file://{tmp_path}/", job=job(), refresh=refresh)
-    assert sorted(cdn.asked) == sorted(links)
-    assert left(tmp_path) == []
+    assert sorted(cdn.requested) == sorted(links)
+    assert files_in(tmp_path) == []

@@ -14,7 +14,7 @@ import pytest
 from fake_cdn import (
     LINK,
     Cdn,
-    left,
+    files_in,
     whole,
 )
 from fakes import MP4, Clock, job, settings
@@ -50,23 +50,23 @@ RESULT = {
 
 @pytest.fixture
 def land(cdn: Cdn, tmp_path: Path) -> Any:
-    def run(*replies: Any, task_id: str = "task_1", **more: Any) -> dict[str, Any]:
+    def run(*replies: Any, task_id: str = "task_1", **kwargs: Any) -> dict[str, Any]:
         cdn.replies[LINK] = list(replies)
-        cdn.asked.clear()
-        metadata = more.pop("metadata", VideoMetadata(request=REQUEST, result=RESULT))
-        landing = Landing(settings(), **{"verify": False, "sleep": Clock().sleep, **more})
+        cdn.requested.clear()
+        metadata = kwargs.pop("metadata", VideoMetadata(request=REQUEST, result=RESULT))
+        landing = Landing(settings(), **{"verify": False, "sleep": Clock().sleep, **kwargs})
         path = f"file://{tmp_path}/v.mp4"
         return landing.land([LINK], path, job=job("apixo", task_id=task_id), metadata=metadata)[0]
 
     return run
 
 
-def test_a_sidecar_tells_all_about_its_file(land: Any, tmp_path: Path) -> None:
+def test_a_sidecar_documents_its_file(land: Any, tmp_path: Path) -> None:
     assert land(whole())["sidecar"] == f"file://{tmp_path}/v.mp4.json"
     text = (tmp_path / "v.mp4.json").read_text()
-    told = json.loads(text)
-    assert told.pop("landed_at").endswith("+00:00")
-    assert told == {
+    content = json.loads(text)
+    assert content.pop("landed_at").endswith("+00:00")
+    assert content == {
         "generator": "airflow-provider-vidgen",
         "schema_version": 1,
         "vendor": "apixo",
@@ -102,7 +102,7 @@ def test_a_sidecar_tells_all_about_its_file(land: Any, tmp_path: Path) -> None:
     assert "灯塔" in text
 
 
-def test_the_prompt_and_all_of_the_sidecar_can_be_left_out(land: Any, tmp_path: Path) -> None:
+def test_the_prompt_or_the_whole_sidecar_can_be_omitted(land: Any, tmp_path: Path) -> None:
     land(whole(), sidecar_prompt=False)
     assert json.loads((tmp_path / "v.mp4.json").read_text())["request"] == {
         "model": "grok-video",
@@ -111,11 +111,11 @@ def test_the_prompt_and_all_of_the_sidecar_can_be_left_out(land: Any, tmp_path: 
     (tmp_path / "v.mp4").unlink()
     (tmp_path / "v.mp4.json").unlink()
     assert land(whole(), sidecar=False)["sidecar"] is None
-    assert left(tmp_path) == ["v.mp4"]
+    assert files_in(tmp_path) == ["v.mp4"]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_whole_file_of_the_same_job_is_known_without_a_download(
+def test_a_complete_file_of_the_same_job_is_recognised_without_a_download(
     overwrite: bool,
     land: Any,
     cdn: Cdn,
@@ -123,63 +123,63 @@ def test_a_whole_file_of_the_same_job_is_known_without_a_download(
     first = land(whole())
     again = land(UnsafeLink("x"), overwrite=overwrite)
     assert again == {**first, "already_existed": True}
-    assert cdn.asked == []
+    assert cdn.requested == []
 
 
 def test_a_file_of_another_job_is_refused_without_a_download(land: Any, cdn: Cdn, tmp_path: Path) -> None:
     land(whole())
     with pytest.raises(TargetExists, match="of another job or request"):
         land(whole(), task_id="task_2")
-    assert cdn.asked == []
+    assert cdn.requested == []
     other = MP4 + b"2"
     land(whole(other), task_id="task_2", overwrite=True)
     assert (tmp_path / "v.mp4").read_bytes() == other
     assert json.loads((tmp_path / "v.mp4.json").read_text())["task_id"] == "task_2"
 
 
-def asked(fingerprint: str) -> VideoMetadata:
+def metadata_with(fingerprint: str) -> VideoMetadata:
     return VideoMetadata(request=REQUEST, result=RESULT, fingerprint=fingerprint)
 
 
-def test_an_old_video_is_not_taken_for_another_request_because_its_jobs_id_is_given_again(
+def test_a_reused_job_id_does_not_match_the_video_of_another_request(
     land: Any,
     cdn: Cdn,
     tmp_path: Path,
 ) -> None:
-    land(whole(), metadata=asked("one"))
+    land(whole(), metadata=metadata_with("one"))
     assert json.loads((tmp_path / "v.mp4.json").read_text())["fingerprint"] == "one"
     with pytest.raises(TargetExists, match="another job or request"):
-        land(whole(MP4 + b"2"), metadata=asked("two"))
-    assert cdn.asked == []
+        land(whole(MP4 + b"2"), metadata=metadata_with("two"))
+    assert cdn.requested == []
     assert (tmp_path / "v.mp4").read_bytes() == MP4
-    assert not land(whole(MP4 + b"2"), metadata=asked("two"), overwrite=True)["already_existed"]
+    assert not land(whole(MP4 + b"2"), metadata=metadata_with("two"), overwrite=True)["already_existed"]
     assert (tmp_path / "v.mp4").read_bytes() == MP4 + b"2"
     assert json.loads((tmp_path / "v.mp4.json").read_text())["fingerprint"] == "two"
 
 
 @pytest.mark.parametrize(("before", "now"), [("one", "one"), ("", "one"), ("one", ""), ("", "")])
-def test_where_a_request_is_not_known_the_job_alone_tells(
+def test_without_a_fingerprint_the_job_id_is_sufficient(
     before: str,
     now: str,
     land: Any,
     cdn: Cdn,
 ) -> None:
-    land(whole(), metadata=asked(before))
-    assert land(UnsafeLink("x"), metadata=asked(now))["already_existed"]
-    assert cdn.asked == []
+    land(whole(), metadata=metadata_with(before))
+    assert land(UnsafeLink("x"), metadata=metadata_with(now))["already_existed"]
+    assert cdn.requested == []
 
 
-def test_a_sidecar_of_before_there_were_fingerprints_is_known(land: Any, cdn: Cdn, tmp_path: Path) -> None:
+def test_a_sidecar_without_fingerprint_is_recognised(land: Any, cdn: Cdn, tmp_path: Path) -> None:
     land(whole())
-    told = json.loads((tmp_path / "v.mp4.json").read_text())
-    del told["fingerprint"]
-    (tmp_path / "v.mp4.json").write_text(json.dumps(told))
-    assert land(UnsafeLink("x"), metadata=asked("one"))["already_existed"]
-    assert cdn.asked == []
+    content = json.loads((tmp_path / "v.mp4.json").read_text())
+    del content["fingerprint"]
+    (tmp_path / "v.mp4.json").write_text(json.dumps(content))
+    assert land(UnsafeLink("x"), metadata=metadata_with("one"))["already_existed"]
+    assert cdn.requested == []
 
 
 @pytest.mark.parametrize("harm", [MP4[:-1], MP4[:-1] + b"!", b""])
-def test_a_file_that_is_not_what_its_sidecar_says_is_not_believed(
+def test_a_file_that_differs_from_its_sidecar_is_not_recognised(
     harm: bytes, land: Any, tmp_path: Path
 ) -> None:
     land(whole())
@@ -193,7 +193,7 @@ def test_a_file_that_is_not_what_its_sidecar_says_is_not_believed(
 @pytest.mark.parametrize(
     "sidecar", [None, b"", b"[]", b"{", b'{"generator": "airflow-provider-vidgen"}', b"[" * 9999]
 )
-def test_without_a_good_sidecar_the_bytes_are_compared(
+def test_without_a_valid_sidecar_the_bytes_are_compared(
     sidecar: bytes | None,
     land: Any,
     cdn: Cdn,
@@ -203,15 +203,15 @@ def test_without_a_good_sidecar_the_bytes_are_compared(
     if sidecar is not None:
         (tmp_path / "v.mp4.json").write_bytes(sidecar)
     assert land(whole())["already_existed"]
-    assert cdn.asked == [LINK]
-    # A worker killed between a file and its sidecar is made good; what somebody else wrote is kept.
+    assert cdn.requested == [LINK]
+    # The missing sidecar of a killed worker is added; a file of other origin is kept.
     assert (tmp_path / "v.mp4.json").exists()
     assert sidecar is None or (tmp_path / "v.mp4.json").read_bytes() == sidecar
 
 
-def test_a_sidecar_that_cannot_be_written_does_not_cost_the_video(
+def test_a_sidecar_that_cannot_be_written_does_not_fail_the_landing(
     land: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("airflow_provider_vidgen.landing.sidecar.json.dumps", lambda *_, **__: 1 / 0)
     assert land(whole())["sidecar"] is None
-    assert left(tmp_path) == ["v.mp4"]
+    assert files_in(tmp_path) == ["v.mp4"]

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What a sidecar keeps of a request: its words, but no key, token or signature, wherever one stands."""
+"""A sidecar stores the text of a request, but no key, token or signature, wherever it occurs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from airflow_provider_vidgen.models import VideoRequest
 SECRET = "s3cr3tSignature0f40Letters1234567890abcd"
 
 
-def told(extra: Any) -> Any:
-    """What the sidecar keeps of ``extra``."""
+def stored_extra(extra: Any) -> Any:
+    """What the sidecar stores of ``extra``."""
     kept = VideoMetadata(request=VideoRequest(prompt="a kite", extra=extra)).request_as_json(
         include_prompt=True
     )
@@ -95,8 +95,8 @@ LEAKS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("extra", LEAKS.values(), ids=LEAKS)
-def test_no_secret_is_kept_wherever_it_stands(extra: Any) -> None:
-    kept = json.dumps(told(extra), ensure_ascii=False)
+def test_no_secret_is_stored_wherever_it_occurs(extra: Any) -> None:
+    kept = json.dumps(stored_extra(extra), ensure_ascii=False)
     for secret in ("s3cr3tSignature", "sTcrTtSignature", "scrtsignature"):
         assert secret not in kept
     assert "czNjcjN0" not in kept
@@ -117,11 +117,11 @@ def test_no_secret_is_kept_wherever_it_stands(extra: Any) -> None:
         ("draw data:image/png;base64,QUJDRA== there", "draw data:image/png;base64,... (8 characters) there"),
     ],
 )
-def test_the_text_around_a_secret_stays(written: str, kept: str) -> None:
-    assert told({"note": written}) == {"note": kept}
+def test_the_text_around_a_secret_remains(written: str, kept: str) -> None:
+    assert stored_extra({"note": written}) == {"note": kept}
 
 
-def test_a_secret_in_the_prompt_is_not_kept_either() -> None:
+def test_a_secret_in_the_prompt_is_not_stored_either() -> None:
     prompt = f"a kite like https://a.example/kite.png?sig={SECRET} over the sea"
     kept = VideoMetadata(request=VideoRequest(prompt=prompt)).request_as_json(include_prompt=True)
     assert kept == {"prompt": "a kite like https://a.example/kite.png over the sea"}
@@ -148,8 +148,8 @@ ORDINARY: list[Any] = [
 
 
 @pytest.mark.parametrize("value", ORDINARY, ids=range(len(ORDINARY)))
-def test_ordinary_text_stays_whole(value: Any) -> None:
-    assert told({"note": value}) == {"note": value}
+def test_ordinary_text_remains_unchanged(value: Any) -> None:
+    assert stored_extra({"note": value}) == {"note": value}
 
 
 VOCABULARY = (
@@ -167,13 +167,13 @@ PROSE = (
 
 
 @given(PROSE)
-def test_prose_stays_whole_whatever_words_it_has(prose: str) -> None:
-    assert told({"note": prose, "notes": [prose]}) == {"note": prose, "notes": [prose]}
+def test_any_prose_remains_unchanged(prose: str) -> None:
+    assert stored_extra({"note": prose, "notes": [prose]}) == {"note": prose, "notes": [prose]}
 
 
 @st.composite
 def secrets(draw: st.DrawFn) -> str:
-    """Give what looks like a key: many letters of both cases, and digits."""
+    """Generate text that looks like a key: many letters of both cases, and digits."""
     middle = draw(st.text(string.ascii_letters + string.digits, min_size=16, max_size=40))
     return f"q7Z{middle}"
 
@@ -198,12 +198,12 @@ FORMS = st.sampled_from(
 
 
 @given(PROSE, FORMS, secrets(), PROSE)
-def test_no_secret_is_kept_whatever_stands_around_it(before: str, form: str, secret: str, after: str) -> None:
+def test_no_secret_is_stored_whatever_surrounds_it(before: str, form: str, secret: str, after: str) -> None:
     text = f"{before} {form.format(secret)} {after}"
     for extra in ({"note": text}, {"a": [{"b": text}]}, {"json": json.dumps({"note": text})}):
-        assert secret not in json.dumps(told(extra), ensure_ascii=False)
-    assert told({"note": text})["note"].startswith(before)
-    assert told({"note": text})["note"].rstrip().endswith(after.rstrip())
+        assert secret not in json.dumps(stored_extra(extra), ensure_ascii=False)
+    assert stored_extra({"note": text})["note"].startswith(before)
+    assert stored_extra({"note": text})["note"].rstrip().endswith(after.rstrip())
 
 
 NAMES = st.sampled_from(["api_key", "secret", "password", "token", "Auth-Token", "accessKey", "X-API-KEY"])
@@ -215,7 +215,7 @@ VALUES = st.recursive(
 
 
 def without_names(value: Any) -> bool:
-    """Whether no mapping in a value has a key that names a secret."""
+    """Whether no mapping in a value has a key that is the name of a secret."""
     if isinstance(value, Mapping):
         named = {"token", "secret", "password", "authorization", "credentials", "cookie", "signature", "sig"}
         return not {name.lower() for name in value} & named and all(map(without_names, value.values()))
@@ -223,25 +223,25 @@ def without_names(value: Any) -> bool:
 
 
 @given(NAMES, secrets(), VALUES)
-def test_a_name_alone_is_enough_and_its_neighbours_stay(name: str, secret: str, other: Any) -> None:
-    kept = told({"other": other, name: secret, "deep": [{name: {"x": [secret]}}]})
+def test_a_secret_name_is_sufficient_and_other_entries_remain(name: str, secret: str, other: Any) -> None:
+    kept = stored_extra({"other": other, name: secret, "deep": [{name: {"x": [secret]}}]})
     assert secret not in json.dumps(kept)
     if without_names(other):
         assert kept["other"] == other
 
 
-def test_what_json_has_no_type_for_is_cleaned_as_the_text_it_becomes() -> None:
+def test_values_without_a_json_type_are_redacted_as_text() -> None:
     class Link:
         def __str__(self) -> str:
             return f"https://a.example/x?sig={SECRET}"
 
-    assert told({"link": Link()}) == {"link": "https://a.example/x"}
+    assert stored_extra({"link": Link()}) == {"link": "https://a.example/x"}
 
 
-def test_a_request_nested_too_deep_does_not_cost_its_video() -> None:
+def test_a_request_nested_too_deeply_does_not_fail_the_landing() -> None:
     deep: Any = SECRET
     for _ in range(5000):
         deep = [deep]
-    assert told({"deep": deep}) == "omitted: nested too deeply"
+    assert stored_extra({"deep": deep}) == "omitted: nested too deeply"
     nested = "[" * 700 + f'{{"token": "{SECRET}"}}' + "]" * 700
-    assert SECRET not in json.dumps(told({"text": nested}))
+    assert SECRET not in json.dumps(stored_extra({"text": nested}))

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Whether a video that was delivered is still there: every file, whole; and trouble is no answer."""
+"""Whether delivered files still exist, complete; a storage error is not taken for a missing file."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def landing() -> Landing:
 
 @pytest.fixture
 def landed(landing: Landing, cdn: Cdn, tmp_path: Path) -> Manifests:
-    """Two files of a job, and what was told of them."""
+    """Two landed files of a job, and their manifests."""
     cdn.replies = {LINK: [whole()], FRESH: [whole(MP4 + b"2")]}
     return landing.land([LINK, FRESH], f"file://{tmp_path}/", job=job())
 
 
-def test_files_that_are_there_whole_are_there(landing: Landing, landed: Manifests) -> None:
+def test_complete_files_exist(landing: Landing, landed: Manifests) -> None:
     assert landing.files_exist(landed)
     assert landing.files_exist(landed[1:])
 
 
-def test_without_files_nothing_is_there(landing: Landing) -> None:
+def test_no_manifests_means_no_files(landing: Landing) -> None:
     assert not landing.files_exist([])
 
 
@@ -54,14 +54,14 @@ HARMS: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("harm", HARMS)
-def test_one_file_that_is_not_as_it_was_is_enough(harm: str, landing: Landing, landed: Manifests) -> None:
+def test_one_changed_file_is_sufficient(harm: str, landing: Landing, landed: Manifests) -> None:
     HARMS[harm](Path(landed[1]["path"].removeprefix("file://")))
     assert not landing.files_exist(landed)
 
 
 @pytest.mark.parametrize("name", ["path", "bytes", "sha256"])
 @pytest.mark.parametrize("left", ["absent", None, "", 7, ["x"]])
-def test_a_manifest_that_does_not_say_all_tells_of_no_file(
+def test_an_incomplete_manifest_matches_no_file(
     name: str, left: Any, landing: Landing, landed: Manifests
 ) -> None:
     landed[1][name] = left
@@ -79,7 +79,7 @@ class Closed(MemoryFileSystem):  # type: ignore[misc]
         raise PermissionError("GET https://store.example.com/b?sig=s3cret: Forbidden")
 
 
-def test_a_storage_in_trouble_is_no_answer(landing: Landing, landed: Manifests) -> None:
+def test_a_storage_error_is_not_taken_for_a_missing_file(landing: Landing, landed: Manifests) -> None:
     attach("s3", conn_id="closed_now", fs=Closed())
     landed[1]["path"] = "s3://closed_now@b/v.mp4"
     with pytest.raises(
@@ -91,13 +91,13 @@ def test_a_storage_in_trouble_is_no_answer(landing: Landing, landed: Manifests) 
     assert "submits" not in str(found.value)
 
 
-def test_a_storage_that_is_not_installed_here_is_no_answer(landing: Landing) -> None:
+def test_a_storage_that_is_not_installed_is_not_taken_for_a_missing_file(landing: Landing) -> None:
     with pytest.raises(StorageUnreachable):
         landing.files_exist([{"path": "nostorage://b/v.mp4", "bytes": 1, "sha256": "x"}])
 
 
 class Unreadable(MemoryFileSystem):  # type: ignore[misc]
-    """A store that an account may not look at, or that is in trouble."""
+    """A store that an account may not read, or that fails."""
 
     error: Exception = PermissionError("no")
 
@@ -108,14 +108,14 @@ class Unreadable(MemoryFileSystem):  # type: ignore[misc]
         raise self.error
 
 
-def test_what_may_not_be_known_is_not_there() -> None:
+def test_a_forbidden_check_means_that_the_file_does_not_exist() -> None:
     attach("s3", conn_id="unreadable", fs=Unreadable())
     path = storage.storage_path("s3://unreadable@b/v.mp4")
     assert not storage.exists(path)
     assert not storage.has_content(path, "x")
 
 
-def test_what_cannot_be_known_just_now_is_no_answer(tmp_path: Path) -> None:
+def test_a_temporary_error_of_a_check_is_raised(tmp_path: Path) -> None:
     file_system = Unreadable()
     file_system.error = ConnectionError("reset")
     attach("s3", conn_id="unreadable_now", fs=file_system)

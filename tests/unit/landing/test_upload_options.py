@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What a user may say about objects in a store, and what is refused before anything is paid."""
+"""Which upload_args a store takes, and which are refused before payment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from airflow_provider_vidgen.landing.upload_options import UploadOptions
 PATH = {"s3": "s3://b/v/", "gs": "gs://b/v/", "abfs": "abfs://b/v/", "file": "/v/", "sftp": "sftp://c@/v/"}
 
 
-def told(given: Any, protocol: str) -> list[str]:
+def problems_of(given: Any, protocol: str) -> list[str]:
     return [str(problem) for problem in upload_options.upload_args_problems(given, protocol)]
 
 
@@ -39,8 +39,8 @@ def told(given: Any, protocol: str) -> list[str]:
         ("", {}),
     ],
 )
-def test_what_a_store_takes_passes(protocol: str, given: Any) -> None:
-    assert told(given, protocol) == []
+def test_accepted_upload_args_have_no_problems(protocol: str, given: Any) -> None:
+    assert problems_of(given, protocol) == []
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,13 @@ def test_what_a_store_takes_passes(protocol: str, given: Any) -> None:
         ("s3", {7: "x"}, "upload_args=dict: must map names to values"),
     ],
 )
-def test_what_a_store_does_not_take_is_told(protocol: str, given: Any, words: str) -> None:
-    (problem,) = told(given, protocol)
+def test_rejected_upload_args_are_problems(protocol: str, given: Any, words: str) -> None:
+    (problem,) = problems_of(given, protocol)
     assert words in problem
 
 
-def test_all_that_is_wrong_is_told_at_once_and_no_value_is_shown() -> None:
-    problems = told({"Key": "s3cret", "Body": b"s3cret", "Metadata": 7, "ACL": "private"}, "s3")
+def test_all_wrong_upload_args_are_reported_at_once_without_their_values() -> None:
+    problems = problems_of({"Key": "s3cret", "Body": b"s3cret", "Metadata": 7, "ACL": "private"}, "s3")
     assert [problem.partition("=")[0] for problem in problems] == [
         f"upload_args[{name}]" for name in ("Key", "Body", "Metadata")
     ]
@@ -76,7 +76,7 @@ def test_all_that_is_wrong_is_told_at_once_and_no_value_is_shown() -> None:
 
 
 @pytest.mark.parametrize("path", PATH)
-def test_wrong_arguments_are_told_with_what_is_wrong_with_the_path(path: str) -> None:
+def test_wrong_upload_args_are_reported_together_with_a_wrong_path(path: str) -> None:
     landing = Landing(settings(), verify=False, upload_args={"Nope": 1})
     problems = landing.target_problems(PATH[path] + "{{ not_rendered }}/")  # no storage is looked at
     fields = [problem.field for problem in problems]
@@ -85,7 +85,7 @@ def test_wrong_arguments_are_told_with_what_is_wrong_with_the_path(path: str) ->
 
 
 @pytest.mark.parametrize(
-    ("given", "video", "sidecar", "left"),
+    ("given", "video", "sidecar", "expected"),
     [
         ({"ACL": "public-read", "StorageClass": "X"}, "s3", "s3", {"StorageClass": "X"}),
         ({"ACL": "bucket-owner-full-control"}, "s3", "s3a", {"ACL": "bucket-owner-full-control"}),
@@ -97,10 +97,10 @@ def test_wrong_arguments_are_told_with_what_is_wrong_with_the_path(path: str) ->
         ({}, "file", "s3", {}),
     ],
 )
-def test_a_sidecar_is_kept_as_its_video_and_shown_to_nobody_else(
-    given: dict[str, Any], video: str, sidecar: str, left: dict[str, Any]
+def test_a_sidecar_is_stored_like_its_video_but_never_public(
+    given: dict[str, Any], video: str, sidecar: str, expected: dict[str, Any]
 ) -> None:
-    assert upload_options.sidecar_upload_args(given, video, sidecar) == left
+    assert upload_options.sidecar_upload_args(given, video, sidecar) == expected
 
 
 @given(st.text(min_size=1))
@@ -115,11 +115,11 @@ def test_any_text_can_be_metadata(text: str) -> None:
         assert 0 < len(value) <= 256
 
 
-def test_metadata_that_is_empty_or_too_long_is_left_out() -> None:
+def test_empty_and_too_long_metadata_is_omitted() -> None:
     assert upload_options.encode_metadata({"a": "", "b": "x" * 257, "c": "x" * 256}) == {"c": "x" * 256}
 
 
-def test_other_file_systems_are_told_nothing() -> None:
+def test_other_file_systems_get_no_options() -> None:
     assert UploadOptions(content_type="video/mp4").for_protocol("memory") == {}
 
 
@@ -127,25 +127,25 @@ def test_other_file_systems_are_told_nothing() -> None:
     ("path", "protocol"),
     [("s3://b/v", "s3"), ("/v", ""), ("v", ""), (True, ""), (None, ""), (" gs://b", "gs"), ("{{ x }}", "")],
 )
-def test_the_protocol_of_a_path_is_told(path: object, protocol: str) -> None:
+def test_protocol_of_a_path(path: object, protocol: str) -> None:
     assert upload_options.protocol_of(path) == protocol
 
 
 class Refusing(MemoryFileSystem):  # type: ignore[misc]
-    """A bucket store where nothing can be looked at."""
+    """An object store whose buckets cannot be listed."""
 
     protocol = "s3"
 
 
 def s3_error(code: str, status: int) -> Exception:
     error = OSError(5, code)
-    told = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    error.__cause__ = ClientError(told, "CreateMultipartUpload")  # type: ignore[arg-type]
+    response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    error.__cause__ = ClientError(response, "CreateMultipartUpload")  # type: ignore[arg-type]
     return error
 
 
 class WithStatus(Exception):
-    """As Azure's and Google's libraries tell of an answer."""
+    """An error of Azure's or Google's library, with its HTTP status."""
 
     def __init__(self, name: str, status: int) -> None:
         super().__init__(name)
@@ -193,7 +193,7 @@ def problems(monkeypatch: pytest.MonkeyPatch) -> Callable[[Exception], list[str]
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_an_answer_that_would_be_the_same_again_is_a_problem(
+def test_a_permanent_refusal_of_the_store_is_a_problem(
     name: str, problems: Callable[[Exception], list[str]]
 ) -> None:
     error, words = REFUSED[name]
@@ -203,14 +203,14 @@ def test_an_answer_that_would_be_the_same_again_is_a_problem(
 
 
 @pytest.mark.parametrize("name", TROUBLE)
-def test_an_answer_that_may_be_better_for_the_next_try_is_none(
+def test_a_temporary_error_of_the_store_is_retryable(
     name: str, problems: Callable[[Exception], list[str]]
 ) -> None:
     with pytest.raises(StorageUnreachable):
         problems(TROUBLE[name]())
 
 
-def test_what_is_wrong_is_told_even_if_the_place_of_the_sidecars_is_in_trouble(
+def test_problems_are_reported_even_if_the_sidecar_storage_is_unreachable(
     problems: Callable[[Exception], list[str]],
 ) -> None:
     with pytest.raises(StorageUnreachable):

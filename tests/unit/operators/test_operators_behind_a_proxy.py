@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What the environment of a worker forbids is found out before anything is paid, and loses no job later."""
+"""Problems of a worker's proxies are detected before payment, and lose no job later."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def web() -> Any:
 
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_a_generation_whose_file_could_not_be_fetched_is_refused_before_it_is_paid(
+def test_a_generation_whose_file_could_not_be_fetched_is_refused_before_payment(
     vendor: str,
     deferrable: bool,
     vidgen: Connect,
@@ -50,7 +50,7 @@ def test_a_generation_whose_file_could_not_be_fetched_is_refused_before_it_is_pa
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
     with pytest.raises(AirflowFailException) as failure:
         generation(f"file://{tmp_path}/{{product}}/", deferrable=deferrable).execute(context())
-    told = str(failure.value)
+    text = str(failure.value)
     for words in (
         "allow_proxied_downloads=false: must be true in the connection 'vidgen_default'",
         "or NO_PROXY must be *",
@@ -58,12 +58,12 @@ def test_a_generation_whose_file_could_not_be_fetched_is_refused_before_it_is_pa
         "output_path=",
         "Nothing was spent.",
     ):
-        assert words in told
-    assert "s3cret" not in told
+        assert words in text
+    assert "s3cret" not in text
     assert web.request_history == []
 
 
-def test_an_invalid_request_is_told_together_with_what_is_wrong_here(
+def test_an_invalid_request_is_reported_together_with_the_proxys_problems(
     vidgen: Connect, web: requests_mock.Mocker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vidgen("apixo")
@@ -77,7 +77,7 @@ def test_an_invalid_request_is_told_together_with_what_is_wrong_here(
 
 
 @pytest.mark.parametrize("extra", [{"allow_proxied_downloads": True}, {"allow_private_urls": True}])
-def test_with_leave_it_goes_through_the_proxy(
+def test_with_allow_proxied_downloads_the_proxy_is_used(
     extra: dict[str, bool],
     vidgen: Connect,
     web: requests_mock.Mocker,
@@ -91,7 +91,7 @@ def test_with_leave_it_goes_through_the_proxy(
     assert {sent.proxies["https"] for sent in web.request_history} == {PROXY}
 
 
-def test_a_generation_that_lands_nothing_needs_no_leave(
+def test_a_generation_without_output_path_needs_no_allow_proxied_downloads(
     vidgen: Connect, web: requests_mock.Mocker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vidgen("apixo")
@@ -103,7 +103,7 @@ def test_a_generation_that_lands_nothing_needs_no_leave(
     ("variable", "value"),
     [("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem"), ("HTTPS_PROXY", "socks5://proxy.example.com")],
 )
-def test_an_environment_that_is_unusable_is_refused_before_it_is_paid(
+def test_an_unusable_environment_is_refused_before_payment(
     variable: str,
     value: str,
     vidgen: Connect,
@@ -117,7 +117,7 @@ def test_an_environment_that_is_unusable_is_refused_before_it_is_paid(
     assert web.request_history == []
 
 
-def test_a_job_that_was_paid_for_is_kept_when_the_environment_breaks_and_lands_when_it_is_mended(
+def test_a_paid_job_is_kept_while_the_environment_is_broken_and_lands_once_it_is_repaired(
     vidgen: Connect, web: requests_mock.Mocker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vidgen("apixo")
@@ -142,7 +142,7 @@ def test_a_job_that_was_paid_for_is_kept_when_the_environment_breaks_and_lands_w
 
 
 @pytest.mark.parametrize("video", [False, True])
-def test_a_download_is_refused_before_it_asks(
+def test_a_blocked_download_is_refused_before_any_request(
     video: bool,
     vidgen: Connect,
     web: requests_mock.Mocker,
@@ -150,9 +150,9 @@ def test_a_download_is_refused_before_it_asks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     vidgen("apixo")
-    told = {"vendor": "apixo", "model": "grok-video", "task_id": "task_1", "result_urls": [LINK]}
-    what: dict[str, Any] = {"video": told} if video else {"url": LINK}
-    download = VideoDownloadOperator(task_id="t", output_path=f"file://{tmp_path}/v.mp4", **what)
+    result = {"vendor": "apixo", "model": "grok-video", "task_id": "task_1", "result_urls": [LINK]}
+    source: dict[str, Any] = {"video": result} if video else {"url": LINK}
+    download = VideoDownloadOperator(task_id="t", output_path=f"file://{tmp_path}/v.mp4", **source)
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
     with pytest.raises(AirflowFailException, match="allow_proxied_downloads") as failure:
         download.execute(context())

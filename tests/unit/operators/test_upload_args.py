@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What both operators take for a store, and for a place of the sidecars."""
+"""upload_args and sidecar folders of both operators."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Connect = Callable[..., None]
 
 
 @pytest.mark.parametrize("operator", [VideoGenerationOperator, VideoDownloadOperator])
-def test_both_are_templates(operator: Any) -> None:
+def test_upload_args_and_sidecar_are_templated(operator: Any) -> None:
     assert {"upload_args", "sidecar"} <= set(operator.template_fields)
 
 
@@ -34,7 +34,7 @@ def test_both_are_templates(operator: Any) -> None:
         ({"sidecar": "notes"}, "sidecar=notes: must end in /"),
     ],
 )
-def test_what_cannot_be_used_is_told_before_anything_is_paid(
+def test_unusable_upload_args_and_sidecar_are_refused_before_payment(
     vidgen: Connect, tmp_path: Path, given: dict[str, Any], words: str
 ) -> None:
     vidgen("apixo")
@@ -49,7 +49,7 @@ def test_what_cannot_be_used_is_told_before_anything_is_paid(
     assert web.request_history == []
 
 
-def test_without_an_output_path_neither_matters(vidgen: Connect) -> None:
+def test_without_output_path_they_are_not_checked(vidgen: Connect) -> None:
     vidgen("apixo")
     operator = VideoGenerationOperator(
         task_id="t", prompt=PROMPT, upload_args={"Nope": 1}, sidecar="nope", deferrable=False
@@ -60,7 +60,7 @@ def test_without_an_output_path_neither_matters(vidgen: Connect) -> None:
         assert operator.execute(context())["state"] == "succeeded"
 
 
-def test_a_generation_puts_the_sidecar_where_it_is_told(vidgen: Connect, tmp_path: Path) -> None:
+def test_a_generation_writes_the_sidecar_to_the_given_folder(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     operator = VideoGenerationOperator(
         task_id="t",
@@ -80,7 +80,7 @@ def test_a_generation_puts_the_sidecar_where_it_is_told(vidgen: Connect, tmp_pat
     assert [path.name for path in (tmp_path / "videos").iterdir()] == [Path(file["path"]).name]
 
 
-def test_a_download_with_arguments_that_nobody_takes_lands_nothing(vidgen: Connect, tmp_path: Path) -> None:
+def test_a_download_with_rejected_upload_args_lands_nothing(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     operator = VideoDownloadOperator(
         task_id="t", url=LINK, output_path=f"{tmp_path}/v.mp4", upload_args={"ACL": "private", "x": 1}
@@ -92,7 +92,7 @@ def test_a_download_with_arguments_that_nobody_takes_lands_nothing(vidgen: Conne
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_download_puts_the_sidecar_where_it_is_told(vidgen: Connect, tmp_path: Path) -> None:
+def test_a_download_writes_the_sidecar_to_the_given_folder(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     operator = VideoDownloadOperator(
         task_id="t",

@@ -32,7 +32,7 @@ VIDEO = {
 
 @pytest.fixture
 def download(vidgen: Callable[..., None], tmp_path: Path) -> Callable[..., Any]:
-    """Run the operator against a store of results; the folder is the target unless told otherwise."""
+    """Run the operator against a fake server; the target is the folder by default."""
     vidgen("apixo", extra={"allow_private_urls": True})
 
     def run(replies: dict[str, Any], *, map_index: int = -1, **fields: Any) -> Any:
@@ -65,37 +65,35 @@ def test_a_link_lands_with_its_manifest(download: Callable[..., Any], tmp_path: 
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
-def test_a_link_lands_by_the_index_of_its_mapped_task(download: Callable[..., Any], tmp_path: Path) -> None:
+def test_map_index_is_filled_in(download: Callable[..., Any], tmp_path: Path) -> None:
     path = f"file://{tmp_path}/v-{{map_index}}.mp4"
     (file,) = download({LINK: [{"content": MP4}]}, url=LINK, output_path=path, map_index=3)
     assert file["path"] == f"file://{tmp_path}/v-3.mp4"
 
 
-def test_sidecar_and_look_into_the_file_can_be_left_out(download: Callable[..., Any], tmp_path: Path) -> None:
+def test_sidecar_and_verification_can_be_turned_off(download: Callable[..., Any], tmp_path: Path) -> None:
     (file,) = download({LINK: [{"content": MP4}]}, url=LINK, sidecar=False, verify=False)
     assert (file["sidecar"], file["probe"], file["mismatches"]) == (None, None, [])
     assert [each.suffix for each in tmp_path.iterdir()] == [".mp4"]
 
 
-def test_the_sidecar_of_a_download_tells_what_the_generation_told(
+def test_the_sidecar_of_a_download_has_the_generations_result(
     download: Callable[..., Any], tmp_path: Path
 ) -> None:
     cost = {"amount": "0.12", "currency": "USD"}
     (file,) = download({LINK: [{"content": MP4}]}, video={**VIDEO, "cost": cost})
-    told = json.loads(Path(file["sidecar"].removeprefix("file://")).read_text())
-    assert (told["vendor"], told["task_id"], told["cost"]) == ("apixo", "task_1", cost)
+    content = json.loads(Path(file["sidecar"].removeprefix("file://")).read_text())
+    assert (content["vendor"], content["task_id"], content["cost"]) == ("apixo", "task_1", cost)
 
 
-def test_a_list_of_links_lands_under_names_of_their_own(download: Callable[..., Any], tmp_path: Path) -> None:
+def test_each_link_of_a_list_gets_its_own_name(download: Callable[..., Any], tmp_path: Path) -> None:
     replies = {LINK: [{"content": MP4}], OTHER: [{"content": MP4 + b"2"}]}
     first, second = download(replies, url=[LINK, OTHER], output_path=f"file://{tmp_path}/v.mp4")
     assert (first["path"], second["path"]) == (f"file://{tmp_path}/v-0.mp4", f"file://{tmp_path}/v-1.mp4")
     assert second["bytes"] == len(MP4) + 1
 
 
-def test_a_retry_finds_what_was_landed_before_also_in_a_folder(
-    download: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_a_retry_recognises_landed_files_in_a_folder(download: Callable[..., Any], tmp_path: Path) -> None:
     replies = {LINK: [{"content": MP4}], OTHER: [{"content": MP4 + b"2"}]}
     first, again = download(replies, url=[LINK, OTHER]), download(replies, url=[LINK, OTHER])
     assert [file["already_existed"] for file in first + again] == [False, False, True, True]
@@ -114,7 +112,7 @@ def test_a_video_lands_named_after_its_job(download: Callable[..., Any], tmp_pat
     assert file["task_id"] == "task_1"
 
 
-def test_a_dead_link_of_a_video_is_asked_for_anew(download: Callable[..., Any]) -> None:
+def test_a_dead_link_of_a_video_is_refreshed(download: Callable[..., Any]) -> None:
     replies = {
         LINK: [{"status_code": 403}],
         STATUS["apixo"]: [{"json": finished("apixo", OTHER)}],
@@ -123,7 +121,7 @@ def test_a_dead_link_of_a_video_is_asked_for_anew(download: Callable[..., Any]) 
     assert download(replies, video=VIDEO)[0]["bytes"] == len(MP4)
 
 
-def test_a_dead_link_alone_may_be_live_for_the_next_try(
+def test_a_dead_link_without_a_job_is_retryable(
     download: Callable[..., Any], clock: Clock, tmp_path: Path
 ) -> None:
     with pytest.raises(
@@ -137,9 +135,7 @@ def test_a_dead_link_alone_may_be_live_for_the_next_try(
 
 
 @pytest.mark.parametrize("field", ["url", "video"])
-def test_a_link_that_comes_alive_late_costs_time_alone(
-    field: str, download: Callable[..., Any], clock: Clock
-) -> None:
+def test_a_link_that_becomes_live_late_lands(field: str, download: Callable[..., Any], clock: Clock) -> None:
     replies = {
         LINK: [{"status_code": 404}] * 6 + [{"content": MP4}],
         STATUS["apixo"]: [{"json": finished("apixo")}],
@@ -148,7 +144,7 @@ def test_a_link_that_comes_alive_late_costs_time_alone(
     assert 60 <= sum(clock.slept) <= 70
 
 
-def test_a_page_instead_of_a_video_is_told_with_what_the_next_try_can_do(
+def test_a_page_instead_of_a_video_is_reported_with_the_next_step(
     download: Callable[..., Any],
 ) -> None:
     replies = {LINK: [{"text": "<html>Sign in</html>"}], STATUS["apixo"]: [{"json": finished("apixo")}]}
@@ -175,7 +171,7 @@ DEAD: dict[str, Any] = {
         *("2026-11-19T12:00:00", "9999-12-31T23:59:59-23:59"),
     ],
 )
-def test_a_dead_link_whose_time_has_not_passed_as_far_as_is_known_is_tried_by_the_next_try(
+def test_a_dead_link_that_has_not_expired_is_retryable(
     expires_at: Any, download: Callable[..., Any], clock: Clock
 ) -> None:
     with pytest.raises(AirflowException, match=r"LinkUnavailable: .*A retry asks the vendor") as failure:
@@ -184,7 +180,7 @@ def test_a_dead_link_whose_time_has_not_passed_as_far_as_is_known_is_tried_by_th
     assert sum(clock.slept) >= 300
 
 
-def test_a_dead_link_whose_time_has_passed_is_asked_for_once_and_then_dead_for_good(
+def test_an_expired_dead_link_is_refreshed_once_and_then_final(
     download: Callable[..., Any], clock: Clock
 ) -> None:
     with pytest.raises(AirflowFailException, match=r"ResultExpired: .*2026-11-20T11:59:59\+00:00"):
@@ -192,13 +188,13 @@ def test_a_dead_link_whose_time_has_passed_is_asked_for_once_and_then_dead_for_g
     assert len(clock.slept) == 1
 
 
-def test_a_store_that_is_down_may_be_up_for_the_next_try(download: Callable[..., Any]) -> None:
+def test_a_server_that_is_down_is_retryable(download: Callable[..., Any]) -> None:
     with pytest.raises(AirflowException, match="no new video is made") as failure:
         download({LINK: [{"status_code": 503}]}, url=LINK)
     assert not isinstance(failure.value, AirflowFailException)
 
 
-def test_another_file_is_replaced_only_if_asked(download: Callable[..., Any], tmp_path: Path) -> None:
+def test_another_file_is_replaced_only_with_overwrite(download: Callable[..., Any], tmp_path: Path) -> None:
     target = tmp_path / "v.mp4"
     target.write_bytes(MP4 + b"old")
     path = f"file://{target}"
@@ -209,13 +205,13 @@ def test_another_file_is_replaced_only_if_asked(download: Callable[..., Any], tm
     assert target.read_bytes() == MP4
 
 
-def test_a_video_of_another_vendor_is_landed_and_not_asked_about(download: Callable[..., Any]) -> None:
+def test_a_video_of_another_vendor_lands_without_a_status_check(download: Callable[..., Any]) -> None:
     assert download({LINK: [{"content": MP4}]}, video={**VIDEO, "vendor": "apixgo"})
     with pytest.raises(AirflowException, match="must be apixgo"):
         download({LINK: [{"status_code": 403}]}, video={**VIDEO, "vendor": "apixgo", "task_id": "task_2"})
 
 
-def test_a_video_landed_before_needs_no_link_any_more(download: Callable[..., Any]) -> None:
+def test_a_landed_video_needs_no_link(download: Callable[..., Any]) -> None:
     (first,) = download({LINK: [{"content": MP4}]}, video=VIDEO)
     (again,) = download({LINK: [{"status_code": 410}]}, video=VIDEO)
     assert again == {**first, "already_existed": True}
@@ -228,26 +224,26 @@ def test_a_video_landed_before_needs_no_link_any_more(download: Callable[..., An
         lambda: VideoGenerationOperator(task_id="t", prompt="x", verify="no"),  # type: ignore[arg-type]
     ],
 )
-def test_verify_is_one_of_three(make: Callable[[], Any]) -> None:
+def test_other_values_of_verify_are_refused(make: Callable[[], Any]) -> None:
     with pytest.raises(ValueError, match="verify="):
         make()
 
 
 @pytest.mark.parametrize("verify", [True, False, "fail"])
-def test_each_of_the_three_is_taken(verify: Any) -> None:
+def test_the_three_values_of_verify_are_accepted(verify: Any) -> None:
     download = VideoDownloadOperator(task_id="t", output_path="x", url=LINK, verify=verify)
     assert (download.verify, download.vidgen_conn_id) == (verify, "vidgen_default")
     assert VideoGenerationOperator(task_id="t", prompt="x", verify=verify).verify == verify
 
 
 @pytest.mark.parametrize("given", [{}, {"url": LINK, "video": VIDEO}])
-def test_either_url_or_video_is_given(given: dict[str, Any]) -> None:
+def test_exactly_one_of_url_and_video_is_required(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="exactly one of url and video"):
         VideoDownloadOperator(task_id="t", output_path="x", **given)
 
 
 @pytest.mark.parametrize(
-    "left",
+    "rendered",
     [
         {"url": []},
         {"url": [None]},
@@ -260,10 +256,10 @@ def test_either_url_or_video_is_given(given: dict[str, Any]) -> None:
         {"video": {"result_urls": [LINK]}},
     ],
 )
-def test_nothing_to_download_is_not_a_success(left: dict[str, Any], download: Callable[..., Any]) -> None:
-    ((field, value),) = left.items()
+def test_nothing_to_download_is_an_error(rendered: dict[str, Any], download: Callable[..., Any]) -> None:
+    ((field, value),) = rendered.items()
     with pytest.raises(AirflowFailException) as failure:
-        download({}, **left)
+        download({}, **rendered)
     assert "There is nothing to download" in str(failure.value)
     must_be = {"url": "must be a link or a list of links", "video": "must be the result of a generation"}[
         field
@@ -272,7 +268,7 @@ def test_nothing_to_download_is_not_a_success(left: dict[str, Any], download: Ca
 
 
 @pytest.mark.parametrize("field", ["url", "video"])
-def test_an_xcom_that_was_never_pushed_is_not_a_success(field: str, vidgen: Callable[..., None]) -> None:
+def test_a_missing_xcom_is_an_error(field: str, vidgen: Callable[..., None]) -> None:
     vidgen("apixo")
     operator = VideoDownloadOperator(task_id="t", output_path="x", **{field: "{{ none }}"})  # type: ignore[arg-type]
     setattr(operator, field, None)  # as the template leaves it
@@ -285,7 +281,7 @@ def test_text_that_is_no_link_is_refused(download: Callable[..., Any]) -> None:
         download({}, url=f"['{LINK}']")
 
 
-def test_what_a_dag_author_sets_is_templated() -> None:
+def test_the_fields_of_a_dag_author_are_templated() -> None:
     assert set(VideoDownloadOperator.template_fields) >= {"url", "video", "output_path", "vidgen_conn_id"}
 
 
@@ -293,21 +289,21 @@ THUMB = "https://cdn.example.com/t.jpg"
 JPG = b"\xff\xd8\xff\xe0" + bytes(40)
 
 
-def test_the_thumbnail_of_a_video_lands_beside_it(download: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_thumbnail_of_a_video_lands_next_to_it(download: Callable[..., Any], tmp_path: Path) -> None:
     replies = {LINK: [{"content": MP4}], THUMB: [{"content": JPG}]}
     (file,) = download(replies, video={**VIDEO, "thumbnail_url": THUMB})
     assert file["poster"] == f"file://{tmp_path}/task_1-0.jpg"
     assert (tmp_path / "task_1-0.jpg").read_bytes() == JPG
 
 
-def test_no_poster_is_landed_where_none_is_wanted(download: Callable[..., Any], tmp_path: Path) -> None:
+def test_no_poster_lands_with_poster_false(download: Callable[..., Any], tmp_path: Path) -> None:
     (file,) = download({LINK: [{"content": MP4}]}, video={**VIDEO, "thumbnail_url": THUMB}, poster=False)
     assert file["poster"] is None
     assert not (tmp_path / "task_1-0.jpg").exists()
 
 
 @pytest.mark.parametrize("map_index", [0, 7])
-def test_mapped_tasks_have_posters_of_their_own(
+def test_each_mapped_task_has_its_own_poster(
     map_index: int, download: Callable[..., Any], tmp_path: Path
 ) -> None:
     replies = {LINK: [{"content": MP4}], THUMB: [{"content": JPG}]}

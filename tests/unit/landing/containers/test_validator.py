@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A cut film is told from a whole one by its container, in whatever pieces it comes."""
+"""A truncated video is detected by its container, in chunks of any size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dev.sample_videos import FORMATS, boundaries, sample_video
 
 TINY = placeholder_mp4("a lighthouse", 2, 320, 240)
 NAMES = [*FORMATS, "live"]
-#: The first example makes the film.
+#: The first example renders the video.
 unhurried = settings(deadline=None)
 Verdict = ContainerFormat | tuple[type[Exception], str]
 
@@ -70,11 +70,11 @@ def track(*tables: bytes, handler: bytes = b"vide", number: int = 1) -> bytes:
 
 
 def plain(*tables: bytes, media: int = 1000) -> bytes:
-    """A film with some tables, whose media data come first."""
+    """A video with the given tables, whose media data come first."""
     return FTYP + box(b"mdat", bytes(media)) + box(b"moov", full(b"mvhd", 0, 0, 1000, 0), track(*tables))
 
 
-#: Two chunks, the second of which ends 900 bytes behind its place.
+#: Two chunks, the second of which ends 900 bytes behind its offset.
 ONE_RUN = full(b"stsc", 1, 1, 2, 1)
 SIZES = full(b"stsz", 0, 3, 100, 100, 500)
 
@@ -82,14 +82,14 @@ SIZES = full(b"stsz", 0, 3, 100, 100, 500)
 @pytest.mark.parametrize("name", FORMATS)
 @unhurried
 @given(pieces=st.integers(1, 6000), announced=st.booleans())
-def test_a_whole_film_passes_in_any_pieces(name: str, pieces: int, announced: bool) -> None:
+def test_a_complete_video_is_valid_in_chunks_of_any_size(name: str, pieces: int, announced: bool) -> None:
     assert check(sample_video(name), pieces=pieces, announced=announced) is next(
         kind for kind in ContainerFormat if kind.ext == name.partition(",")[0]
     )
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_film_cut_at_two_hundred_places_never_passes_unannounced(name: str) -> None:
+def test_a_truncated_video_without_announced_length_is_never_valid(name: str) -> None:
     whole = sample_video(name)
     for cut in random.Random(name).sample(range(len(whole)), 200):
         assert refused(whole[:cut]), f"cut at {cut} of {len(whole)}"
@@ -98,7 +98,7 @@ def test_a_film_cut_at_two_hundred_places_never_passes_unannounced(name: str) ->
 @pytest.mark.parametrize("name", [name for name in FORMATS if "fragmented" not in name])
 @unhurried
 @given(data=st.data())
-def test_a_film_whose_container_tells_its_end_never_passes_cut_though_its_length_is_announced(
+def test_a_truncated_video_with_announced_length_is_invalid_if_its_container_states_the_end(
     name: str, data: st.DataObject
 ) -> None:
     whole = sample_video(name)
@@ -109,9 +109,7 @@ def test_a_film_whose_container_tells_its_end_never_passes_cut_though_its_length
 @pytest.mark.parametrize("name", NAMES)
 @unhurried
 @given(data=st.data(), pieces=st.integers(1, 999), announced=st.booleans())
-def test_the_size_of_the_pieces_does_not_matter(
-    name: str, data: st.DataObject, pieces: int, announced: bool
-) -> None:
+def test_the_chunk_size_does_not_matter(name: str, data: st.DataObject, pieces: int, announced: bool) -> None:
     content = bytearray(sample_video(name))
     for _ in range(data.draw(st.integers(0, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -134,26 +132,26 @@ HEADS = [
 @example(
     head=HEADS[-2], rest=b"\xa3B\x82\x88matroska\x18S\x80g\xff\x15I\xa9f\x89D\x89\x84\x7f\x80\0\0", pieces=9
 )
-def test_no_bytes_are_more_than_refused(head: bytes, rest: bytes, pieces: int) -> None:
+def test_any_bytes_are_valid_or_refused_by_a_known_error(head: bytes, rest: bytes, pieces: int) -> None:
     check(head + rest, pieces=pieces)
     check(head + rest, pieces=pieces, announced=True)
 
 
 @unhurried
 @given(content=st.binary(max_size=200), where=st.integers(0, 4000))
-def test_no_damage_is_more_than_refused(content: bytes, where: int) -> None:
+def test_any_damage_is_accepted_or_refused_by_a_known_error(content: bytes, where: int) -> None:
     for name in NAMES:
         whole = sample_video(name)
         check(whole[:where] + content + whole[where + len(content) :], announced=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\0\x18fty", b"<!DOCTYPE html>", b'{"error": "x"}', bytes(64)])
-def test_what_is_no_film_is_refused(content: bytes) -> None:
+def test_a_file_that_is_no_video_is_refused(content: bytes) -> None:
     for pieces in (1, 5, 99):
         assert check(content, pieces=pieces, announced=True)[0] is NotAVideo  # type: ignore[index]
 
 
-def test_no_more_than_the_tables_is_kept() -> None:
+def test_only_the_tables_are_buffered() -> None:
     import tracemalloc
 
     found, piece, pieces = ContainerValidator(), bytes(1024**2), 300
@@ -175,7 +173,9 @@ def test_no_more_than_the_tables_is_kept() -> None:
         (824, (full(b"stco", 2, 24, 224), full(b"stsc", 2, 1, 1, 1, 2, 2, 1), SIZES)),
     ],
 )
-def test_a_plain_film_must_have_all_that_its_tables_name(end: int, tables: tuple[bytes, ...]) -> None:
+def test_a_plain_mp4_must_have_all_data_that_its_tables_reference(
+    end: int, tables: tuple[bytes, ...]
+) -> None:
     assert check(plain(*tables)) is ContainerFormat.MP4
     short = end - len(plain(*tables, media=0)) - 1
     assert refused(plain(*tables, media=short), announced=True, match=f"its frames need {end} or more")
@@ -194,27 +194,27 @@ def test_a_plain_film_must_have_all_that_its_tables_name(end: int, tables: tuple
         (full(b"stco", 2, 24, 224), full(b"stsc", 1, 1, 0, 1), SIZES),
     ],
 )
-def test_tables_that_do_not_tell_leave_it_to_whoever_sends_the_film(tables: tuple[bytes, ...]) -> None:
+def test_an_mp4_with_incomplete_tables_needs_an_announced_length(tables: tuple[bytes, ...]) -> None:
     assert refused(plain(*tables))
     assert refused(plain(*tables), announced=True) == (not tables)
 
 
-def test_a_film_without_samples_has_no_pictures() -> None:
+def test_an_mp4_without_samples_has_no_frames() -> None:
     assert refused(plain(full(b"stsz", 0, 0)), announced=True, match="no frames")
 
 
 @pytest.mark.parametrize("behind", [b"x", bytes(40), b"\0\0\0\x99oddy", b"<!-- 1 -->"])
-def test_what_stands_behind_the_last_box_is_left_aside(behind: bytes) -> None:
+def test_bytes_behind_the_last_box_are_ignored(behind: bytes) -> None:
     assert check(TINY + behind) is ContainerFormat.MP4
 
 
-def test_a_last_box_may_be_open_or_large() -> None:
+def test_the_last_box_may_be_of_unknown_or_64_bit_size() -> None:
     head = mp4_head(4096, 2, 320, 240)
     assert head[-16:-8] == b"\0\0\0\x01mdat"
     opened = head[:-16] + b"\0\0\0\0mdat" + bytes(8 + 4096)
     assert check(opened) is ContainerFormat.MP4
     assert refused(opened[:-1], announced=True, match="its frames need")
-    # Where the table has no end of its own, nothing is known of the film.
+    # A table of unknown size is not parsed.
     assert refused(FTYP + b"\0\0\0\0moov" + bytes(99), match="Neither")
     assert check(TINY + box(b"free", bytes(9), large=True)) is ContainerFormat.MP4
     assert refused(
@@ -223,11 +223,11 @@ def test_a_last_box_may_be_open_or_large() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 8, 9, 2**31])
-def test_an_ftyp_of_any_size_is_no_film_by_itself(size: int) -> None:
+def test_an_ftyp_box_of_any_size_alone_is_no_video(size: int) -> None:
     assert refused(size.to_bytes(4) + b"ftyp" + bytes(5000), announced=True)
 
 
-def test_tables_of_many_hours_are_passed_over() -> None:
+def test_very_large_tables_are_skipped() -> None:
     moov = box(b"moov", track(full(b"stsz", 0, 2**21, more=bytes(4 * 2**21))))
     assert check(FTYP + box(b"mdat") + moov, announced=True) is ContainerFormat.MP4
     assert refused(FTYP + box(b"mdat") + moov, match="Neither")
@@ -281,20 +281,20 @@ TWO = (fragment(10), fragment(10, at=400))
 
 
 @pytest.mark.parametrize("version", [0, 1])
-def test_a_length_in_the_header_tells_whether_fragments_are_missing(version: int) -> None:
+def test_a_duration_in_the_header_shows_whether_fragments_are_missing(version: int) -> None:
     assert check(fragmented(*TWO, mehd=800, version=version)) is ContainerFormat.MP4
     assert check(fragmented(*TWO, mvhd=800)) is ContainerFormat.MP4
     long = [fragment(10, at=400 * number, version=version) for number in range(4)]
     for known in ({"mehd": 1600}, {"mvhd": 1600}):
         assert check(fragmented(*long, **known)) is ContainerFormat.MP4
         assert refused(fragmented(*long[:2], **known), announced=True, match="frames for 0.8 of 1.6 s")
-        # One fragment less might be how its writer counts.
+        # One fragment less may be within the writer's rounding.
         assert refused(fragmented(*long[:3], **known), match="Neither")
         assert check(fragmented(*long[:3], **known), announced=True) is ContainerFormat.MP4
 
 
 @pytest.mark.parametrize(
-    "how",
+    "fields",
     [
         {"trun": 0x301},
         {"trun": 0x1, "tfhd": 0x20000},
@@ -303,15 +303,15 @@ def test_a_length_in_the_header_tells_whether_fragments_are_missing(version: int
         {"trun": 0x101, "tfhd": 0x20010},
     ],
 )
-def test_a_fragment_must_have_all_its_data(how: dict[str, int]) -> None:
-    whole = fragmented(fragment(10, **how), mehd=400)
+def test_a_fragment_must_have_all_its_data(fields: dict[str, int]) -> None:
+    whole = fragmented(fragment(10, **fields), mehd=400)
     assert check(whole) is ContainerFormat.MP4
     without_data = whole[: -8 - 1000]
     assert refused(without_data, announced=True, match="its frames need")
     assert refused(whole[:-1], announced=True, match="inside its mdat box")
 
 
-def test_without_any_index_a_fragmented_film_may_go_on() -> None:
+def test_a_fragmented_mp4_without_index_needs_an_announced_length() -> None:
     assert refused(fragmented(*TWO), match="Neither")
     assert check(fragmented(*TWO), announced=True) is ContainerFormat.MP4
     assert check(fragmented(*TWO) + box(b"mfra", bytes(30))) is ContainerFormat.MP4
@@ -326,23 +326,23 @@ def sidx(*sizes: int, version: int = 0, first: int = 0) -> bytes:
 
 
 @pytest.mark.parametrize("version", [0, 1])
-def test_an_index_in_front_tells_where_the_film_ends(version: int) -> None:
+def test_an_index_before_the_fragments_shows_where_the_file_ends(version: int) -> None:
     head, sizes = fragmented(), [len(each) for each in TWO]
     assert check(head + sidx(*sizes, version=version) + b"".join(TWO)) is ContainerFormat.MP4
     assert refused(head + sidx(*sizes, version=version) + TWO[0], announced=True, match="its frames need")
     assert refused(head + sidx(*sizes, first=9, version=version) + b"".join(TWO), announced=True)
-    # One before each fragment knows nothing of the next.
+    # An index before each fragment does not cover the next one.
     assert refused(head + sidx(sizes[0]) + TWO[0], match="Neither")
     assert refused(head + TWO[0] + sidx(1, 1) + TWO[1], match="Neither")
 
 
-def test_fragments_that_do_not_say_how_long_they_last_are_not_too_short() -> None:
+def test_fragments_of_unknown_duration_do_not_count_as_too_short() -> None:
     timeless = fragmented(fragment(10), mehd=9000, default=0)
     assert check(timeless, announced=True) is ContainerFormat.MP4
     assert refused(timeless, match="Neither")
 
 
-def test_tables_that_are_made_to_take_memory_take_little() -> None:
+def test_malicious_tables_take_little_memory() -> None:
     import tracemalloc
 
     names = b"".join(box(struct.pack(">I", 0x20202020 + number)) for number in range(100_000))
@@ -354,7 +354,7 @@ def test_tables_that_are_made_to_take_memory_take_little() -> None:
     tracemalloc.stop()
 
 
-def test_a_fragment_of_a_track_that_is_not_there_does_no_harm() -> None:
+def test_a_fragment_of_an_unknown_track_is_tolerated() -> None:
     moof = box(b"moof", box(b"traf", full(b"tfhd", 9), full(b"trun", 1, flags=0x1)))
     assert refused(fragmented(moof), match="Neither")
     assert refused(FTYP + moof, announced=True, match="no moov")
@@ -386,7 +386,7 @@ TIMES = [*range(0, 1000, 40)]
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_an_index_behind_a_live_stream_tells_that_it_is_whole(known: bool) -> None:
+def test_an_index_behind_a_live_stream_shows_that_it_is_complete(known: bool) -> None:
     live = segment(SECOND, TRACKS, cluster(*TIMES, known=known), cluster(*TIMES, at=1000, known=known))
     assert check(live + CUES) is ContainerFormat.WEBM
     assert refused(live, match="Neither")
@@ -395,13 +395,13 @@ def test_an_index_behind_a_live_stream_tells_that_it_is_whole(known: bool) -> No
     assert refused((live + CUES)[:-1], announced=True, match="inside an element")
 
 
-def test_a_live_stream_that_is_shorter_than_it_says_is_cut() -> None:
+def test_a_live_stream_shorter_than_its_duration_is_truncated() -> None:
     assert refused(segment(SECOND, TRACKS, cluster(*TIMES)), announced=True, match="after 1.0 of 2.0 s")
-    # Pictures far apart: the last one may stay until the end.
+    # Frames far apart: the last one may last until the end.
     assert check(segment(SECOND, TRACKS, cluster(0, 900)), announced=True) is ContainerFormat.WEBM
 
 
-def test_blocks_in_groups_count_as_well() -> None:
+def test_blocks_in_groups_count_as_frames() -> None:
     grouped = [
         element("a0", element("a1", b"\x81" + time.to_bytes(2) + bytes(9))) for time in (0, 1000, 1900)
     ]
@@ -409,11 +409,11 @@ def test_blocks_in_groups_count_as_well() -> None:
     assert check(segment(SECOND, TRACKS, part), announced=True) is ContainerFormat.WEBM
 
 
-def test_a_segment_of_known_size_ends_there() -> None:
+def test_a_segment_of_known_size_ends_at_that_size() -> None:
     whole = segment(TRACKS, cluster(0, 40), known=True)
     assert check(whole) is ContainerFormat.WEBM
     assert check(whole + b"more", announced=False) is ContainerFormat.WEBM
-    # What cannot be read inside it does not make it longer.
+    # Unparsable bytes inside of it do not change its size.
     assert check(segment(TRACKS, cluster(0), b"\0" * 30, known=True)) is ContainerFormat.WEBM
     assert check(segment(TRACKS, cluster(0, known=False), known=True)) is ContainerFormat.WEBM
 
@@ -437,5 +437,5 @@ def test_a_segment_of_known_size_ends_there() -> None:
         (segment(TRACKS, element("ec", b"", known=False), cluster(0)), "no frames"),
     ],
 )
-def test_what_is_no_film_of_this_kind_is_refused(content: bytes, match: str) -> None:
+def test_an_ebml_file_that_is_no_video_is_refused(content: bytes, match: str) -> None:
     assert refused(content, announced=True, match=match), check(content, announced=True)

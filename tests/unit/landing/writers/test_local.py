@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A file's bytes are on the disk before it gets its name, and the name before anybody is told of it."""
+"""A local file's bytes are flushed before it gets its name, and the name before the landing returns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from airflow_provider_vidgen.landing import Landing
 
 
 class Disk:
-    """Takes note of what is flushed and of what gets a name, in order; each file is known by its inode."""
+    """Records fsyncs and renames in order; each file is identified by its inode."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, hard_links: bool) -> None:
         self.seen: list[tuple[str, int, int]] = []
@@ -28,7 +28,7 @@ class Disk:
             monkeypatch.setattr(os, name, self._observed(name, getattr(os, name)))
 
     def _observed(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        def observed(what: Any, *more: Any, **how: Any) -> Any:
+        def observed(what: Any, *more: Any, **kwargs: Any) -> Any:
             if name == "link" and not self._hard_links:
                 raise PermissionError(1, "Operation not permitted")
             found = os.fstat(what) if name == "fsync" else Path(what).stat()
@@ -38,7 +38,7 @@ class Disk:
                 self.seen.append(("folder flushed", found.st_ino, 0))
             else:
                 self.seen.append(("flushed", found.st_ino, found.st_size))
-            return real(what, *more, **how)
+            return real(what, *more, **kwargs)
 
         return observed
 
@@ -52,7 +52,7 @@ class Disk:
     [(False, True), (False, False), (True, True)],
     ids=["link", "rename", "replace"],
 )
-def test_a_power_cut_leaves_no_name_without_its_bytes(
+def test_a_power_failure_leaves_no_name_without_its_bytes(
     overwrite: bool,
     hard_links: bool,
     cdn: Cdn,
@@ -71,7 +71,7 @@ def test_a_power_cut_leaves_no_name_without_its_bytes(
     ]
 
 
-def test_a_disk_that_cannot_flush_folders_takes_the_video(
+def test_a_disk_that_cannot_flush_folders_accepts_the_video(
     cdn: Cdn,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Storage that shows what is being written: a hidden name first, or no video at all."""
+"""Storage that shows what is being written: a hidden part file first, then a rename."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPTIONS = UploadOptions(content_type="video/mp4")
 
 
 class Memory(MemoryFileSystem):  # type: ignore[misc]
-    """A memory of its own; Airflow keeps the file system of each connection."""
+    """A memory file system; Airflow caches the file system of each connection."""
 
     cachable = False
 
@@ -48,12 +48,12 @@ def seen(memory: Memory) -> list[str]:
     return sorted(memory.store)
 
 
-def told(memory: Memory) -> list[str]:
+def constraints(memory: Memory) -> list[str]:
     problems = Landing(settings(), verify=False).target_problems(f"{memory.url}/{{task_id}}.mp4")
     return [problem.constraint for problem in problems]
 
 
-def test_nothing_is_seen_under_the_name_before_the_end(memory: Memory) -> None:
+def test_nothing_appears_under_the_final_name_before_the_commit(memory: Memory) -> None:
     target = storage_path(f"{memory.url}/v.mp4")
     with atomic_writer(target, overwrite=False, options=OPTIONS) as sink:
         sink.write(MP4)
@@ -64,7 +64,7 @@ def test_nothing_is_seen_under_the_name_before_the_end(memory: Memory) -> None:
     assert memory.cat_file("/videos/v.mp4") == MP4
 
 
-def test_what_breaks_off_leaves_nothing(memory: Memory) -> None:
+def test_an_interrupted_write_leaves_nothing(memory: Memory) -> None:
     def break_off() -> None:
         with atomic_writer(storage_path(f"{memory.url}/v.mp4"), overwrite=False, options=OPTIONS) as sink:
             sink.write(bytes(5 * 1024**2))
@@ -84,24 +84,24 @@ def test_a_video_lands(memory: Memory, cdn: Cdn) -> None:
     assert seen(memory) == ["/videos/v.mp4", "/videos/v.mp4.json"]
 
 
-def test_storage_that_renames_passes_and_stays_as_it_was(memory: Memory) -> None:
+def test_storage_that_renames_is_accepted_and_left_unchanged(memory: Memory) -> None:
     memory.makedirs("/videos")
-    assert told(memory) == []
+    assert constraints(memory) == []
     assert seen(memory) == []
 
 
-def test_storage_that_cannot_rename_is_told(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_storage_that_cannot_rename_is_refused(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise NotImplementedError
 
     monkeypatch.setattr(memory, "mv", refuse)
-    (problem,) = told(memory)
+    (problem,) = constraints(memory)
     assert "does not accept files (files would not appear atomically: NotImplementedError" in problem
     assert seen(memory) == []
 
 
 @pytest.mark.parametrize("spoils", ["leaves", "cuts"])
-def test_storage_that_does_not_rename_as_it_should_is_told(
+def test_storage_that_renames_incorrectly_is_refused(
     memory: Memory, monkeypatch: pytest.MonkeyPatch, spoils: str
 ) -> None:
     def move(path: str, final: str, **_: Any) -> None:
@@ -110,32 +110,30 @@ def test_storage_that_does_not_rename_as_it_should_is_told(
             memory.rm_file(path)
 
     monkeypatch.setattr(memory, "mv", move)
-    (problem,) = told(memory)
+    (problem,) = constraints(memory)
     assert "a renamed file is missing or incomplete" in problem
     assert seen(memory) == []
 
 
-def test_storage_in_trouble_may_be_better_for_the_next_try(
-    memory: Memory, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_storage_error_is_retryable(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("the disk is full")
 
     monkeypatch.setattr(memory, "mv", fail)
     with pytest.raises(StorageUnreachable, match="the disk is full"):
-        told(memory)
+        constraints(memory)
 
 
-def test_a_name_that_is_taken_is_replaced_only_where_it_is_asked_for(
+def test_an_existing_name_is_replaced_only_with_overwrite(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of storage that refuses such a name itself."""
+    """For storage that refuses an existing name itself."""
     move = memory.mv
 
-    def exclusive(path: str, final: str, **how: Any) -> None:
+    def exclusive(path: str, final: str, **kwargs: Any) -> None:
         if memory.exists(final):
             raise FileExistsError(final)
-        move(path, final, **how)
+        move(path, final, **kwargs)
 
     monkeypatch.setattr(memory, "mv", exclusive)
     monkeypatch.setattr("airflow_provider_vidgen.landing.writers.exists", lambda _: False)
@@ -153,7 +151,7 @@ def test_a_name_that_is_taken_is_replaced_only_where_it_is_asked_for(
 
 
 @pytest.mark.parametrize("zone", [UTC, None])
-def test_what_is_abandoned_goes_and_what_tells_no_time_stays(
+def test_abandoned_part_files_are_removed_unless_their_age_is_unknown(
     memory: Memory, monkeypatch: pytest.MonkeyPatch, zone: Any
 ) -> None:
     old, timeless = (f"/videos/{part_files.new_name()}" for _ in range(2))
@@ -171,7 +169,7 @@ def test_what_is_abandoned_goes_and_what_tells_no_time_stays(
     assert seen(memory) == sorted([timeless, "/videos/v.mp4"])
 
 
-def test_a_folder_that_cannot_be_looked_through_is_no_trouble(
+def test_a_folder_that_cannot_be_listed_does_not_fail_the_write(
     memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Films of every container over real sockets: whole ones land, cut ones never do, however they are sent."""
+"""Videos of every container over real sockets: complete ones land, truncated ones never do."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def chunked(asked: Any, whole: bytes, cut: int) -> None:
 
 
 class Store(VideoServer):
-    """Sends so much of a film in some way."""
+    """Sends a part of a video, with a given framing."""
 
     film: bytes
     cut: int
@@ -60,10 +60,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.mark.parametrize("way", [announced, unannounced, chunked])
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_whole_film_lands_and_one_that_is_cut_at_a_border_does_not(
+def test_a_complete_video_lands_and_one_truncated_between_boxes_does_not(
     name: str, way: Send, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A cut film is as cut the second time.
+    # A second try would get the same truncated video.
     monkeypatch.setattr("airflow_provider_vidgen.landing.links._MAX_BROKEN", 1)
     monkeypatch.setattr("airflow_provider_vidgen.landing.links._BACKOFF", ())
     extra = {"vendor": "apixo", "allow_private_urls": True}

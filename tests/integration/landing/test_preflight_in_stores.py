@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A bucket that is not there is noticed before a video is paid for, and nobody makes it."""
+"""A missing bucket is detected before payment, and never created."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from dev.servers.storage import LocalS3
 from dev.servers.video_server import VideoServer, write_random_mp4
 
 
-def landing(**how: Any) -> Landing:
+def landing(**kwargs: Any) -> Landing:
     extra = {"vendor": "apixo", "allow_private_urls": True}
     settings = ConnectionSettings.read(
         "targets", host="http://127.0.0.1:9", password="sim-0123456789abcdef", extra=extra
     )
-    return Landing(settings, verify=False, sleep=lambda _: None, **how)
+    return Landing(settings, verify=False, sleep=lambda _: None, **kwargs)
 
 
 class Buckets:
-    """Those of a store, as anybody else sees them."""
+    """The buckets of a store, through its own client."""
 
     def __init__(self, scheme: str, names: Callable[[], list[str]]) -> None:
         self.scheme = scheme
@@ -41,7 +41,7 @@ class Buckets:
 def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Buckets:
     there = request.getfixturevalue(request.param)
     if isinstance(there, LocalS3):
-        # Airflow keeps the file system of each connection.
+        # Airflow caches the file system of each connection.
         account = f"aws_{request.param}"
         monkeypatch.setenv(f"AIRFLOW_CONN_{account.upper()}", there.connection)
         names = [bucket["Name"] for bucket in there.client().list_buckets()["Buckets"]]
@@ -57,17 +57,17 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bu
 
 
 @pytest.mark.parametrize("path", ["typo/v.mp4", "typo/", "typo/{task_id}.mp4", "typo/a/{vendor}/v.mp4"])
-def test_a_bucket_that_is_not_there_is_refused(store: Buckets, path: str) -> None:
+def test_a_missing_bucket_is_refused(store: Buckets, path: str) -> None:
     (problem,) = landing().target_problems(f"{store.scheme}{path}")
     assert problem.constraint == "must be in a bucket that exists: there is no bucket 'typo'"
 
 
 @pytest.mark.parametrize("path", ["videos/v.mp4", "videos/", "videos/{task_id}.mp4", "{vendor}/v.mp4"])
-def test_a_place_that_is_free_or_not_yet_known_passes(store: Buckets, path: str) -> None:
+def test_a_free_or_not_yet_known_target_is_accepted(store: Buckets, path: str) -> None:
     assert landing().target_problems(f"{store.scheme}{path}") == []
 
 
-def test_a_file_in_a_store_is_still_there_until_it_is_not(store: Buckets, tmp_path: Path) -> None:
+def test_a_file_in_a_store_exists_until_it_is_changed_or_deleted(store: Buckets, tmp_path: Path) -> None:
     from airflow.sdk import ObjectStoragePath
 
     write_random_mp4(tmp_path / "film.mp4", 1000)
@@ -84,7 +84,7 @@ def test_a_file_in_a_store_is_still_there_until_it_is_not(store: Buckets, tmp_pa
     assert not room.files_exist(files)
 
 
-def test_landing_makes_no_bucket(store: Buckets, tmp_path: Path) -> None:
+def test_landing_creates_no_bucket(store: Buckets, tmp_path: Path) -> None:
     before = store.names()
     assert "videos" in before
     write_random_mp4(tmp_path / "film.mp4", 1000)
@@ -93,7 +93,7 @@ def test_landing_makes_no_bucket(store: Buckets, tmp_path: Path) -> None:
     assert store.names() == before
 
 
-def test_a_store_that_does_not_answer_is_no_place_to_pay_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_does_not_answer_is_unreachable_before_payment(monkeypatch: pytest.MonkeyPatch) -> None:
     extra = {
         "endpoint_url": f"http://127.0.0.1:{free_port()}",
         "region_name": "us-east-1",

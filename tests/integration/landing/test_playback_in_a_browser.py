@@ -2,7 +2,7 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-A page plays a landed video straight from the store's own link, in a real browser.
+A real browser plays a landed video from the store's own signed link.
 
 Needs Debian's ``chromium`` and ``chromium-driver``.
 """
@@ -35,15 +35,16 @@ if TYPE_CHECKING:
 KINDS = {"mp4": "video/mp4", "fragmented": "video/mp4", "webm": "video/webm"}
 SECONDS = 2
 PATIENCE = 30
-#: Plays a video and says how that went; both numbers are of the picture that was shown.
+#: Plays a video and reports the result; both numbers are the size of the frame that was shown.
 PLAY = """
 const done = arguments[arguments.length - 1], video = document.querySelector("video");
-const told = (how) => done({
-  how, width: video.videoWidth, height: video.videoHeight, duration: video.duration, at: video.currentTime,
+const report = (outcome) => done({
+  outcome, width: video.videoWidth, height: video.videoHeight,
+  duration: video.duration, at: video.currentTime,
   error: video.error && video.error.message, can: video.canPlayType(arguments[0])});
-video.addEventListener("ended", () => told("ended"));
-video.addEventListener("error", () => told("error"));
-video.addEventListener("loadeddata", () => video.play().catch((error) => told(String(error))));
+video.addEventListener("ended", () => report("ended"));
+video.addEventListener("error", () => report("error"));
+video.addEventListener("loadeddata", () => video.play().catch((error) => report(String(error))));
 video.src = arguments[1];
 """
 
@@ -63,7 +64,7 @@ def rendering() -> Iterator[Simulator]:
 
 @dataclass(frozen=True)
 class Store:
-    """Where to land, and the link that the store itself gives for an object there."""
+    """A target, and the signed link that the store itself returns for an object there."""
 
     output: str
     link: Callable[[ObjectStoragePath], str]
@@ -86,7 +87,7 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> St
         return Store(f"abfs://videos/played/{folder}/", signed)
 
     def plain(path: ObjectStoragePath) -> str:
-        # A signature needs a service account's key, and the emulator has no accounts.
+        # A signature requires a service account's key, and the emulator has no accounts.
         bucket, _, name = path.path.partition("/")
         return f"{there._endpoint}/download/storage/v1/b/{bucket}/o/{quote(name, safe='')}?alt=media"
 
@@ -95,7 +96,7 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> St
 
 @contextmanager
 def page(title: str) -> Iterator[str]:
-    """Serve a page with a video in it on loopback, and give its URL."""
+    """Serve a page with a video on loopback, and return its URL."""
     text = f'<!DOCTYPE html><meta charset="utf-8"><title>{html.escape(title)}</title><video muted></video>'
 
     class Handler(BaseHTTPRequestHandler):
@@ -117,7 +118,7 @@ def page(title: str) -> Iterator[str]:
 def landed(
     rendering: Simulator, monkeypatch: pytest.MonkeyPatch, output: str, container: str
 ) -> tuple[ObjectStoragePath, str]:
-    """Generate a video and land it; give where it is, and what its manifest says it is."""
+    """Generate a video and land it; return its path and its content type."""
     rendering.reset()
     clock = SimClock(rendering)
     hook = account_at(rendering, clock, monkeypatch, "apixgo")
@@ -130,19 +131,19 @@ def landed(
 
 
 @pytest.mark.parametrize("container", KINDS)
-def test_a_page_plays_a_landed_video_from_the_stores_own_link(
+def test_a_browser_plays_a_landed_video_from_the_stores_signed_link(
     rendering: Simulator, browser: Chrome, store: Store, monkeypatch: pytest.MonkeyPatch, container: str
 ) -> None:
     path, kind = landed(rendering, monkeypatch, store.output, container)
     link = store.link(path)
     with page(container) as url:
         browser.get(url)
-        told = browser.execute_async_script(PLAY, kind, link)
-    assert (told["how"], told["error"]) == ("ended", None)
-    assert (told["width"], told["height"]) == (854, 480)
-    assert told["duration"] == pytest.approx(SECONDS, abs=0.3)
-    assert told["at"] == pytest.approx(told["duration"], abs=0.1)
-    assert told["can"] in ("maybe", "probably")
-    # A browser that is sent to the link itself plays it only if the store calls it a video.
+        report = browser.execute_async_script(PLAY, kind, link)
+    assert (report["outcome"], report["error"]) == ("ended", None)
+    assert (report["width"], report["height"]) == (854, 480)
+    assert report["duration"] == pytest.approx(SECONDS, abs=0.3)
+    assert report["at"] == pytest.approx(report["duration"], abs=0.1)
+    assert report["can"] in ("maybe", "probably")
+    # A browser plays the link itself only if the store serves it with a video content type.
     with requests.get(link, stream=True, timeout=PATIENCE) as reply:
         assert reply.headers["Content-Type"] == kind == KINDS[container]
