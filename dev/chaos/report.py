@@ -24,7 +24,7 @@ _NOTES = """\
 ok                 succeeded without help; one job, one bill, one complete file
 unknown, adopted   correctly reported as unknown; the operator found the job and had the task adopt it
 unknown, cleared   correctly reported as unknown; the operator found no job and cleared the task
-failed, cleared    an outage used up or ended the task's tries; after a clear it continued the same submission
+failed, cleared    the fault ended the task's tries; after a clear it continued the same submission
 n/a                a deferred task has no worker process that could be killed
 
 Each row of a crash point is a pass, with another vendor; every second pass uses the harder variant. Worker:
