@@ -28,10 +28,10 @@ _INTRODUCTION = """\
 
 # Errors
 
-A failed task's log ends with one message: the class, what happened, the job id, what it means for the bill, and
-the next step. *Retried* tells whether Airflow runs the task again by itself (`AirflowException`), or not, because
-another try would fail again or pay again (`AirflowFailException`). In the message the commands hold the ids of the
-Dag, run and task. [money.md](money.md) has the table of what each new try does.
+A failed task's log ends with one message: the class, what happened, the job id, what it means for the bill,
+and the next step. *Retried* tells whether Airflow runs the task again by itself (`AirflowException`), or
+not, because another try would fail again or pay again (`AirflowFailException`). In the message the commands
+hold the ids of the Dag, run and task. [money.md](money.md) has the table of what each new try does.
 
 `VideoTaskSensor` submits nothing: a job that ended without a video fails it for good, its timeout raises
 `AirflowSensorTimeout`, and the next steps in its messages state that.
