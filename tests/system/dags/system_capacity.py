@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""More videos than their vendor takes at a time, known beforehand and not; who waits; a pool that caps."""
+"""More videos than the account's concurrency limit, configured or not; and a pool as a limit."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ with DAG("system_queue", schedule=None):
         pool="vidgen_queue",
     ).expand(prompt=[f"patient heron number {number} [sim:stuck]" for number in range(QUEUED)])
 
-# Not started: for `airflow dags test`.
+# For `airflow dags test`; no run of it is started.
 with DAG("system_capacity_test", schedule=None):
     VideoGenerationOperator.partial(
         task_id="generate",

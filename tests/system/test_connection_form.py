@@ -1,10 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The connection form, as a person in a browser sees it.
-
-Needs Debian's ``chromium`` and ``chromium-driver``.
-"""
+"""The connection form in a real browser: Debian's ``chromium`` and ``chromium-driver``."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from system_accounts import BAD_KEY, GOOD_KEY
 
 from dev.browser import running_browser
 from dev.local_airflow import LocalAirflow
 from dev.local_simulator import VENDORS, LocalSimulator
+from tests.support.system_accounts import BAD_KEY, GOOD_KEY
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -29,16 +26,12 @@ CONN_ID = "made_in_the_browser"
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    with running_browser(tmp_path_factory.mktemp("browser")) as found:
-        yield found
+    with running_browser(tmp_path_factory.mktemp("browser")) as chrome:
+        yield chrome
 
 
 class Form:
-    """The dialog "Add Connection" of a logged-in user, with our type chosen.
-
-    :param browser: what shows it.
-    :param airflow: whose form it is.
-    """
+    """The dialog "Add Connection" of a logged-in user, with the connection type ``vidgen`` selected."""
 
     def __init__(self, browser: Chrome, airflow: LocalAirflow) -> None:
         self.browser = browser
@@ -51,47 +44,52 @@ class Form:
         self.choose("[role=dialog] input[role=combobox]", "vidgen", "AI video generation")
         self.find("[role=dialog] input[name=host]")
 
-    def wait(self, look: Any, what: str) -> Any:
+    def wait(self, condition: Any, description: str) -> Any:
+        """Wait until the condition returns something true, and return that."""
         from selenium.common.exceptions import StaleElementReferenceException
         from selenium.webdriver.support.ui import WebDriverWait
 
-        waiting = WebDriverWait(self.browser, 30, 0.2, [StaleElementReferenceException])
-        return waiting.until(lambda browser: look(), f"the page shows no {what}")
+        wait = WebDriverWait(self.browser, 30, 0.2, [StaleElementReferenceException])
+        return wait.until(lambda browser: condition(), f"the page shows no {description}")
 
     def all(self, css: str) -> list[WebElement]:
-        """Return what is to be seen of these."""
-        return [found for found in self.browser.find_elements("css selector", css) if found.is_displayed()]
+        """Return the visible elements."""
+        return [
+            element for element in self.browser.find_elements("css selector", css) if element.is_displayed()
+        ]
 
     def find(self, css: str) -> WebElement:
-        """Wait for an element that can be seen."""
-        found: WebElement = self.wait(lambda: next(iter(self.all(css)), None), css)
-        return found
+        """Wait for a visible element."""
+        element: WebElement = self.wait(lambda: next(iter(self.all(css)), None), css)
+        return element
 
     def field(self, name: str) -> WebElement:
         return self.find(f"[role=dialog] [name={name}]")
 
     def button(self, text: str) -> WebElement:
-        def look() -> WebElement | None:
-            found = [one for one in self.all("button") if one.text.strip() == text and one.is_enabled()]
-            return found[0] if found else None
+        def find_button() -> WebElement | None:
+            return next(
+                (found for found in self.all("button") if found.text.strip() == text and found.is_enabled()),
+                None,
+            )
 
-        found: WebElement = self.wait(look, f"button {text}")
-        return found
+        button: WebElement = self.wait(find_button, f"button {text}")
+        return button
 
     def choose(self, css: str, typed: str, option: str) -> None:
-        """Pick from a list by typing."""
+        """Select an entry of a list by typing."""
         self.find(css).send_keys(typed)
-        self.wait(lambda: [one for one in self.options() if one.text == option], option)[0].click()
+        self.wait(lambda: [entry for entry in self.options() if entry.text == option], option)[0].click()
 
     def options(self) -> list[WebElement]:
         return self.all("[role=option]")
 
     def vendors(self) -> list[WebElement]:
-        """Show the vendors to choose from; the list closes by itself when the browser loses the focus."""
+        """Open the list of vendors and return its entries; it closes when the browser loses the focus."""
         from selenium.webdriver.common.action_chains import ActionChains
         from selenium.webdriver.common.keys import Keys
 
-        def look() -> list[WebElement]:
+        def open_list() -> list[WebElement]:
             if not self.options():
                 # The first list is the connection's type; its input is invisible once a value is chosen.
                 _, vendor = self.browser.find_elements("css selector", "[role=dialog] input[role=combobox]")
@@ -99,15 +97,15 @@ class Form:
                 ActionChains(self.browser).send_keys(Keys.ARROW_DOWN).perform()
             return self.options()
 
-        found: list[WebElement] = self.wait(look, "vendors")
-        return found
+        vendors: list[WebElement] = self.wait(open_list, "vendors")
+        return vendors
 
     def labels(self) -> list[str]:
-        found = [" ".join(label.text.split()) for label in self.all("[role=dialog] label")]
-        return [label for label in found if label]
+        labels = [" ".join(label.text.split()) for label in self.all("[role=dialog] label")]
+        return [label for label in labels if label]
 
-    def picture(self, folder: Path, name: str) -> None:
-        """Keep what is to be seen, for a person."""
+    def screenshot(self, folder: Path, name: str) -> None:
+        """Save a screenshot for whoever reads a failed test."""
         self.browser.save_screenshot(str(folder / f"{name}.png"))
 
 
@@ -117,12 +115,12 @@ def form(browser: Chrome, airflow: LocalAirflow) -> Form:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pictures")
+def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("screenshots")
 
 
-def test_the_standard_fields_are_ours_and_the_key_is_hidden(form: Form, pictures: Path) -> None:
-    form.picture(pictures, "standard")
+def test_the_standard_fields_are_those_of_vidgen_and_the_key_is_hidden(form: Form, screenshots: Path) -> None:
+    form.screenshot(screenshots, "standard")
     assert form.labels() == ["Connection ID *", "Connection Type *", "Description", "Base URL", "API key"]
     key, host = form.field("password"), form.field("host")
     assert key.get_attribute("type") == "password"
@@ -130,35 +128,35 @@ def test_the_standard_fields_are_ours_and_the_key_is_hidden(form: Form, pictures
     assert str(host.get_attribute("placeholder")).startswith("empty for the vendor's own")
 
 
-def test_the_vendor_is_one_of_four_and_the_only_field_that_must_be_set(form: Form, pictures: Path) -> None:
+def test_the_vendor_is_one_of_four_and_the_only_required_extra_field(form: Form, screenshots: Path) -> None:
     form.button("Extra Fields").click()
     form.find("[role=dialog] [name=element_model]")
-    form.picture(pictures, "extra")
+    form.screenshot(screenshots, "extra")
     required = [label for label in form.labels() if label.endswith("*")]
     assert required == ["Connection ID *", "Connection Type *", "Vendor *"]
     assert [option.text for option in form.vendors()] == list(VENDORS)
-    form.picture(pictures, "vendors")
+    form.screenshot(screenshots, "vendors")
 
 
-def test_what_the_form_saves_is_a_connection_that_the_test_button_judges(
-    form: Form, pictures: Path, airflow: LocalAirflow, simulator_process: LocalSimulator
+def test_a_saved_connection_can_be_tested_with_a_good_and_a_bad_key(
+    form: Form, screenshots: Path, airflow: LocalAirflow, simulator_process: LocalSimulator
 ) -> None:
     next(option for option in form.vendors() if option.text == "apixo").click()
-    # The simulator is on loopback, where the key goes only if that is allowed.
+    # The simulator is on loopback, to which the key is sent only if that is allowed.
     form.browser.execute_script(
         "arguments[0].click()", form.browser.find_element("name", "element_allow_private_urls")
     )
     form.button("Standard Fields").click()
     form.field("host").send_keys(f"{simulator_process.url}/apixo")
     form.field("password").send_keys(GOOD_KEY)
-    form.picture(pictures, "filled")
+    form.screenshot(screenshots, "filled")
     form.button("Save").click()
     form.wait(lambda: not form.all("[role=dialog]"), "end of the dialog")
     saved = airflow.api("GET", f"/connections/{CONN_ID}")
     assert (saved["conn_type"], saved["host"]) == ("vidgen", f"{simulator_process.url}/apixo")
     extra = json.loads(saved["extra"])
     assert (extra["vendor"], extra["allow_private_urls"]) == ("apixo", True)
-    for key, works, words in (
+    for key, works, message in (
         (GOOD_KEY, True, "Apixo accepts the API key."),
         (BAD_KEY, False, "was reached, and Apixo refuses the API key (401)."),
     ):
@@ -166,6 +164,6 @@ def test_what_the_form_saves_is_a_connection_that_the_test_button_judges(
             **{name: saved[name] for name in ("connection_id", "conn_type", "host", "extra")},
             "password": key,
         }
-        tried = airflow.api("POST", "/connections/test", json=body)
-        assert tried["status"] is works
-        assert tried["message"].endswith(words)
+        result = airflow.api("POST", "/connections/test", json=body)
+        assert result["status"] is works
+        assert result["message"].endswith(message)
