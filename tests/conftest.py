@@ -16,7 +16,9 @@ _TESTS = Path(__file__).resolve().parent
 SUITES = ("unit", "integration", "system")
 #: Modules and folders of a suite that do not have their place by name: negative comes before all others.
 POSITIONS = {
-    "own_airflow": -2,
+    "own_airflow": -9,
+    # Counts on Airflow's timeouts, so it runs when the start of the other chain is over.
+    "test_chaos.py": 1,
     # Kills a worker at once: Airflow notices that only after half a minute without a heartbeat.
     "test_reattach.py": -1,
     # Their results are produced in the background while the other tests run.
@@ -56,14 +58,13 @@ def _position(item: pytest.Item) -> tuple[int, int]:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """
-    Start the two chains of system tests at once, each in a process; hand out the rest test by test.
+    Start the two chains of system tests at once, each in one process; hand out the other tests one by one.
 
-    The chains are the longest units and mostly wait, so they bound the run time unless they start first:
-    one with the Airflow that most system tests share, one with the tests that need an Airflow of their own.
-    The other processes begin with the unit tests, so a failing unit test is seen within the first minute.
-    Two cores are kept busy by three processes.
+    A chain takes minutes, most of which it waits for Airflow, so it would bound the run time if it started
+    late. A third process (``-n 3``) begins with the unit tests, so a failing unit test is seen within the
+    first minute, and the integration tests follow. Three processes keep two cores busy.
 
-    This does not use the marks of ``--dist loadgroup``: pytest-xdist 3.8.0 appends them to node ids where
+    The marks of ``--dist loadgroup`` cannot do this: pytest-xdist 3.8.0 appends them to node ids where
     pytest 9.2 does not look.
     """
     from xdist.scheduler import LoadScopeScheduling
@@ -72,5 +73,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         # The base class queues units by size, the largest first and otherwise as collected.
         def _split_scope(self, nodeid: str) -> str:
             return next((chain for chain in CHAINS if nodeid.startswith(chain)), nodeid)
+
+        def _assign_work_unit(self, node: Any) -> None:
+            # The base class counts the pending tests of all units it has ever assigned, after each test.
+            units = self.assigned_work[node]
+            self.assigned_work[node] = {
+                scope: tests for scope, tests in units.items() if not all(tests.values())
+            }
+            super()._assign_work_unit(node)
 
     return Scheduling(config, log)
