@@ -39,6 +39,14 @@ MARKS = {
 CHAINS = ("tests/system/own_airflow/", "tests/system/")
 
 
+def pytest_configure() -> None:
+    """Reject marks and positions of files that have been renamed."""
+    names = {path.name for path in _TESTS.rglob("*")}
+    gone = [path for path in MARKS if not (_TESTS / path).exists()] + sorted(POSITIONS.keys() - names)
+    if gone:
+        raise pytest.UsageError(f"tests/conftest.py names files that do not exist: {gone}")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the tests, and mark them before ``-m`` selects by marks."""

@@ -18,8 +18,8 @@ BAD_KEY = "no-marmalade-7Qx2"
 S3_SECRET = "s3-marmalade-7Qx2"
 NO_FUNDS_KEY = "sim-nofunds"
 #: Keys of accounts whose vendor accepts :data:`SMALL_LIMIT` concurrent jobs.
-UNKNOWN_LIMIT_KEY = "sim-marmalade-crowded"
-KNOWN_LIMIT_KEY = "sim-marmalade-orderly"
+UNKNOWN_LIMIT_KEY = "sim-marmalade-unknown-limit"
+KNOWN_LIMIT_KEY = "sim-marmalade-known-limit"
 SMALL_LIMIT = 3
 
 

@@ -24,7 +24,7 @@ from tests.support.task_runs import (
 POOL_TASKS = 4
 QUEUED_TASKS = 3
 DAGS_TEST_TASKS = 2
-#: Seconds between two looks; the scenarios share the API server with the tests.
+#: Seconds between two polls; the scenarios share the API server with the tests.
 _POLL = 0.5
 
 

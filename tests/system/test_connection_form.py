@@ -105,7 +105,7 @@ class Form:
         return [label for label in labels if label]
 
     def screenshot(self, folder: Path, name: str) -> None:
-        """Save a screenshot for whoever reads a failed test."""
+        """Save a screenshot, to be looked at after a failure."""
         self.browser.save_screenshot(str(folder / f"{name}.png"))
 
 

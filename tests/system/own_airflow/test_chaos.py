@@ -1,10 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A small part of the chaos run with a fixed seed; ``make chaos`` is the whole of it.
-
-It has an Airflow of its own, for it kills workers and the triggerer.
-"""
+"""A small part of the chaos run, with a fixed seed; ``make chaos`` runs all of it."""
 
 from __future__ import annotations
 
@@ -39,9 +36,9 @@ def test_no_crash_makes_anything_be_paid_twice_or_lost(tmp_path: Path, database_
     assert totals.good, shown
     assert totals.injected == totals.jobs == totals.settled == len(CRASHES), shown
     outcomes = {cell.point: cell.outcome for cell in round_.cells}
-    # The job that was billed and not recorded is found and adopted; what was on record goes on by itself.
+    # A job that was billed but not recorded is found and adopted; a recorded one goes on without help.
     by_itself = (plan.LANDING, plan.DEFERRED, plan.PERSISTED, plan.CLEARED)
     assert {outcomes[point] for point in by_itself} == {"ok"}, shown
-    # Its id stands in its log, though no record of it could be written.
+    # Its id is in the task's log, although the record could not be written.
     assert outcomes[plan.FIRST_WRITE] == "unknown, adopted", shown
     assert totals.unknown == sum("unknown" in outcome for outcome in outcomes.values()) > 0, shown

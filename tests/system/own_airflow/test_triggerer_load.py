@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Many triggers in one real triggerer that is killed and started again: a small ``make bench-triggerer``."""
+"""Many triggers in a real triggerer that is killed and restarted: a small ``make bench-triggerer``."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from dev.crowd.setting import Crowd, stage
 
 EACH = 60
 LIMIT = 60
-#: Of Apixo's requests, so that its limit would be passed if a new triggerer began without regard to the last.
+#: Status requests to Apixo per triggerer: they would exceed its limit if each triggerer sent them at once.
 PACED = 18
-#: Only against waiting for ever.
-PATIENCE = 90.0
+#: Seconds after which a triggerer is killed in any case.
+TIMEOUT = 90.0
 
 
 def watch(crowd: Crowd) -> Shift:
-    """Let a triggerer work until it has asked about all that has no limit, and then kill it."""
+    """Run a triggerer until it has polled all jobs of the vendor without a limit, and then kill it."""
     with crowd.triggerer() as shift:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             visits = crowd.visits()
             everywhere = len(first_checks(checks(visits, "apimodels"))) == EACH
@@ -32,7 +32,7 @@ def watch(crowd: Crowd) -> Shift:
     return shift
 
 
-def test_a_crowd_neither_blocks_the_triggerer_nor_bursts_when_it_is_killed(
+def test_many_triggers_neither_block_the_triggerer_nor_burst_after_it_is_killed(
     tmp_path: Path, database_templates: Path
 ) -> None:
     counts = {"apimodels": EACH, "apixo": EACH}
@@ -48,6 +48,6 @@ def test_a_crowd_neither_blocks_the_triggerer_nor_bursts_when_it_is_killed(
         assert len(first_checks(shift.checks("apimodels"))) == EACH, shift.log
         assert len(shift.checks("apixo")) >= PACED, shift.log
         assert {visit.status for visit in shift.visits} == {200}
-        # Airflow also warns when its own log stops the loop, or the garbage collection, or a busy machine.
+        # Airflow also warns when its own logging, the garbage collection or a busy machine stalls the loop.
         assert not [hold for hold in shift.holds if hold.is_surely_ours]
     assert {told["state"] for told in shown} == {"queued"}
