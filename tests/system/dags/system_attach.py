@@ -22,7 +22,8 @@ ORDER: dict[str, Any] = {
 with DAG(
     "system_attach",
     schedule=None,
-    default_args={"retries": 1, "retry_delay": timedelta(seconds=1)},
+    # Before the other Dags' tasks, because these have the most steps.
+    default_args={"retries": 1, "retry_delay": timedelta(seconds=1), "priority_weight": 20},
 ):
     for name in ("killed_task", "killed_worker"):
         VideoGenerationOperator(

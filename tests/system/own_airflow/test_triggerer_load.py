@@ -16,7 +16,7 @@ LIMIT = 60
 #: Status requests to Apixo per triggerer: they would exceed its limit if each triggerer sent them at once.
 PACED = 18
 #: Seconds after which a triggerer is killed in any case.
-TIMEOUT = 90.0
+TIMEOUT = 240.0
 
 
 def watch(crowd: Crowd) -> Shift:
