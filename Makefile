@@ -28,7 +28,7 @@ chaos: $(READY)
 	@$(BIN)/python -m dev.chaos $(CHAOS)
 
 test: lint types browser azurite s3rver
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
+	$(BIN)/python -m pytest -n 3 --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -40,7 +40,7 @@ types: $(READY)
 integration: azurite s3rver browser
 system: browser
 unit integration system: $(READY)
-	$(BIN)/python -m pytest tests/$@
+	$(BIN)/python -m pytest -n 2 tests/$@
 
 # All benchmarks, one after the other; more than an hour. The results are in docs/benchmarks.md.
 bench: bench-import bench-polling bench-end-to-end bench-triggerer bench-landing

@@ -317,8 +317,9 @@ class AirflowApi:
     def record(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, Any]:
         """Return the newest ledger record of a task's submission, or an empty one."""
         entries = self.task_states(dag_id, run_id, task_id, map_index)
-        numbers = [int(key.removeprefix("vidgen_")) for key in entries if re.fullmatch(r"vidgen_\d+", key)]
-        return dict(entries[f"vidgen_{max(numbers)}"]) if numbers else {}
+        matches = [re.fullmatch(r"vidgen_submission_(\d+)", key) for key in entries]
+        numbers = [int(match[1]) for match in matches if match]
+        return dict(entries[f"vidgen_submission_{max(numbers)}"]) if numbers else {}
 
     def _value(self, path: str, params: Mapping[str, Any], default: Any) -> Any:
         try:

@@ -101,7 +101,7 @@ def _write_deferrals(dag_id: str, run_id: str, deferrals: Sequence[Deferral]) ->
                     try_number=1,
                     start_date=now,
                     trigger_id=trigger.id,
-                    next_method="resume",
+                    next_method="execute_complete",
                     next_kwargs=serialize(deferral.next_kwargs),
                     trigger_timeout=now + timedelta(days=1),
                 )

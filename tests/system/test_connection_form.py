@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from system_accounts import BAD_KEY, GOOD_KEY
 
 from dev.example_vendor import FakeAcme, install_example_vendor
 from dev.headless_browser import running_browser
 from dev.local_airflow import LocalAirflow
 from dev.local_simulator import VENDORS, LocalSimulator
+from tests.support.system_accounts import BAD_KEY, GOOD_KEY
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

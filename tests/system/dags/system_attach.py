@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Tasks that are killed or cleared while their job goes on at the vendor."""
+"""Tasks that are killed, cleared or marked failed while their job goes on at the vendor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ ORDER: dict[str, Any] = {
 with DAG(
     "system_attach",
     schedule=None,
-    default_args={"retries": 1, "retry_delay": timedelta(seconds=1)},
+    # Before the other Dags' tasks, because these have the most steps.
+    default_args={"retries": 1, "retry_delay": timedelta(seconds=1), "priority_weight": 20},
 ):
     for name in ("killed_task", "killed_worker"):
         VideoGenerationOperator(

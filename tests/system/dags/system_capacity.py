@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""More videos than their vendor takes at a time, known beforehand and not; who waits; a pool that caps."""
+"""More videos than the account's concurrency limit, configured or not; and a pool as a limit."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ VIDEOS = 6
 CAPPED = 4
 QUEUED = 3
 REHEARSED = 2
+#: Before the tasks of other Dags, because these wait for each other.
+PRIORITY = 10
 
 with DAG("system_capacity", schedule=None):
     for name in ("known", "unknown"):
@@ -24,6 +26,7 @@ with DAG("system_capacity", schedule=None):
             resolution="480p",
             poll_interval=2,
             deferrable=True,
+            priority_weight=PRIORITY,
         ).expand(prompt=[f"crowded {name} wombat number {number} [sim:slow=200]" for number in range(VIDEOS)])
 
 with DAG("system_pool", schedule=None):
@@ -35,6 +38,7 @@ with DAG("system_pool", schedule=None):
         resolution="480p",
         poll_interval=2,
         deferrable=True,
+        priority_weight=PRIORITY,
         pool="vidgen_two_jobs",
     ).expand(prompt=[f"thrifty capybara number {number} [sim:stuck]" for number in range(CAPPED)])
 
@@ -47,10 +51,11 @@ with DAG("system_queue", schedule=None):
         resolution="480p",
         poll_interval=2,
         deferrable=True,
+        priority_weight=PRIORITY,
         pool="vidgen_queue",
     ).expand(prompt=[f"patient heron number {number} [sim:stuck]" for number in range(QUEUED)])
 
-# Not started: for `airflow dags test`.
+# For `airflow dags test`; no run of it is started.
 with DAG("system_capacity_test", schedule=None):
     VideoGenerationOperator.partial(
         task_id="generate",

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Every way from a result to a file: mapped over links, over videos, a plain link, the same task, S3."""
+"""Each way to download a result: mapped over links or videos, a plain link, the same task, S3."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONN = "vidgen_apixgo"
 with DAG("system_downloads", schedule=None, params={"folder": Param("", type="string")}):
     one = VideoGenerationOperator(
         task_id="one",
-        prompt="a velvet pangolin that lands at once",
+        prompt="a velvet pangolin that lands in the same task",
         duration=3,
         aspect_ratio="9:16",
         output_path="{{ params.folder }}/landed/",
@@ -37,7 +37,7 @@ with DAG("system_downloads", schedule=None, params={"folder": Param("", type="st
         ]
     )
 
-    # Airflow would write the links into the log, as it does with whatever a Python task returns.
+    # Airflow logs what a Python task returns, so by default the links would be in the log.
     @task(show_return_value_in_logs=False)
     def each(links: list[str]) -> list[str]:
         return links

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Videos that are there at the first look, from a connection that is kept in Airflow's database."""
+"""Videos that are finished at the first poll, with a connection that is stored in Airflow's database."""
 
 from __future__ import annotations
 

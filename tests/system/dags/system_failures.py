@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Everything a vendor can refuse or fail, and what Airflow makes of it."""
+"""Everything that a vendor or a storage can refuse, and jobs that fail."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ with DAG("system_failures", schedule=None, default_args={"vidgen_conn_id": "vidg
     VideoGenerationOperator(
         task_id="storage",
         prompt="a velvet pangolin that fits no shelf",
-        # Too long for a file, which shows only once the job has an id.
+        # Too long for a file name, which is noticed only once the job has an id.
         output_path="file:///tmp/{task_id}" + "-pangolin" * 30 + ".mp4",
         retries=1,
         **APIXO,

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""More videos than there are places to run tasks, and another task in the same pool of one slot."""
+"""More deferred videos than Airflow runs tasks in parallel, and another task in the same pool of one slot."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 
 """One deferred and one blocking video from each vendor.
 
-The deferred ones stay in the making until the test says so. "Velvet pangolin" stands in every prompt of these
-Dags and nowhere else, so a prompt that leaks is found.
+The jobs of the deferred tasks run until the test ends them. "Velvet pangolin" is in the prompts and nowhere
+else, so a leaked prompt is found.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Sensors for jobs that Airflow did not submit, and the endpoint that answers when the video is there."""
+"""Sensors for jobs that Airflow did not submit, and the synchronous endpoint."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The harness of the system tests, tried on a Dag that has nothing to do with videos."""
+"""The local Airflow of the system tests, on a Dag that does not use this package."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def local(
 
 @pytest.fixture(scope="module")
 def finished_run(local: LocalAirflow) -> tuple[str, set[str]]:
-    """A run that went through, and the states its deferred task was seen in."""
+    """A successful run, and the states that its deferred task passed through."""
     run_id = local.start_run(DAG)
     states: set[str] = set()
     state = local.wait_for_run(
@@ -54,15 +54,15 @@ def finished_run(local: LocalAirflow) -> tuple[str, set[str]]:
 
 
 def alive(pids: list[int]) -> list[int]:
-    """Those of the processes that are not gone; a zombie is gone."""
-    found = []
+    """Return the processes that have not ended; a zombie has ended."""
+    running = []
     for pid in pids:
         try:
             if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-                found.append(pid)
+                running.append(pid)
         except psutil.NoSuchProcess:
             continue
-    return found
+    return running
 
 
 class TestRun:
@@ -87,7 +87,9 @@ class TestRun:
         assert local.xcom(DAG, run_id, "pause") == "resumed"
         assert "Trigger fired event" in local.task_log(DAG, run_id, "pause")
 
-    def test_logs_are_found(self, local: LocalAirflow, finished_run: tuple[str, set[str]]) -> None:
+    def test_task_and_component_logs_are_listed(
+        self, local: LocalAirflow, finished_run: tuple[str, set[str]]
+    ) -> None:
         run_id, _ = finished_run
         names = [str(path) for path in local.logs()]
         assert any(run_id in name and "task_id=remember" in name for name in names)
@@ -100,7 +102,7 @@ class TestRun:
         assert [task["task_id"] for task in local.clear(DAG, run_id, "remember")] == ["remember"]
         assert local.wait_for_task(DAG, run_id, "remember", try_number=2)["state"] == "success"
         assert local.task_state(DAG, run_id, "remember", "tries") == [1, 2]
-        assert [one["try_number"] for one in local.tries(DAG, run_id, "remember")] == [1, 2]
+        assert [task["try_number"] for task in local.tries(DAG, run_id, "remember")] == [1, 2]
 
     def test_clear_of_one_mapped_instance(
         self, local: LocalAirflow, finished_run: tuple[str, set[str]]
@@ -129,7 +131,7 @@ def test_import_errors(local: LocalAirflow, folder: Path) -> None:
         broken.unlink()
 
 
-def test_the_server_listens_on_loopback_only_and_wants_a_login(local: LocalAirflow) -> None:
+def test_the_server_listens_on_loopback_only_and_requires_a_login(local: LocalAirflow) -> None:
     listening = {
         connection.laddr.ip
         for pid in local.pids()
@@ -137,13 +139,13 @@ def test_the_server_listens_on_loopback_only_and_wants_a_login(local: LocalAirfl
         if connection.status == psutil.CONN_LISTEN
     }
     assert listening == {"127.0.0.1"}
-    stranger = LocalAirflow(local.dags_folder, port=local.port)
+    with_other_password = LocalAirflow(local.dags_folder, port=local.port)
     try:
         with pytest.raises(ApiError) as caught:
-            stranger.api("GET", "/dags")
+            with_other_password.api("GET", "/dags")
         assert caught.value.status == 401
     finally:
-        stranger.close()
+        with_other_password.close()
 
 
 def test_a_deferred_task_outlives_its_triggerer(local: LocalAirflow) -> None:
@@ -160,16 +162,16 @@ def test_a_deferred_task_outlives_its_triggerer(local: LocalAirflow) -> None:
 def test_a_killed_scheduler_is_replaced(local: LocalAirflow) -> None:
     local.kill("scheduler", children=False)
     assert not local.is_running("scheduler")
-    left = local.pids("scheduler")
+    orphans = local.pids("scheduler")
     local.start("scheduler")
-    assert alive(left) == []
+    assert alive(orphans) == []
     run_id = local.start_run(DAG)
     assert local.wait_for_task(DAG, run_id, "remember")["state"] == "success"
     with pytest.raises(ValueError, match="does not belong"):
         local.signal_process(os.getpid())
 
 
-def test_nothing_is_left_after_an_exception(folder: Path, database_templates: Path) -> None:
+def test_no_process_is_left_after_an_exception(folder: Path, database_templates: Path) -> None:
     (folder / "endless.py").write_text(
         "import subprocess\n"
         "from airflow.sdk import dag, task\n"
@@ -182,7 +184,7 @@ def test_nothing_is_left_after_an_exception(folder: Path, database_templates: Pa
         "endless()\n"
     )
     pids: list[int] = []
-    with (  # noqa: PT012 - the whole block is what has to end
+    with (  # noqa: PT012 - the exception has to leave the whole block
         pytest.raises(KeyboardInterrupt),
         LocalAirflow(folder, template_dir=database_templates, stop_timeout=3) as airflow,
     ):
@@ -205,14 +207,14 @@ def test_a_dead_component_is_reported_at_once(folder: Path, database_templates: 
     airflow = LocalAirflow(
         folder, template_dir=database_templates, env={"AIRFLOW__CORE__EXECUTOR": "no.such.Executor"}
     )
-    begun = time.monotonic()
+    started = time.monotonic()
     with pytest.raises(RuntimeError, match=r"(?s)ended with 1 at start-up.*no.such"):
         airflow.open()
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - started < 30
     assert airflow.pids() == []
 
 
-def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
+def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
@@ -226,7 +228,7 @@ def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
         "print(watchdog.pid, *[process.pid for process in tree.members()], flush=True)\n"
         "time.sleep(600)\n"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     command = [sys.executable, "-c", script]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None

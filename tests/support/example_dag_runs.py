@@ -2,9 +2,9 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-Run every example Dag with ``airflow dags test``, beside the other system tests, as much of it is waiting.
+Run every example Dag with ``airflow dags test`` in the background, as much of the time is waiting.
 
-Each Dag has a database of its own, as a scheduler of the shared one would take its tasks away.
+Each Dag has a database of its own, because the scheduler of a shared one would take its tasks.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from dev.local_airflow import LocalAirflow
 from dev.local_simulator import LocalSimulator
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "example_dags"
-_PATIENCE = 300.0
-#: A deferred task stays so for ten seconds, and here all are looked at every second in vain until then.
+_TIMEOUT = 300.0
+#: Two at a time: importing Airflow is bound by the CPU, and the rest of a run is mostly waiting.
+_PARALLEL = 2
+#: Jobs end within the ten seconds for which every task stays deferred.
 _SIMULATOR = ("--no-render", "--job-seconds=80")
 _POLICY = """\
 def task_policy(task):
@@ -37,7 +39,7 @@ def task_policy(task):
     if task.task_type in ("VideoGenerationOperator", "VideoTaskSensor"):
         arguments["poll_interval"] = 1
 """
-#: Written into the path by the examples, where a test must leave nothing.
+#: The folder in the examples' paths, replaced so that the tests leave nothing behind.
 _FOLDER = "file:///tmp/vidgen"
 
 
@@ -46,10 +48,10 @@ class Example:
     """
     One example Dag.
 
+    :param jobs: number of paid jobs.
+    :param files: number of landed videos.
+    :param resumed: number of tasks that resume after their trigger.
     :param conf: of the run, where it needs one or would take long.
-    :param jobs: how many are paid.
-    :param files: how many videos are landed.
-    :param resumed: how many tasks go on after their trigger.
     """
 
     jobs: int
@@ -58,7 +60,7 @@ class Example:
     conf: dict[str, Any] | None = None
 
 
-#: The longest first. The last one waits for a job that is there before.
+#: The longest first. The last one waits for a job that was submitted before.
 DAGS = {
     "vidgen_marketing_pipeline": Example(3, 3, 3, {"aspect_ratios": ["16:9"]}),
     "vidgen_image_to_video": Example(3, 2, 3),
@@ -70,8 +72,8 @@ DAGS = {
 
 
 @dataclass(frozen=True)
-class Ended:
-    """What became of one Dag."""
+class ExampleResult:
+    """The result of one Dag: exit code, output, bills and landed videos."""
 
     code: int
     output: str
@@ -80,28 +82,29 @@ class Ended:
 
 
 @contextmanager
-def run_examples(folder: Path, templates: Path) -> Iterator[dict[str, Future[Ended]]]:
+def run_examples(folder: Path, templates: Path) -> Iterator[dict[str, Future[ExampleResult]]]:
     """
-    Run them one after the other.
+    Run the example Dags in threads.
 
-    :param templates: where the migrated, empty database is kept.
+    :param folder: for everything that is written.
+    :param templates: the folder of the migrated, empty database.
     """
     log = folder / "simulator.log"
-    with LocalSimulator(arguments=_SIMULATOR, log=log) as simulator, ThreadPoolExecutor(1) as pool:
+    with LocalSimulator(arguments=_SIMULATOR, log=log) as simulator, ThreadPoolExecutor(_PARALLEL) as pool:
         yield {dag_id: pool.submit(_run, dag_id, folder / dag_id, simulator, templates) for dag_id in DAGS}
 
 
-def _run(dag_id: str, folder: Path, simulator: LocalSimulator, templates: Path) -> Ended:
+def _run(dag_id: str, folder: Path, simulator: LocalSimulator, templates: Path) -> ExampleResult:
     key = f"sim-{dag_id}"
     dags, videos, home = folder / "dags", folder / "videos", folder / "airflow"
     shutil.copytree(EXAMPLES / "data", dags / "data")
-    text = (EXAMPLES / f"{dag_id}.py").read_text()
-    (dags / f"{dag_id}.py").write_text(text.replace(_FOLDER, videos.as_uri()))
+    source = (EXAMPLES / f"{dag_id}.py").read_text()
+    (dags / f"{dag_id}.py").write_text(source.replace(_FOLDER, videos.as_uri()))
     (home / "config").mkdir(parents=True)
     (home / "config" / "airflow_local_settings.py").write_text(_POLICY)
     conf = DAGS[dag_id].conf
     if dag_id == "vidgen_wait_for_job":
-        conf = {"job_id": _started_elsewhere(simulator, key)}
+        conf = {"job_id": _submit_job(simulator, key)}
     airflow = LocalAirflow(
         dags,
         home=home,
@@ -110,13 +113,13 @@ def _run(dag_id: str, folder: Path, simulator: LocalSimulator, templates: Path) 
     )
     try:
         airflow.open(components=())
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "airflow", "dags", "test", dag_id, "-c", json.dumps(conf or {})],
             env=airflow.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
         )
     finally:
         airflow.close()
@@ -124,15 +127,15 @@ def _run(dag_id: str, folder: Path, simulator: LocalSimulator, templates: Path) 
     bills = [
         entry for entry in SimulatorClient(simulator.url).ledger().entries if entry.key_fingerprint == owner
     ]
-    return Ended(done.returncode, done.stdout, bills, sorted(videos.rglob("*.mp4")))
+    return ExampleResult(process.returncode, process.stdout, bills, sorted(videos.rglob("*.mp4")))
 
 
-def _started_elsewhere(simulator: LocalSimulator, key: str) -> str:
-    """Start a job that is finished when it is looked at, and has its link only at the second look."""
-    made = requests.post(
+def _submit_job(simulator: LocalSimulator, key: str) -> str:
+    """Submit a job that is finished at the first status check, and has its link only at the second."""
+    response = requests.post(
         f"{simulator.url}/apixo/api/v1/generateTask/grok-video",
         json={"input": {"mode": "text-to-video", "prompt": "a kite [sim:fast] [sim:no_url=1]"}},
         headers={"Authorization": f"Bearer {key}"},
         timeout=10,
     )
-    return str(made.json()["data"]["taskId"])
+    return str(response.json()["data"]["taskId"])

@@ -1,10 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A small part of the chaos run with a fixed seed; ``make chaos`` is the whole of it.
-
-It has an Airflow of its own, for it kills workers and the triggerer.
-"""
+"""A small part of the chaos run, with a fixed seed; ``make chaos`` runs all of it."""
 
 from __future__ import annotations
 

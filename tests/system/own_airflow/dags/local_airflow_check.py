@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What the harness of the system tests is tried on: XCom, the state store, mapping, a real deferral."""
+"""A Dag for the tests of the local Airflow: XCom, the task state store, mapping, a deferral."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow.sdk import BaseOperator, dag, get_current_context, task
 
 
 class Pause(BaseOperator):
-    """Wait in the triggerer. A sensor would count from the run's date and not wait at all after a clear."""
+    """Wait in the triggerer. A sensor would count from the run's date, so after a clear it would not wait."""
 
     def execute(self, context: Any) -> None:
         self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=6)), method_name="resume")
@@ -28,8 +28,7 @@ def local_airflow_check() -> None:
     def remember() -> dict[str, int]:
         context: Any = get_current_context()
         store = context["task_state_store"]
-        tries = [*store.get("tries", []), context["ti"].try_number]
-        store.set("tries", tries)
+        store.set("tries", [*store.get("tries", []), context["ti"].try_number])
         return {"answer": 42}
 
     @task

@@ -1,0 +1,4 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""What the tests share: fakes, clocks, accounts, vendor replies, and a running Airflow with a simulator."""
