@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vidgen_wire import START, SimClock, account_at, billed, cdn_saw_no_key, posts, submit, wait
 
 from airflow_provider_vidgen.errors import (
     DownloadBlocked,
@@ -45,6 +44,8 @@ from airflow_provider_vidgen.transport.download import open_link
 from airflow_provider_vidgen.transport.shared import shared
 from dev.forward_proxy import ForwardProxy
 from dev.tls_front import Authority, TlsFront
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import START, account_at, billed, cdn_saw_no_key, posts, submit, wait
 
 API, CDN = "api.vidgen.test", "cdn.vidgen.test"
 CREDENTIALS = "worker:pr0xy-passw0rd"
@@ -98,7 +99,9 @@ def proxy(front: tuple[str, int]) -> Iterator[ForwardProxy]:
 
 
 @pytest.fixture
-def account(vendors: Egress, clock: SimClock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., VideoGenHook]:
+def account(
+    vendors: Egress, clock: SimulatorClock, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., VideoGenHook]:
     """A hook as in production: https and public addresses only."""
 
     def make(vendor: str = "apixo", **extra: Any) -> VideoGenHook:
@@ -144,7 +147,7 @@ def land(hook: VideoGenHook, status: JobStatus, job: VideoJob, folder: Path) -> 
 def test_submit_checks_and_download_go_through_the_proxy_and_trust_its_authority(
     vendors: Egress,
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     tmp_path: Path,
 ) -> None:
@@ -164,7 +167,7 @@ def test_submit_checks_and_download_go_through_the_proxy_and_trust_its_authority
     assert {visit.authorization for visit in vendors.requests() if visit.host == "api"} == {"good"}
 
 
-def outcomes(hook: VideoGenHook, clock: SimClock, folder: Path) -> dict[str, VidgenError]:
+def outcomes(hook: VideoGenHook, clock: SimulatorClock, folder: Path) -> dict[str, VidgenError]:
     """What a submit, a check by the triggerer and a download each end with, where none can succeed."""
     job = VideoJob(vendor="apixo", base_url=hook.settings.base_url, model="grok-video", task_id="task_1")
     ended: dict[str, VidgenError] = {}
@@ -188,7 +191,7 @@ KINDS = {"submit": NotSent, "check": StatusUnavailable, "look": StatusUnavailabl
 
 def test_without_the_proxy_none_of_them_leaves(
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -204,7 +207,7 @@ def test_without_the_proxy_none_of_them_leaves(
 def test_what_no_proxy_names_is_reached_directly(
     excepted: str,
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -220,7 +223,7 @@ def test_a_proxy_that_does_not_help_is_named_and_nothing_was_sent(
     trouble: str,
     vendors: Egress,
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -253,7 +256,7 @@ def test_a_proxy_that_does_not_help_is_named_and_nothing_was_sent(
 
 def test_a_proxy_that_says_nothing_is_named_and_nothing_was_sent(
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -283,7 +286,7 @@ def test_what_breaks_after_the_tunnel_is_up_leaves_a_paid_request_open(
 def test_without_the_companys_authority_nothing_is_sent_and_the_variable_is_named(
     vendors: Egress,
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -312,7 +315,7 @@ def test_every_variable_counts_for_worker_triggerer_and_download_alike(
     variable: str,
     named: str,
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     proxy: ForwardProxy,
     ca: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -340,7 +343,7 @@ def test_certificates_that_cannot_be_read_are_refused_before_anything_is_asked(
     content: bytes | None,
     variable: str,
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -367,7 +370,7 @@ def hook_client_submit(hook: VideoGenHook) -> None:
 
 def test_a_socks_proxy_is_refused_before_anything_is_asked(
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -383,7 +386,7 @@ def test_a_socks_proxy_is_refused_before_anything_is_asked(
 def test_a_download_that_is_redirected_goes_through_the_proxy_at_each_step(
     vendors: Egress,
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     tmp_path: Path,
 ) -> None:
@@ -403,7 +406,7 @@ def test_a_download_that_is_redirected_goes_through_the_proxy_at_each_step(
 def test_a_proxy_may_be_asked_over_tls(
     authority: Authority,
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -421,7 +424,7 @@ def test_a_proxy_may_be_asked_over_tls(
 def test_a_proxy_that_refuses_a_request_without_tls_is_not_taken_for_the_vendor(
     vendors: Egress,
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,

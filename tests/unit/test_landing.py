@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import MP4, Clock, job, settings
 from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from airflow_provider_vidgen.errors import (
@@ -27,6 +26,9 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.transport import download
+from tests.support.accounts import job, settings
+from tests.support.clock import Clock
+from tests.support.vendor_replies import MP4
 
 STALLED = ReadTimeoutError(None, "", "")  # type: ignore[arg-type]
 LINK, FRESH = "https://cdn.example.com/a?sig=s3cret", "https://cdn.example.com/b"

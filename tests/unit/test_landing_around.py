@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import MP4, Clock, job, settings
 from test_landing import FRESH, LINK, Cdn, Reply, cdn, left, whole  # noqa: F401
 
 from airflow_provider_vidgen.errors import (
@@ -30,6 +29,9 @@ from airflow_provider_vidgen.landing.probing import Probe, mismatches
 from airflow_provider_vidgen.landing.progress import Progress
 from airflow_provider_vidgen.models import VideoRequest
 from airflow_provider_vidgen.transport import download
+from tests.support.accounts import job, settings
+from tests.support.clock import Clock
+from tests.support.vendor_replies import MP4
 
 PICTURE = "data:image/png;base64," + "A" * 5000
 REQUEST = VideoRequest(

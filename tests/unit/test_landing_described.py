@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from airflow.sdk.io import attach
 from botocore.exceptions import ClientError, ParamValidationError
-from fakes import settings
 from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 from airflow_provider_vidgen.errors import StorageUnreachable
 from airflow_provider_vidgen.landing import Landing, described, places
 from airflow_provider_vidgen.landing.described import Described
+from tests.support.accounts import settings
 
 PATH = {"s3": "s3://b/v/", "gs": "gs://b/v/", "abfs": "abfs://b/v/", "file": "/v/", "sftp": "sftp://c@/v/"}
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import Clock, job, settings
 from test_landing import FRESH, LINK, Cdn, Reply, cdn, left  # noqa: F401
 from urllib3.exceptions import ProtocolError
 
 from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo, TargetExists, UnsafeLink
 from airflow_provider_vidgen.landing import Landing
 from dev.films import FORMATS, borders, film
+from tests.support.accounts import job, settings
+from tests.support.clock import Clock
 
 TYPES = {"mp4": "video/mp4", "mov": "video/quicktime", "webm": "video/webm", "mkv": "video/x-matroska"}
 

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowTaskTimeout
-from fakes import MP4, NOW, Clock, job, settings
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -33,6 +32,9 @@ from airflow_provider_vidgen.errors import (
     VidgenError,
 )
 from airflow_provider_vidgen.landing import Landing
+from tests.support.accounts import job, settings
+from tests.support.clock import NOW, Clock
+from tests.support.vendor_replies import MP4
 
 #: What all the waits for one link come to, without and with all that may be added.
 LEAST, MOST = 300, 312

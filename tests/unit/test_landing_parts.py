@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import MP4, NOW, job, settings
 from hypothesis import given
 from hypothesis import strategies as st
 from test_landing import LINK, Cdn, cdn, whole  # noqa: F401
 
 from airflow_provider_vidgen.landing import Landing, parts, storing
+from tests.support.accounts import job, settings
+from tests.support.clock import NOW
+from tests.support.vendor_replies import MP4
 
 HOUR = timedelta(hours=1)
 

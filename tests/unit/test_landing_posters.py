@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import MP4, Clock, job, settings
 from test_landing import FRESH, LINK, Cdn, Reply, cdn, left  # noqa: F401
 
 from airflow_provider_vidgen.errors import DownloadFailed, LinkNotLive
 from airflow_provider_vidgen.landing import About, Landing
 from dev.films import film
+from tests.support.accounts import job, settings
+from tests.support.clock import Clock
+from tests.support.vendor_replies import MP4
 
 THUMB = "https://cdn.example.com/t.html?sig=s3cret"
 PICTURES = {

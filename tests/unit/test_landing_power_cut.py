@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import MP4, job, settings
 from test_landing import LINK, Cdn, cdn, whole  # noqa: F401
 
 from airflow_provider_vidgen.landing import Landing
+from tests.support.accounts import job, settings
+from tests.support.vendor_replies import MP4
 
 
 class Disk:

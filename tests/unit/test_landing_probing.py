@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import MODEL, PROMPT, Clock, job, settings
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 from test_landing import LINK, Cdn, Reply, cdn, left  # noqa: F401
 
@@ -21,6 +20,8 @@ from airflow_provider_vidgen.errors import NotPlayable, VideoMismatch
 from airflow_provider_vidgen.landing import About, Landing, probing
 from airflow_provider_vidgen.models import VideoRequest
 from dev.films import film
+from tests.support.accounts import MODEL, PROMPT, job, settings
+from tests.support.clock import Clock
 
 SIDEWAYS = (0, 1, -1, 0)
 UPSIDE_DOWN = (-1, 0, 0, -1)

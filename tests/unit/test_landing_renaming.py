@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from airflow.sdk.io import attach
-from fakes import MP4, job, settings
 from fsspec.implementations.memory import MemoryFileSystem
 from test_landing import LINK, Cdn, cdn, whole  # noqa: F401
 
@@ -20,6 +19,8 @@ from airflow_provider_vidgen.landing import Landing, parts
 from airflow_provider_vidgen.landing.described import Described
 from airflow_provider_vidgen.landing.places import place_at
 from airflow_provider_vidgen.landing.storing import whole_or_absent
+from tests.support.accounts import job, settings
+from tests.support.vendor_replies import MP4
 
 FILM = Described(content_type="video/mp4")
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 from airflow.sdk.io import attach
-from fakes import MP4, Clock, job, settings
 from fsspec.implementations.memory import MemoryFileSystem
 from test_landing import FRESH, LINK, Cdn, cdn, whole  # noqa: F401
 
 from airflow_provider_vidgen.errors import StorageUnreachable
 from airflow_provider_vidgen.landing import Landing
+from tests.support.accounts import job, settings
+from tests.support.clock import Clock
+from tests.support.vendor_replies import MP4
 
 Manifests = list[dict[str, Any]]
 

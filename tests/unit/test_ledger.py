@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,6 +27,7 @@ from airflow_provider_vidgen.ledger import (
 )
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.submission import fingerprint, key_hash
+from tests.support.state_store import FakeStateStore
 
 NOW = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -55,16 +55,6 @@ ACTIONS = {
     "report as unknown": Action.STOP,
     "report again": Action.STOP,
 }
-
-
-class Store(dict[str, Any]):
-    """A state store; values go through JSON as in the real one."""
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return json.loads(self[key]) if key in self else default
-
-    def set(self, key: str, value: Any) -> None:
-        self[key] = json.dumps(value)
 
 
 class Broken:
@@ -96,7 +86,7 @@ def record(phase: Phase = Phase.SUBMITTED, **fields: Any) -> Record:
 
 
 def ledger(value: Any = None, *, max_tries: int = 2, now: datetime = NOW) -> Ledger:
-    store = Store()
+    store = FakeStateStore()
     if value is not None:
         store.set(entry_key(1), value.to_json() if isinstance(value, Record) else value)
     return book_of(store, max_tries=max_tries, now=now)
@@ -293,7 +283,7 @@ def test_a_clear_is_a_changed_limit_of_tries(phase: Phase, retry: Action, clear:
 
 
 def test_a_clear_of_a_running_task_is_spent_once_its_job_is_delivered() -> None:
-    store = Store()
+    store = FakeStateStore()
     store.set(entry_key(1), record(Phase.SUBMITTED, max_tries=2).to_json())
     cleared = book_of(store, max_tries=3)
     found = resolve_in(cleared)
@@ -305,7 +295,7 @@ def test_a_clear_of_a_running_task_is_spent_once_its_job_is_delivered() -> None:
 
 
 def test_a_clear_that_finds_an_open_submission_is_told_and_the_next_one_submits() -> None:
-    store = Store()
+    store = FakeStateStore()
     store.set(entry_key(1), record(Phase.SUBMITTING, max_tries=2).to_json())
     for max_tries, action in ((3, Action.STOP), (3, Action.STOP), (4, Action.SUBMIT)):
         book = book_of(store, max_tries=max_tries)
@@ -319,7 +309,7 @@ def test_a_clear_that_finds_an_open_submission_is_told_and_the_next_one_submits(
 
 
 def test_the_record_is_small_and_holds_neither_prompt_nor_key() -> None:
-    store = Store()
+    store = FakeStateStore()
     wanted = fingerprint({"prompt": "A SECRET PLACE"}, path="/v1", conn_id="c")
     intend(book_of(store), wanted=wanted)
     assert len(store[entry_key(1)]) < 1000
@@ -341,7 +331,7 @@ def test_a_record_is_read_back_as_it_was_written(phase: Phase) -> None:
 
 
 def test_a_record_says_when_it_was_written() -> None:
-    store = Store()
+    store = FakeStateStore()
     first = intend(book_of(store))
     assert first.updated_at == store.get(entry_key(1))["updated_at"] == NOW.isoformat()
     assert book_of(store, now=NOW + HOUR).moved(first, Phase.LOST).updated_at == (NOW + HOUR).isoformat()
@@ -357,7 +347,7 @@ def test_nothing_is_submitted_when_the_intent_cannot_be_written() -> None:
 def test_the_newest_of_many_entries_counts_and_few_are_read(writes: list[Phase]) -> None:
     reads = []
 
-    class Counting(Store):
+    class Counting(FakeStateStore):
         def get(self, key: str, default: Any = None) -> Any:
             reads.append(key)
             return super().get(key, default)
@@ -376,7 +366,7 @@ def test_the_newest_of_many_entries_counts_and_few_are_read(writes: list[Phase])
 
 def test_a_write_that_the_server_finishes_late_changes_nothing() -> None:
     """Airflow's client gives a write up and repeats it; the first one may come after others."""
-    store = Store()
+    store = FakeStateStore()
     book = book_of(store)
     intent = intend(book)
     late = dict(store)
@@ -387,7 +377,7 @@ def test_a_write_that_the_server_finishes_late_changes_nothing() -> None:
 
 
 def test_a_write_that_failed_is_repeated_under_its_own_number() -> None:
-    store = Store()
+    store = FakeStateStore()
     book = book_of(store)
     intent = intend(book)
     refused = [True]
@@ -395,7 +385,7 @@ def test_a_write_that_failed_is_repeated_under_its_own_number() -> None:
     def write(key: str, value: Any) -> None:
         if refused.pop() if refused else False:
             raise ConnectionError("away")
-        Store.set(store, key, value)
+        FakeStateStore.set(store, key, value)
 
     store.set = write  # type: ignore[method-assign]
     with pytest.raises(ConnectionError):

@@ -22,12 +22,13 @@ import pytest
 import requests
 from airflow.sdk import ObjectStoragePath
 from airflow.sdk.io import attach
-from vidgen_wire import SimClock, account_at, submit, wait
 
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.simulator import Simulator
 from dev.browser import running_browser
 from dev.object_stores import LocalS3
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import account_at, submit, wait
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -119,7 +120,7 @@ def landed(
 ) -> tuple[ObjectStoragePath, str]:
     """Generate a video and land it; give where it is, and what its manifest says it is."""
     rendering.reset()
-    clock = SimClock(rendering)
+    clock = SimulatorClock(rendering)
     hook = account_at(rendering, clock, monkeypatch, "apixgo")
     submission = submit(
         hook, f"a lighthouse [sim:container={container}]", duration=SECONDS, resolution="480p"

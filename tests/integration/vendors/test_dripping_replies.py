@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from vidgen_wire import MakeAccount, SimClock, submit
 
 from airflow_provider_vidgen.errors import StatusUnavailable, SubmitOutcomeUnknown
 from airflow_provider_vidgen.models import VideoJob
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import MakeAccount, submit
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def dripping() -> Iterator[str]:
 
 
 def test_neither_a_check_nor_a_submission_waits_for_a_drip(
-    dripping: str, account: MakeAccount, clock: SimClock, monkeypatch: pytest.MonkeyPatch
+    dripping: str, account: MakeAccount, clock: SimulatorClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hook = account("apixo", host=dripping, extra={"timeout": 0.3})
     job = VideoJob(vendor="apixo", base_url=dripping, model="grok-video", task_id="task_1")

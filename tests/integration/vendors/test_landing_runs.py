@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vidgen_wire import MODEL, VENDORS, MakeAccount, SimClock, billed, cdn_saw_no_key, posts, submit, wait
 
 from airflow_provider_vidgen.landing import About, Landing
 from airflow_provider_vidgen.models import VideoRequest
 from airflow_provider_vidgen.results import build_result
 from airflow_provider_vidgen.simulator import Simulator
+from tests.support.accounts import MODEL, VENDORS
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import MakeAccount, billed, cdn_saw_no_key, posts, submit, wait
 
 LATE = (0.0, 2.0, 4.0, 60.0, 7200.0)
 
 
 @pytest.mark.parametrize("dead", [403, 404, 410, "html200"])
 def test_a_marketing_run_whose_links_live_three_seconds_lands_all_its_files(
-    dead: int | str, vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path
+    dead: int | str, vendors: Simulator, account: MakeAccount, clock: SimulatorClock, tmp_path: Path
 ) -> None:
     vendors.options(dead_link=dead, link_seconds=dict.fromkeys(VENDORS, 3.0))
     landed: list[dict[str, Any]] = []
@@ -53,7 +55,7 @@ def test_a_marketing_run_whose_links_live_three_seconds_lands_all_its_files(
 
 
 def test_a_broken_download_asks_the_store_for_the_rest(
-    vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path
+    vendors: Simulator, account: MakeAccount, clock: SimulatorClock, tmp_path: Path
 ) -> None:
     hook = account("apixo")
     submission = submit(hook)

@@ -9,7 +9,6 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from vidgen_wire import VENDORS, MakeAccount, SimClock, billed, submit
 
 from airflow_provider_vidgen.errors import (
     InvalidConnection,
@@ -17,6 +16,9 @@ from airflow_provider_vidgen.errors import (
     SubmitOutcomeUnknown,
 )
 from airflow_provider_vidgen.simulator import Simulator
+from tests.support.accounts import VENDORS
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import MakeAccount, billed, submit
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def silent_port() -> Iterator[int]:
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_refused_connection_is_not_sent_and_tried_again(
-    vendor: str, closed_port: int, account: MakeAccount, clock: SimClock
+    vendor: str, closed_port: int, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     with pytest.raises(NotSent, match="Nothing was spent"):
         submit(account(vendor, host=f"http://127.0.0.1:{closed_port}"))
@@ -46,7 +48,7 @@ def test_a_refused_connection_is_not_sent_and_tried_again(
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_tls_handshake_that_never_ends_is_not_sent(
-    vendor: str, silent_port: int, account: MakeAccount, clock: SimClock
+    vendor: str, silent_port: int, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     with pytest.raises(NotSent):
         submit(account(vendor, host=f"https://127.0.0.1:{silent_port}", extra={"timeout": 0.1}))
@@ -61,7 +63,7 @@ def test_a_tls_handshake_with_a_plain_server_is_not_sent(vendors: Simulator, acc
 
 
 def test_a_server_that_takes_the_request_and_says_nothing_is_unknown(
-    silent_port: int, account: MakeAccount, clock: SimClock
+    silent_port: int, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     with pytest.raises(SubmitOutcomeUnknown):
         submit(account("apixo", host=f"http://127.0.0.1:{silent_port}", extra={"timeout": 0.1}))

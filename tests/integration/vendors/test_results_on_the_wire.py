@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import requests
-from vidgen_wire import VENDORS, MakeAccount, SimClock, billed, submit, wait
 
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.results import build_result
 from airflow_provider_vidgen.simulator import Simulator
+from tests.support.accounts import VENDORS
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import MakeAccount, billed, submit, wait
 
 #: Apixgo's reply has a place for one link and none for a thumbnail.
 ONE_LINK = ("apixgo",)
@@ -22,7 +24,7 @@ ONE_LINK = ("apixgo",)
 @pytest.mark.parametrize("shape", ["resultUrls", "resultJson"])
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_all_videos_of_a_job_are_read_and_land_and_its_thumbnail_is_handed_on(
-    vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path, vendor: str, shape: str
+    vendors: Simulator, account: MakeAccount, clock: SimulatorClock, tmp_path: Path, vendor: str, shape: str
 ) -> None:
     vendors.options(results=3, thumbnails=True, apimodels_result=shape)
     hook = account(vendor)
@@ -43,7 +45,7 @@ def test_all_videos_of_a_job_are_read_and_land_and_its_thumbnail_is_handed_on(
 
 
 def test_a_store_of_results_that_is_busy_for_a_moment_costs_no_second_video(
-    vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path
+    vendors: Simulator, account: MakeAccount, clock: SimulatorClock, tmp_path: Path
 ) -> None:
     hook = account("apixo")
     submission = submit(hook)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vidgen_wire import KEYLESS, PROMPT, VENDORS, MakeAccount, SimClock, billed, posts, submit
 
 from airflow_provider_vidgen.errors import (
     BadCredentials,
@@ -23,6 +22,9 @@ from airflow_provider_vidgen.errors import (
     WrongEndpoint,
 )
 from airflow_provider_vidgen.simulator import Simulator
+from tests.support.accounts import PROMPT, VENDORS
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import KEYLESS, MakeAccount, billed, posts, submit
 
 IMPATIENT = {"timeout": 0.4}
 #: Nobody can tell from these whether the vendor took the job.
@@ -53,7 +55,7 @@ OPEN: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("case", OPEN)
 def test_an_open_outcome_is_one_request_and_at_most_one_bill(
-    case: str, when: str, vendor: str, vendors: Simulator, account: MakeAccount, clock: SimClock
+    case: str, when: str, vendor: str, vendors: Simulator, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     vendors.fault(**OPEN[case], when=when, vendor=vendor, route="create", times=None)
     with pytest.raises(SubmitOutcomeUnknown):
@@ -125,7 +127,7 @@ def test_a_whole_reply_counts_however_it_came(
     ],
 )
 def test_a_full_vendor_is_asked_again_when_it_says_and_bills_once(
-    busy: dict[str, Any], vendor: str, vendors: Simulator, account: MakeAccount, clock: SimClock
+    busy: dict[str, Any], vendor: str, vendors: Simulator, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     vendors.fault("status", **busy, vendor=vendor, route="create", times=2)
     submit(account(vendor))

@@ -11,23 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vidgen_wire import (
-    KEY,
-    MODEL,
-    VENDORS,
-    MakeAccount,
-    SimClock,
-    billed,
-    cdn_saw_no_key,
-    posts,
-    submit,
-    wait,
-)
 
 from airflow_provider_vidgen.errors import VidgenError
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import JobState, VideoRequest
 from airflow_provider_vidgen.simulator import Simulator
+from tests.support.accounts import MODEL, VENDORS
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import KEY, MakeAccount, billed, cdn_saw_no_key, posts, submit, wait
 
 
 def examples() -> dict[str, tuple[str, str]]:
@@ -128,7 +119,7 @@ def test_the_documents_own_example_is_what_reaches_the_vendor(
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_video_is_paid_once_waited_for_and_landed_whole(
-    vendor: str, vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path
+    vendor: str, vendors: Simulator, account: MakeAccount, clock: SimulatorClock, tmp_path: Path
 ) -> None:
     hook = account(vendor)
     submission = submit(hook)
@@ -156,7 +147,7 @@ def test_a_video_is_paid_once_waited_for_and_landed_whole(
     ],
 )
 def test_the_other_shapes_that_vendors_send_are_read_too(
-    vendor: str, options: dict[str, Any], vendors: Simulator, account: MakeAccount, clock: SimClock
+    vendor: str, options: dict[str, Any], vendors: Simulator, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     vendors.options(**options)
     hook = account(vendor)
@@ -169,7 +160,7 @@ def test_the_other_shapes_that_vendors_send_are_read_too(
     ["[sim:word=daydreaming]", "[sim:backwards]", "[sim:progress=null]", "[sim:nourl=3]", "[sim:null=2]"],
 )
 def test_odd_courses_end_in_a_video_all_the_same(
-    vendor: str, words: str, vendors: Simulator, account: MakeAccount, clock: SimClock
+    vendor: str, words: str, vendors: Simulator, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     hook = account(vendor)
     assert wait(hook, clock, submit(hook, f"a cat {words}")).has_video
@@ -177,7 +168,9 @@ def test_odd_courses_end_in_a_video_all_the_same(
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_failed_job_is_told_with_its_reason(vendor: str, account: MakeAccount, clock: SimClock) -> None:
+def test_a_failed_job_is_told_with_its_reason(
+    vendor: str, account: MakeAccount, clock: SimulatorClock
+) -> None:
     hook = account(vendor)
     ended = wait(hook, clock, submit(hook, "a cat [sim:fail=CONTENT_VIOLATION:violates content policy]"))
     assert ended.failure is not None

@@ -14,11 +14,11 @@ import pytest
 from airflow.sdk import BaseHook, Connection
 from airflow.sdk._shared.secrets_masker import redact
 from airflow.sdk.execution_time import task_runner
-from fakes import KEY, connection
 
 from airflow_provider_vidgen.errors import InvalidConnection
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
+from tests.support.accounts import KEY, connection
 
 TOKEN = "t0ken-of-the-callback-route"
 

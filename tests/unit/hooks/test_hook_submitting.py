@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import requests
 import requests_mock
-from fakes import CREATE, KEY, MODEL, PROMPT, VENDORS, Clock, MakeHook, created
 
 from airflow_provider_vidgen.errors import (
     BadCredentials,
@@ -26,6 +25,9 @@ from airflow_provider_vidgen.errors import (
     VendorUnavailable,
 )
 from airflow_provider_vidgen.models import Submission, VideoRequest
+from tests.support.accounts import KEY, MODEL, PROMPT, VENDORS, MakeHook
+from tests.support.clock import Clock
+from tests.support.vendor_replies import CREATE, create_body
 
 #: Without idempotency keys there is no way to tell whether an open request was taken.
 KEYLESS = ("apimodels", "apixo", "apixgo")
@@ -60,7 +62,7 @@ def test_an_open_outcome_is_reported_and_sent_once(
     vendor: str, case: str, make_hook: MakeHook, clock: Clock
 ) -> None:
     with requests_mock.Mocker() as web:
-        web.post(CREATE[vendor], [OPEN[case], {"json": created(vendor)}])
+        web.post(CREATE[vendor], [OPEN[case], {"json": create_body(vendor)}])
         with pytest.raises(SubmitOutcomeUnknown) as caught:
             submit(make_hook, vendor)
     assert [sent.method for sent in web.request_history] == ["POST"]
@@ -72,7 +74,7 @@ def test_an_open_outcome_is_reported_and_sent_once(
 @pytest.mark.parametrize("case", OPEN)
 def test_apimart_is_sent_the_same_request_under_the_same_key(case: str, make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apimart"], [OPEN[case], {"json": created("apimart")}])
+        web.post(CREATE["apimart"], [OPEN[case], {"json": create_body("apimart")}])
         assert submit(make_hook, "apimart").job.task_id == "task_1"
     first, second = web.request_history
     assert first.headers["Idempotency-Key"] == second.headers["Idempotency-Key"] == "key-1"
@@ -99,7 +101,7 @@ def test_apimart_still_at_work_on_the_key_is_asked_again_and_then_unknown(make_h
 
 def test_apimart_409_then_the_job(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apimart"], [{"status_code": 409, "json": {}}, {"json": created("apimart")}])
+        web.post(CREATE["apimart"], [{"status_code": 409, "json": {}}, {"json": create_body("apimart")}])
         assert submit(make_hook, "apimart").job.task_id == "task_1"
 
 
@@ -115,7 +117,7 @@ def test_a_connection_that_never_came_about_is_tried_again(
     vendor: str, make_hook: MakeHook, clock: Clock
 ) -> None:
     with requests_mock.Mocker() as web:
-        web.post(CREATE[vendor], [{"exc": requests.ConnectTimeout}] * 2 + [{"json": created(vendor)}])
+        web.post(CREATE[vendor], [{"exc": requests.ConnectTimeout}] * 2 + [{"json": create_body(vendor)}])
         assert submit(make_hook, vendor).job.task_id == "task_1"
     assert len(web.request_history) == 3
     assert len(clock.slept) == 2
@@ -145,7 +147,7 @@ def test_a_full_vendor_is_asked_again_when_it_says(
     vendor: str, full: dict[str, Any], make_hook: MakeHook, clock: Clock
 ) -> None:
     with requests_mock.Mocker() as web:
-        web.post(CREATE[vendor], [full, {"json": created(vendor)}])
+        web.post(CREATE[vendor], [full, {"json": create_body(vendor)}])
         assert submit(make_hook, vendor).job.task_id == "task_1"
     assert clock.slept == [23]
 

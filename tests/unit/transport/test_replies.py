@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import pytest
 import requests_mock
-from fakes import CREATE, KEY, STATUS, job, settings
 
 from airflow_provider_vidgen.errors import StatusUnavailable, SubmitOutcomeUnknown
 from airflow_provider_vidgen.models import VideoRequest
@@ -18,6 +17,8 @@ from airflow_provider_vidgen.transport.client import WorkerClient
 from airflow_provider_vidgen.transport.sync import WorkerTransport
 from airflow_provider_vidgen.transport.wire import MAX_REPLY, encode, without_key
 from airflow_provider_vidgen.vendors.exchange import HttpCall
+from tests.support.accounts import KEY, job, settings
+from tests.support.vendor_replies import CREATE, STATUS
 
 TOLD = settings("apixgo")
 SUBMIT = TOLD.vendor.submit_call(VideoRequest(prompt="灯塔", model="grok-image-video"))

@@ -10,13 +10,14 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from fakes import KEY, NOW, Clock, run_virtually, settings
 
 from airflow_provider_vidgen.transport import shared as shared_module
 from airflow_provider_vidgen.transport.account import Account
 from airflow_provider_vidgen.transport.settings import ConnectionSettings
 from airflow_provider_vidgen.transport.shared import shared
 from airflow_provider_vidgen.vendors.retry_after import retry_after
+from tests.support.accounts import KEY, settings
+from tests.support.clock import NOW, Clock, run_virtually
 
 FOREVER = float("inf")
 

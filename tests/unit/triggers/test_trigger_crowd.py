@@ -9,13 +9,15 @@ import asyncio
 from typing import Any
 
 import pytest
-from fakes import Clock, connection, run_virtually, task_instance
 
 from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.hooks import video_gen
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.models import JobState, JobStatus
 from airflow_provider_vidgen.triggers import progress
+from tests.support.accounts import connection
+from tests.support.clock import Clock, run_virtually
+from tests.support.task_instance import task_instance
 
 MANY = 40
 STATUS = JobStatus(state=JobState.RUNNING, raw_state="running")

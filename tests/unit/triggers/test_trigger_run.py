@@ -15,21 +15,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fakes import (
-    KEY,
-    LINK,
-    NOW,
-    Clock,
-    connection,
-    failed,
-    finished,
-    job,
-    run_virtually,
-    running,
-    status,
-    task_instance,
-    unknown,
-)
 
 from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.errors import StatusUnavailable
@@ -41,6 +26,10 @@ from airflow_provider_vidgen.triggers import progress, video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 from airflow_provider_vidgen.vendors.apixo import Apixo
 from airflow_provider_vidgen.vendors.exchange import HttpCall, HttpReply
+from tests.support.accounts import KEY, connection, job
+from tests.support.clock import NOW, Clock, run_virtually
+from tests.support.task_instance import task_instance
+from tests.support.vendor_replies import LINK, failed, finished, running, status_body, unknown
 
 Answer = HttpReply | BaseException | dict[str, Any]
 
@@ -139,7 +128,7 @@ def test_a_restart_after_the_deadline_looks_once_more(vendor: Vendor, clock: Clo
 
 
 def test_a_finished_job_without_a_link_is_reported(vendor: Vendor) -> None:
-    vendor.answers = [status("apixo", "success")]
+    vendor.answers = [status_body("apixo", "success")]
     assert reason(trigger()) == "result_missing"
 
 
@@ -285,7 +274,7 @@ def test_a_task_whose_job_has_ended_is_woken_rather_than_shown(
 ) -> None:
     ended: list[bool] = []
 
-    async def show(ti: Any, status: Any, *, has_ended: bool) -> None:
+    async def show(ti: Any, status_body: Any, *, has_ended: bool) -> None:
         ended.append(has_ended)
 
     monkeypatch.setattr(progress, "show", show)
@@ -302,11 +291,11 @@ def test_a_check_waits_for_its_turn_until_the_deadline_and_ten_seconds_at_least(
     patience: list[float] = []
     ask = TriggererClient.status
 
-    async def status(client: TriggererClient, job: Any, **options: float) -> Any:
+    async def status_body(client: TriggererClient, job: Any, **options: float) -> Any:
         patience.append(options["patience"])
         return await ask(client, job, **options)
 
-    monkeypatch.setattr(TriggererClient, "status", status)
+    monkeypatch.setattr(TriggererClient, "status", status_body)
     vendor.answers = [finished("apixo")]
     for seconds in (100, 5):
         events(trigger(submitted_at=(NOW - timedelta(hours=1)).isoformat(), deadline=_after(vendor, seconds)))
@@ -354,7 +343,7 @@ def test_the_same_words_are_read_once_and_others_are_read(
 
 
 def test_an_unknown_word_is_warned_of_once_and_waited_on(vendor: Vendor, logged: Callable[[], str]) -> None:
-    odd = status("apixo", "daydreaming")
+    odd = status_body("apixo", "daydreaming")
     vendor.answers = [odd, odd, odd, finished("apixo")]
     assert reason(trigger()) == "ended"
     assert logged().count("unknown state 'daydreaming'") == 1

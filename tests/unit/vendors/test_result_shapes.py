@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from vendor_case import LINK, VENDORS, looked, reply, status_body, submitted
+from vendor_case import VENDORS, looked, reply, submitted
 
 from airflow_provider_vidgen.errors import SubmitOutcomeUnknown
 from airflow_provider_vidgen.models import Cost, JobState, JobStatus, Submission
+from tests.support.vendor_replies import LINK, status_body
 
 _OTHER = "https://cdn.example.com/other.mp4"
 _NO_LINKS: list[Any] = [

@@ -20,7 +20,6 @@ from airflow_provider_vidgen.vendors.exchange import HttpReply
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 PROMPT = "A lighthouse in a storm"
-LINK = "https://cdn.example.com/video.mp4"
 VENDORS: dict[str, Vendor] = {vendor.name: vendor for vendor in (ApiModels(), Apixo(), Apixgo(), ApiMart())}
 MODELS = {
     "apimodels": "grok-video-3-official",
@@ -66,49 +65,3 @@ def looked(vendor: str, answer: HttpReply) -> JobStatus | VidgenError:
         return VENDORS[vendor].read_status(job_of(vendor), answer, now=NOW)
     except VidgenError as error:
         return error
-
-
-def status_body(vendor: str, word: Any, **data: Any) -> Any:
-    """The vendor's status envelope with a state and whatever else."""
-    if vendor in ("apimodels", "apixo"):
-        return {"code": 200, "msg": "success", "data": {"taskId": "task_1", "state": word, **data}}
-    if vendor == "apixgo":
-        return {"code": "success", "message": "", "data": {"task_id": "task_1", "status": word, **data}}
-    return {"code": 200, "data": {"id": "task_1", "status": word, **data}}
-
-
-def video_data(vendor: str, link: str = LINK) -> dict[str, Any]:
-    """The fields in which the vendor's status reply carries a link."""
-    return {
-        "apimodels": {"resultUrls": [link]},
-        "apixo": {"resultJson": json.dumps({"resultUrls": [link]})},
-        "apixgo": {"result_url": link},
-        "apimart": {"result": {"videos": [{"url": [link]}]}},
-    }[vendor]
-
-
-def failure_data(vendor: str, words: str, code: str = "") -> dict[str, Any]:
-    """The fields in which the vendor's status reply says why a job failed."""
-    return {
-        "apimodels": {"failMsg": words, "failCode": code},
-        "apixo": {"failMsg": words, "failCode": code},
-        "apixgo": {"fail_reason": f"{code} {words}".strip()},
-        "apimart": {"error": {"code": code, "message": words}},
-    }[vendor]
-
-
-def create_body(vendor: str, task_id: Any = "task_1") -> Any:
-    """The vendor's documented answer to a submission."""
-    return {
-        "apimodels": {"code": 200, "msg": "success", "data": {"taskId": task_id, "state": "pending"}},
-        "apixo": {"code": 200, "message": "success", "data": {"taskId": task_id}},
-        "apixgo": {"id": task_id, "task_id": task_id, "object": "video", "status": "queued", "progress": 0},
-        "apimart": {"code": 200, "data": {"id": task_id, "status": "submitted", "progress": 0}},
-    }[vendor]
-
-
-def error_body(vendor: str, code: int | str, words: str) -> Any:
-    """The vendor's form of an error."""
-    if vendor in ("apimodels", "apixo"):
-        return {"code": code, "msg" if vendor == "apimodels" else "message": words, "data": None}
-    return {"error": {"code": code, "message": words, "type": "error"}}
