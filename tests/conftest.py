@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,9 @@ import pytest
 # The time of one example says nothing while an Airflow runs on the same cores.
 hypothesis.settings.register_profile("no-deadline", deadline=None)
 hypothesis.settings.load_profile("no-deadline")
+
+# Before any test imports Airflow. Each process has a home of its own: Airflow writes its configuration there.
+os.environ["AIRFLOW_HOME"] = tempfile.mkdtemp(prefix="vidgen-tests-")
 
 _TESTS = Path(__file__).resolve().parent
 
@@ -37,7 +43,7 @@ MARKS = {
     "system": ("system", "slow"),
     "system/own_airflow/test_chaos.py": ("chaos",),
     "integration/landing/test_killed_landing.py": ("chaos", "slow"),
-    "integration/landing/test_plays_in_a_browser.py": ("slow",),
+    "integration/landing/test_playback_in_a_browser.py": ("slow",),
 }
 #: Beginnings of node ids. The system tests run in two chains, each in one process and in order: those that
 #: start an Airflow of their own, and all others, which share one.
@@ -50,6 +56,24 @@ def pytest_configure() -> None:
     gone = [path for path in MARKS if not (_TESTS / path).exists()] + sorted(POSITIONS.keys() - names)
     if gone:
         raise pytest.UsageError(f"tests/conftest.py names files that do not exist: {gone}")
+
+
+#: Variables of the developer's environment that change how the package connects to a host.
+NETWORK_VARIABLES = (
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+    *("requests_ca_bundle", "curl_ca_bundle", "ssl_cert_file", "ssl_cert_dir"),
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_network_variables() -> Iterator[None]:
+    """Remove proxies, certificates and ``.netrc`` of the developer from the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in NETWORK_VARIABLES:
+            patch.delenv(name, raising=False)
+            patch.delenv(name.upper(), raising=False)
+        patch.setenv("NETRC", os.devnull)
+        yield
 
 
 @pytest.hookimpl(tryfirst=True)

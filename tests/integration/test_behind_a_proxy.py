@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vidgen_wire import START, SimClock, account_at, billed, cdn_saw_no_key, posts, submit, wait
 
 from airflow_provider_vidgen.client import TriggererClient, WorkerClient
 from airflow_provider_vidgen.errors import (
@@ -45,6 +44,8 @@ from airflow_provider_vidgen.models import JobState, JobStatus, VideoJob, VideoR
 from airflow_provider_vidgen.simulator import Simulator
 from dev.servers.forward_proxy import ForwardProxy
 from dev.servers.tls_terminator import CertificateAuthority, TlsTerminator
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import START, account_at, billed, cdn_saw_no_key, posts, submit, wait
 
 API, CDN = "api.vidgen.test", "cdn.vidgen.test"
 CREDENTIALS = "worker:pr0xy-passw0rd"
@@ -98,7 +99,9 @@ def proxy(front: tuple[str, int]) -> Iterator[ForwardProxy]:
 
 
 @pytest.fixture
-def account(vendors: Egress, clock: SimClock, monkeypatch: pytest.MonkeyPatch) -> Callable[..., VideoGenHook]:
+def account(
+    vendors: Egress, clock: SimulatorClock, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., VideoGenHook]:
     """A hook as in production: https and public addresses only."""
 
     def make(vendor: str = "apixo", **extra: Any) -> VideoGenHook:
@@ -144,7 +147,7 @@ def land(hook: VideoGenHook, status: JobStatus, job: VideoJob, folder: Path) -> 
 def test_submits_checks_and_downloads_use_the_proxy_and_trust_its_ca(
     vendors: Egress,
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     tmp_path: Path,
 ) -> None:
@@ -164,7 +167,7 @@ def test_submits_checks_and_downloads_use_the_proxy_and_trust_its_ca(
     assert {visit.authorization for visit in vendors.requests() if visit.host == "api"} == {"good"}
 
 
-def outcomes(hook: VideoGenHook, clock: SimClock, folder: Path) -> dict[str, VidgenError]:
+def outcomes(hook: VideoGenHook, clock: SimulatorClock, folder: Path) -> dict[str, VidgenError]:
     """The errors of a submit, a status check by the triggerer and a download, where none can succeed."""
     job = VideoJob(vendor="apixo", base_url=hook.settings.base_url, model="grok-video", task_id="task_1")
     ended: dict[str, VidgenError] = {}
@@ -193,7 +196,7 @@ KINDS = {
 
 def test_without_the_proxy_no_request_leaves_the_machine(
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -209,7 +212,7 @@ def test_without_the_proxy_no_request_leaves_the_machine(
 def test_hosts_in_no_proxy_are_reached_directly(
     excepted: str,
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -225,7 +228,7 @@ def test_a_failing_proxy_is_named_and_nothing_was_sent(
     trouble: str,
     vendors: Egress,
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -258,7 +261,7 @@ def test_a_failing_proxy_is_named_and_nothing_was_sent(
 
 def test_a_silent_proxy_is_named_and_nothing_was_sent(
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -288,7 +291,7 @@ def test_a_reset_after_the_tunnel_is_up_leaves_the_submit_outcome_unknown(
 def test_without_the_companys_ca_nothing_is_sent_and_the_variable_is_named(
     vendors: Egress,
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -317,7 +320,7 @@ def test_every_variable_applies_to_worker_triggerer_and_download_alike(
     variable: str,
     named: str,
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     proxy: ForwardProxy,
     ca: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -345,7 +348,7 @@ def test_unreadable_certificates_are_refused_before_any_request(
     content: bytes | None,
     variable: str,
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -372,7 +375,7 @@ def hook_client_submit(hook: VideoGenHook) -> None:
 
 def test_a_socks_proxy_is_refused_before_any_request(
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -388,7 +391,7 @@ def test_a_socks_proxy_is_refused_before_any_request(
 def test_every_redirect_of_a_download_uses_the_proxy(
     vendors: Egress,
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     tmp_path: Path,
 ) -> None:
@@ -408,7 +411,7 @@ def test_every_redirect_of_a_download_uses_the_proxy(
 def test_a_proxy_may_be_reached_over_tls(
     authority: CertificateAuthority,
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -426,7 +429,7 @@ def test_a_proxy_may_be_reached_over_tls(
 def test_a_refusal_of_the_proxy_without_tls_is_not_taken_for_the_vendors(
     vendors: Egress,
     account: Callable[..., VideoGenHook],
-    clock: SimClock,
+    clock: SimulatorClock,
     company: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,

@@ -50,6 +50,7 @@ from airflow_provider_vidgen.operators.video_generation import VideoGenerationOp
 from airflow_provider_vidgen.triggers import video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 from airflow_provider_vidgen.vendors.http_messages import HttpCall, HttpReply
+from tests.support.clock import Clock
 
 MODELS = {"apixgo": "grok-image-video", "apimart": "grok-imagine-1.0-video-apimart"}
 LINK = "https://cdn.example.com/{}.mp4"
@@ -90,20 +91,6 @@ class Killed(BaseException):
 class _Silent:
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *args, **kwargs: None
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.time = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.time += timedelta(seconds=seconds)
-
-    async def asleep(self, seconds: float) -> None:
-        self.sleep(seconds)
 
 
 class Unlimited:
@@ -207,7 +194,7 @@ class World:
     """The vendor, and Airflow."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = Clock(datetime(2026, 11, 20, 3, 0, tzinfo=UTC))
         self.tasks: list[Task] = []
         self.keys: dict[tuple[str, str], tuple[Job, datetime]] = {}
         self.count = 0

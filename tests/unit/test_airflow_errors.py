@@ -17,7 +17,6 @@ import requests
 import requests_mock
 from airflow.sdk._shared.logging.structlog import structlog_processors
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
-from fakes import CREATE, KEY, LINK, NOW, PROMPT, STATUS, context, created, failed, job
 
 from airflow_provider_vidgen.airflow_errors import as_airflow_errors
 from airflow_provider_vidgen.errors import GenerationFailed, VidgenError
@@ -25,6 +24,10 @@ from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.operators.video_download import VideoDownloadOperator
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 from airflow_provider_vidgen.sensors.video_task import VideoTaskSensor
+from tests.support.accounts import KEY, PROMPT, job
+from tests.support.clock import NOW
+from tests.support.task_instance import context
+from tests.support.vendor_replies import CREATE, LINK, STATUS, create_body, failed
 
 #: As a vendor may quote it: all of it, in capitals, and cut off.
 WORDS = f"cannot make '{PROMPT}' or {PROMPT.upper()!r} ({PROMPT[:18]}...) for {KEY}, see {LINK}"
@@ -33,7 +36,7 @@ ENDED = {"json": failed("apixo", WORDS, "GENERATION_FAILED")}
 REFUSED = {"status_code": 401, "json": {"code": 401, "message": WORDS}}
 INVALID = {"status_code": 400, "json": {"code": 400, "message": WORDS}}
 BUSY = {"status_code": 503, "json": {"code": 503, "message": WORDS}}
-ACCEPTED = {"json": created("apixo")}
+ACCEPTED = {"json": create_body("apixo")}
 TIMES = {"submitted_at": NOW.isoformat(), "deadline": (NOW + timedelta(minutes=30)).isoformat()}
 
 

@@ -14,9 +14,9 @@ import pytest
 from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.execution_time import task_runner, xcom
 from airflow.sdk.execution_time.comms import SetXCom
-from fakes import task_instance
 
 from airflow_provider_vidgen import airflow_internals
+from tests.support.task_instance import task_instance
 
 PROGRESS = {"state": "running", "percent": 40.0}
 

@@ -21,7 +21,6 @@ from unittest import mock
 
 import pytest
 from airflow.sdk.exceptions import AirflowRescheduleException
-from fakes import Clock, FakeTi, Store, job, run_virtually, settings
 from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
@@ -33,6 +32,10 @@ from airflow_provider_vidgen.errors import RateLimited
 from airflow_provider_vidgen.limits.account_limits import AccountLimits
 from airflow_provider_vidgen.models import JobState, JobStatus
 from airflow_provider_vidgen.polling import JobPoller
+from tests.support.accounts import job, settings
+from tests.support.clock import Clock, run_virtually
+from tests.support.state_store import FakeStateStore
+from tests.support.task_instance import FakeTaskInstance
 
 SILENT = SimpleNamespace(info=lambda *_: None, warning=lambda *_: None)
 A_DAY = 86_400.0
@@ -46,11 +49,11 @@ class Run:
     def __init__(self, instances: int, limit: int | None) -> None:
         self.states: dict[str, str | None] = {f"t_{index}": None for index in range(instances)}
         self.limit = limit
-        self._stores = [Store() for _ in range(instances)]
+        self._stores = [FakeStateStore() for _ in range(instances)]
 
     def capacity(self, index: int) -> CapacityQueue:
         """What a look of an instance begins with: nothing is kept in memory."""
-        ti = FakeTi(map_index=index, states=self.states)
+        ti = FakeTaskInstance(map_index=index, states=self.states)
         context = {"ti": ti, "task_state_store": self._stores[index]}
         return CapacityQueue(context, limit=self.limit, timeout=A_DAY)
 

@@ -10,7 +10,6 @@ import socket
 from dataclasses import replace
 
 import pytest
-from fakes import settings
 
 from airflow_provider_vidgen.client import TriggererClient
 from airflow_provider_vidgen.connection import ConnectionSettings
@@ -20,6 +19,7 @@ from airflow_provider_vidgen.http.loop_resources import LoopResources, loop_reso
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.vendors.apixo import Apixo
 from airflow_provider_vidgen.vendors.http_messages import HttpCall, HttpReply
+from tests.support.accounts import settings
 
 JOB = VideoJob(vendor="apixo", base_url="https://api.apixo.ai", model="grok-video", task_id="task_1")
 

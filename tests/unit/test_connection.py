@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from fakes import BASE, KEY, VENDORS, settings
 
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import InvalidConnection
+from tests.support.accounts import BASE, KEY, VENDORS, settings
 
 
 def read(**fields: Any) -> ConnectionSettings:

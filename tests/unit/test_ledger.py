@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +19,7 @@ from airflow_provider_vidgen.errors import LedgerUnreadable
 from airflow_provider_vidgen.ledger import Ledger, Phase, Record, entry_key
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.submission import api_key_hash, fingerprint
+from tests.support.state_store import FakeStateStore
 
 NOW = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -47,16 +47,6 @@ ACTIONS = {
     "report as unknown": Action.REPORT,
     "report again": Action.REPORT,
 }
-
-
-class Store(dict[str, Any]):
-    """A state store; values go through JSON as in the real one."""
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return json.loads(self[key]) if key in self else default
-
-    def set(self, key: str, value: Any) -> None:
-        self[key] = json.dumps(value)
 
 
 class Broken:
@@ -88,7 +78,7 @@ def record(phase: Phase = Phase.SUBMITTED, **fields: Any) -> Record:
 
 
 def ledger(value: Any = None, *, max_tries: int = 2, now: datetime = NOW) -> Ledger:
-    store = Store()
+    store = FakeStateStore()
     if value is not None:
         store.set(entry_key(1), value.to_json() if isinstance(value, Record) else value)
     return book_of(store, max_tries=max_tries, now=now)
@@ -288,7 +278,7 @@ def test_a_clear_is_a_changed_limit_of_tries(phase: Phase, retry: Action, clear:
 
 
 def test_a_clear_of_a_running_task_is_spent_once_its_job_is_delivered() -> None:
-    store = Store()
+    store = FakeStateStore()
     store.set(entry_key(1), record(Phase.SUBMITTED, max_tries=2).to_json())
     cleared = book_of(store, max_tries=3)
     found = resolve_in(cleared)
@@ -300,7 +290,7 @@ def test_a_clear_of_a_running_task_is_spent_once_its_job_is_delivered() -> None:
 
 
 def test_a_clear_that_finds_an_open_submission_is_told_and_the_next_one_submits() -> None:
-    store = Store()
+    store = FakeStateStore()
     store.set(entry_key(1), record(Phase.SUBMITTING, max_tries=2).to_json())
     for max_tries, action in ((3, Action.REPORT), (3, Action.REPORT), (4, Action.SUBMIT)):
         book = book_of(store, max_tries=max_tries)
@@ -314,7 +304,7 @@ def test_a_clear_that_finds_an_open_submission_is_told_and_the_next_one_submits(
 
 
 def test_the_record_is_small_and_holds_neither_prompt_nor_key() -> None:
-    store = Store()
+    store = FakeStateStore()
     wanted = fingerprint({"prompt": "A SECRET PLACE"}, path="/v1", conn_id="c")
     intend(book_of(store), wanted=wanted)
     assert len(store[entry_key(1)]) < 1000
@@ -345,7 +335,7 @@ def test_nothing_is_submitted_when_the_intent_cannot_be_written() -> None:
 def test_the_newest_of_many_entries_counts_and_few_are_read(writes: list[Phase]) -> None:
     reads = []
 
-    class Counting(Store):
+    class Counting(FakeStateStore):
         def get(self, key: str, default: Any = None) -> Any:
             reads.append(key)
             return super().get(key, default)
@@ -364,7 +354,7 @@ def test_the_newest_of_many_entries_counts_and_few_are_read(writes: list[Phase])
 
 def test_a_write_that_the_server_finishes_late_changes_nothing() -> None:
     """Airflow's client gives a write up and repeats it; the first one may come after others."""
-    store = Store()
+    store = FakeStateStore()
     book = book_of(store)
     intent = intend(book)
     late = dict(store)
@@ -375,7 +365,7 @@ def test_a_write_that_the_server_finishes_late_changes_nothing() -> None:
 
 
 def test_a_write_that_failed_is_repeated_under_its_own_number() -> None:
-    store = Store()
+    store = FakeStateStore()
     book = book_of(store)
     intent = intend(book)
     refused = [True]
@@ -383,7 +373,7 @@ def test_a_write_that_failed_is_repeated_under_its_own_number() -> None:
     def write(key: str, value: Any) -> None:
         if refused.pop() if refused else False:
             raise ConnectionError("away")
-        Store.set(store, key, value)
+        FakeStateStore.set(store, key, value)
 
     store.set = write  # type: ignore[method-assign]
     with pytest.raises(ConnectionError):

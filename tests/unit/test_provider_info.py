@@ -15,13 +15,13 @@ from typing import Any
 import airflow
 import jsonschema
 import pytest
-from fakes import KEY
 
 from airflow_provider_vidgen import __version__
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.get_provider_info import get_provider_info
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.vendors import ENTRY_POINT_GROUP, get_vendor, vendor_names
+from tests.support.accounts import KEY
 
 INFO = get_provider_info()
 (TYPE,) = INFO["connection-types"]

@@ -48,6 +48,7 @@ from airflow_provider_vidgen.models import (
     VideoRequest,
 )
 from airflow_provider_vidgen.submission import ActiveJob, Submitter
+from tests.support.state_store import FakeStateStore
 
 START = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
 MODELS = {
@@ -70,7 +71,7 @@ class Killed(BaseException):
     """The worker is gone."""
 
 
-class Store(dict[str, Any]):
+class UnreliableStore(FakeStateStore):
     """A state store that can be out of reach, for reading, or for the next so many writes."""
 
     def __init__(self) -> None:
@@ -83,13 +84,13 @@ class Store(dict[str, Any]):
     def get(self, key: str, default: Any = None) -> Any:
         if self.unreadable:
             raise ConnectionError("away")
-        return json.loads(self[key]) if key in self else default
+        return super().get(key, default)
 
-    def set(self, key: str, value: Any) -> None:
+    def set(self, key: str, value: Any, **options: Any) -> None:
         self.before_write(value["phase"])
         if self.refuse and self.refuse.pop(0):
             raise ConnectionError("away")
-        self[key] = json.dumps(value)
+        super().set(key, value, **options)
         self.written.append(value["phase"])
 
     @property
@@ -186,7 +187,7 @@ class Case:
     """A task instance whose tries are run one by one."""
 
     def __init__(self, vendor: str = "apixgo", on_unknown: OnUnknown = "fail") -> None:
-        self.store, self.client, self.on_unknown = Store(), Client(vendor), on_unknown
+        self.store, self.client, self.on_unknown = UnreliableStore(), Client(vendor), on_unknown
         self.now, self.max_tries, self.timeout = START, 2, 600.0
         self.prompt, self.model, self.callback = "a lighthouse", MODELS[vendor], None
         self.warnings = ListHandler.of(submission)
@@ -681,7 +682,7 @@ def test_a_second_process_sees_the_intent_of_the_first_one() -> None:
 
 
 def test_an_outdated_process_reads_nothing_and_cannot_submit() -> None:
-    class Outdated(Store):
+    class Outdated(UnreliableStore):
         def get(self, key: str, default: Any = None) -> Any:
             return default
 

@@ -9,10 +9,11 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from fakes import LINK, job
 
 from airflow_provider_vidgen.models import Cost, JobState, JobStatus
 from airflow_provider_vidgen.xcom import build_progress, build_result
+from tests.support.accounts import job
+from tests.support.vendor_replies import LINK
 
 TIME = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

@@ -22,12 +22,13 @@ import pytest
 import requests
 from airflow.sdk import ObjectStoragePath
 from airflow.sdk.io import attach
-from vidgen_wire import SimClock, account_at, submit, wait
 
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.simulator import Simulator
 from dev.headless_browser import running_browser
 from dev.servers.storage import LocalS3
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import account_at, submit, wait
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -120,7 +121,7 @@ def landed(
 ) -> tuple[ObjectStoragePath, str]:
     """Generate a video and land it; return its path and its content type."""
     rendering.reset()
-    clock = SimClock(rendering)
+    clock = SimulatorClock(rendering)
     hook = account_at(rendering, clock, monkeypatch, "apixgo")
     submission = submit(
         hook, f"a lighthouse [sim:container={container}]", duration=SECONDS, resolution="480p"

@@ -16,7 +16,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from vidgen_wire import KEY
 
 from airflow_provider_vidgen.client import WorkerClient
 from airflow_provider_vidgen.clock import utcnow
@@ -24,6 +23,7 @@ from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.models import JobState, VideoRequest
 from airflow_provider_vidgen.vendors import get_vendor, vendor_names
 from dev.example_vendor import EXAMPLE_VENDOR, OFFLINE, FakeAcme
+from tests.support.simulated_accounts import KEY
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "add_a_vendor.md").read_text()

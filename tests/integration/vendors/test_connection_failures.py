@@ -9,7 +9,6 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from vidgen_wire import VENDORS, MakeAccount, SimClock, billed, submit
 
 from airflow_provider_vidgen.errors import (
     ConnectionFailed,
@@ -17,6 +16,9 @@ from airflow_provider_vidgen.errors import (
     SubmitOutcomeUnknown,
 )
 from airflow_provider_vidgen.simulator import Simulator
+from tests.support.accounts import VENDORS
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import MakeAccount, billed, submit
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def silent_port() -> Iterator[int]:
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_refused_connection_is_retried_and_costs_nothing(
-    vendor: str, closed_port: int, account: MakeAccount, clock: SimClock
+    vendor: str, closed_port: int, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     with pytest.raises(ConnectionFailed, match="Nothing was spent"):
         submit(account(vendor, host=f"http://127.0.0.1:{closed_port}"))
@@ -46,7 +48,7 @@ def test_a_refused_connection_is_retried_and_costs_nothing(
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_tls_handshake_that_times_out_is_retried_and_costs_nothing(
-    vendor: str, silent_port: int, account: MakeAccount, clock: SimClock
+    vendor: str, silent_port: int, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     with pytest.raises(ConnectionFailed):
         submit(account(vendor, host=f"https://127.0.0.1:{silent_port}", extra={"timeout": 0.1}))
@@ -63,7 +65,7 @@ def test_a_tls_handshake_with_a_plain_http_server_costs_nothing(
 
 
 def test_a_server_that_never_replies_is_an_unknown_outcome(
-    silent_port: int, account: MakeAccount, clock: SimClock
+    silent_port: int, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     with pytest.raises(SubmitOutcomeUnknown):
         submit(account("apixo", host=f"http://127.0.0.1:{silent_port}", extra={"timeout": 0.1}))

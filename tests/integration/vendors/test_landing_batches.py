@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vidgen_wire import MODEL, VENDORS, MakeAccount, SimClock, billed, cdn_saw_no_key, posts, submit, wait
 
 from airflow_provider_vidgen.landing import Landing, VideoMetadata
 from airflow_provider_vidgen.models import VideoRequest
 from airflow_provider_vidgen.simulator import Simulator
 from airflow_provider_vidgen.xcom import build_result
+from tests.support.accounts import MODEL, VENDORS
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import MakeAccount, billed, cdn_saw_no_key, posts, submit, wait
 
 DELAYS = (0.0, 2.0, 4.0, 60.0, 7200.0)
 
 
 @pytest.mark.parametrize("dead_link", [403, 404, 410, "html200"])
 def test_a_batch_with_links_that_expire_after_three_seconds_lands_every_file(
-    dead_link: int | str, vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path
+    dead_link: int | str, vendors: Simulator, account: MakeAccount, clock: SimulatorClock, tmp_path: Path
 ) -> None:
     vendors.options(expired_link_response=dead_link, link_seconds=dict.fromkeys(VENDORS, 3.0))
     landed: list[dict[str, Any]] = []
@@ -53,7 +55,7 @@ def test_a_batch_with_links_that_expire_after_three_seconds_lands_every_file(
 
 
 def test_an_interrupted_download_is_resumed(
-    vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path
+    vendors: Simulator, account: MakeAccount, clock: SimulatorClock, tmp_path: Path
 ) -> None:
     hook = account("apixo")
     submission = submit(hook)

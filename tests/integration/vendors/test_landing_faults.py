@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vidgen_wire import VENDORS, MakeAccount, SimClock, billed, cdn_saw_no_key, posts, submit, wait
 
 from airflow_provider_vidgen.errors import (
     DownloadFailed,
@@ -23,6 +22,9 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.simulator import Simulator
+from tests.support.accounts import VENDORS
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import MakeAccount, billed, cdn_saw_no_key, posts, submit, wait
 
 Fetch = Callable[..., list[dict[str, Any]]]
 FAULTS: dict[str, tuple[dict[str, Any], type[VidgenError]]] = {
@@ -43,7 +45,7 @@ FAULTS: dict[str, tuple[dict[str, Any], type[VidgenError]]] = {
 
 
 @pytest.fixture
-def fetch(vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path) -> Iterator[Fetch]:
+def fetch(vendors: Simulator, account: MakeAccount, clock: SimulatorClock, tmp_path: Path) -> Iterator[Fetch]:
     """Submit a video and land it while the download has faults; ``fresh``: links can be refreshed."""
 
     def run(
@@ -167,7 +169,7 @@ def test_a_link_that_works_only_after_a_minute_is_retried_until_then(
     vendor: str,
     expires_in: float | None,
     fetch: Fetch,
-    clock: SimClock,
+    clock: SimulatorClock,
     tmp_path: Path,
 ) -> None:
     # Tried after 0, 1, 3, 7, 15, 30 and 60 seconds; the fixture asserts that nothing more was paid.
@@ -210,7 +212,7 @@ def test_a_link_that_stays_dead_is_an_error_and_leaves_no_file(
 
 
 def test_links_on_loopback_are_rejected_unless_allowed(
-    vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path
+    vendors: Simulator, account: MakeAccount, clock: SimulatorClock, tmp_path: Path
 ) -> None:
     import dataclasses
 

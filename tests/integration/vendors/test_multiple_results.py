@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import requests
-from vidgen_wire import VENDORS, MakeAccount, SimClock, billed, submit, wait
 
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.simulator import Simulator
 from airflow_provider_vidgen.xcom import build_result
+from tests.support.accounts import VENDORS
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import MakeAccount, billed, submit, wait
 
 #: Apixgo's reply has one field for a link and none for a thumbnail.
 SINGLE_RESULT = ("apixgo",)
@@ -22,7 +24,7 @@ SINGLE_RESULT = ("apixgo",)
 @pytest.mark.parametrize("shape", ["resultUrls", "resultJson"])
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_all_videos_of_a_job_land_and_its_thumbnail_is_returned(
-    vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path, vendor: str, shape: str
+    vendors: Simulator, account: MakeAccount, clock: SimulatorClock, tmp_path: Path, vendor: str, shape: str
 ) -> None:
     vendors.options(videos_per_job=3, thumbnails=True, apimodels_result_field=shape)
     hook = account(vendor)
@@ -43,7 +45,7 @@ def test_all_videos_of_a_job_land_and_its_thumbnail_is_returned(
 
 
 def test_a_cdn_that_is_busy_at_first_costs_no_second_video(
-    vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path
+    vendors: Simulator, account: MakeAccount, clock: SimulatorClock, tmp_path: Path
 ) -> None:
     hook = account("apixo")
     submission = submit(hook)

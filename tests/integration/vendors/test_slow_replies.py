@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from vidgen_wire import MakeAccount, SimClock, submit
 
 from airflow_provider_vidgen.errors import StatusUnavailable, SubmitOutcomeUnknown
 from airflow_provider_vidgen.models import VideoJob
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import MakeAccount, submit
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def slow_server() -> Iterator[str]:
 
 
 def test_a_reply_sent_byte_by_byte_is_cut_off_by_the_timeout(
-    slow_server: str, account: MakeAccount, clock: SimClock, monkeypatch: pytest.MonkeyPatch
+    slow_server: str, account: MakeAccount, clock: SimulatorClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hook = account("apixo", host=slow_server, extra={"timeout": 0.3})
     job = VideoJob(vendor="apixo", base_url=slow_server, model="grok-video", task_id="task_1")

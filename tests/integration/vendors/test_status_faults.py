@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vidgen_wire import VENDORS, MakeAccount, SimClock, billed, posts, submit, wait
 
 from airflow_provider_vidgen.errors import DeadlineExceeded, JobLost, StatusRefused, StatusUnavailable
 from airflow_provider_vidgen.simulator import Simulator
+from tests.support.accounts import VENDORS
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import MakeAccount, billed, posts, submit, wait
 
 FAULTS: dict[str, dict[str, Any]] = {
     "reset": {"kind": "reset"},
@@ -33,7 +35,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize("case", FAULTS)
 def test_failed_status_checks_never_lose_the_job(
-    case: str, vendor: str, vendors: Simulator, account: MakeAccount, clock: SimClock
+    case: str, vendor: str, vendors: Simulator, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     vendors.fault(**FAULTS[case], vendor=vendor, route="status", times=2)
     hook = account(vendor, extra={"timeout": 0.4})
@@ -44,7 +46,7 @@ def test_failed_status_checks_never_lose_the_job(
 
 @pytest.mark.parametrize("code", [401, 403])
 def test_one_refused_check_is_repeated_and_two_fail_the_try(
-    code: int, vendors: Simulator, account: MakeAccount, clock: SimClock
+    code: int, vendors: Simulator, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     hook = account("apixo")
     submission = submit(hook)
@@ -58,7 +60,7 @@ def test_one_refused_check_is_repeated_and_two_fail_the_try(
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_an_unknown_job_counts_as_lost_only_after_a_minute(
-    vendor: str, vendors: Simulator, account: MakeAccount, clock: SimClock
+    vendor: str, vendors: Simulator, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     hook = account(vendor)
     submission = submit(hook)
@@ -72,7 +74,7 @@ def test_an_unknown_job_counts_as_lost_only_after_a_minute(
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_stuck_job_is_left_at_the_deadline_and_reattached_later(
-    vendor: str, vendors: Simulator, account: MakeAccount, clock: SimClock
+    vendor: str, vendors: Simulator, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     hook = account(vendor)
     submission = submit(hook, "a cat [sim:stuck]")
@@ -84,7 +86,7 @@ def test_a_stuck_job_is_left_at_the_deadline_and_reattached_later(
 
 
 def test_a_vendor_that_is_down_for_long_fails_the_try(
-    vendors: Simulator, account: MakeAccount, clock: SimClock
+    vendors: Simulator, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     hook = account("apixo")
     submission = submit(hook)

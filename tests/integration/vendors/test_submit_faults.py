@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vidgen_wire import KEYLESS, PROMPT, VENDORS, MakeAccount, SimClock, billed, posts, submit
 
 from airflow_provider_vidgen.errors import (
     BadCredentials,
@@ -23,6 +22,9 @@ from airflow_provider_vidgen.errors import (
     WrongEndpoint,
 )
 from airflow_provider_vidgen.simulator import Simulator
+from tests.support.accounts import PROMPT, VENDORS
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import KEYLESS, MakeAccount, billed, posts, submit
 
 SHORT_TIMEOUT = {"timeout": 0.4}
 #: Faults after which it is unknown whether the vendor accepted the job.
@@ -53,7 +55,7 @@ UNKNOWN_OUTCOME: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("case", UNKNOWN_OUTCOME)
 def test_an_unknown_outcome_is_one_request_and_billed_at_most_once(
-    case: str, when: str, vendor: str, vendors: Simulator, account: MakeAccount, clock: SimClock
+    case: str, when: str, vendor: str, vendors: Simulator, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     vendors.fault(**UNKNOWN_OUTCOME[case], when=when, vendor=vendor, route="create", times=None)
     with pytest.raises(SubmitOutcomeUnknown):
@@ -125,7 +127,7 @@ def test_a_complete_reply_counts_however_it_was_sent(
     ],
 )
 def test_a_rate_limited_submission_is_retried_after_retry_after_and_billed_once(
-    rate_limit: dict[str, Any], vendor: str, vendors: Simulator, account: MakeAccount, clock: SimClock
+    rate_limit: dict[str, Any], vendor: str, vendors: Simulator, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     vendors.fault("status", **rate_limit, vendor=vendor, route="create", times=2)
     submit(account(vendor))

@@ -11,23 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vidgen_wire import (
-    KEY,
-    MODEL,
-    VENDORS,
-    MakeAccount,
-    SimClock,
-    billed,
-    cdn_saw_no_key,
-    posts,
-    submit,
-    wait,
-)
 
 from airflow_provider_vidgen.errors import VidgenError
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import JobState, VideoRequest
 from airflow_provider_vidgen.simulator import Simulator
+from tests.support.accounts import MODEL, VENDORS
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import KEY, MakeAccount, billed, cdn_saw_no_key, posts, submit, wait
 
 
 def load_examples() -> dict[str, tuple[str, str]]:
@@ -128,7 +119,7 @@ def test_a_documented_example_reaches_the_vendor_unchanged(
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_video_is_billed_once_polled_and_landed_whole(
-    vendor: str, vendors: Simulator, account: MakeAccount, clock: SimClock, tmp_path: Path
+    vendor: str, vendors: Simulator, account: MakeAccount, clock: SimulatorClock, tmp_path: Path
 ) -> None:
     hook = account(vendor)
     submission = submit(hook)
@@ -156,7 +147,7 @@ def test_a_video_is_billed_once_polled_and_landed_whole(
     ],
 )
 def test_other_forms_of_replies_are_read(
-    vendor: str, options: dict[str, Any], vendors: Simulator, account: MakeAccount, clock: SimClock
+    vendor: str, options: dict[str, Any], vendors: Simulator, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     vendors.options(**options)
     hook = account(vendor)
@@ -175,7 +166,7 @@ def test_other_forms_of_replies_are_read(
     ],
 )
 def test_unusual_status_sequences_end_in_a_video(
-    vendor: str, script: str, vendors: Simulator, account: MakeAccount, clock: SimClock
+    vendor: str, script: str, vendors: Simulator, account: MakeAccount, clock: SimulatorClock
 ) -> None:
     hook = account(vendor)
     assert wait(hook, clock, submit(hook, f"a cat {script}")).has_video
@@ -183,7 +174,9 @@ def test_unusual_status_sequences_end_in_a_video(
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_failed_job_has_its_failure_category(vendor: str, account: MakeAccount, clock: SimClock) -> None:
+def test_a_failed_job_has_its_failure_category(
+    vendor: str, account: MakeAccount, clock: SimulatorClock
+) -> None:
     hook = account(vendor)
     status = wait(hook, clock, submit(hook, "a cat [sim:fail=CONTENT_VIOLATION:violates content policy]"))
     assert status.failure is not None

@@ -13,20 +13,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from vidgen_wire import VENDORS, MakeAccount, SimClock, billed, posts, submit
 
 from airflow_provider_vidgen.http import loop_resources
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.simulator import Simulator
 from airflow_provider_vidgen.triggers import video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
+from tests.support.accounts import VENDORS
+from tests.support.clock import SimulatorClock
+from tests.support.simulated_accounts import MakeAccount, billed, posts, submit
 
 MakeTrigger = Callable[..., VideoTaskTrigger]
 
 
 @pytest.fixture
 def trigger(
-    clock: SimClock, vendors: Simulator, account: MakeAccount, monkeypatch: pytest.MonkeyPatch
+    clock: SimulatorClock, vendors: Simulator, account: MakeAccount, monkeypatch: pytest.MonkeyPatch
 ) -> MakeTrigger:
     """A trigger whose sleep advances the vendors' clock without blocking the event loop."""
 

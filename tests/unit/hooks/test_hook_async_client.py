@@ -14,12 +14,12 @@ import pytest
 from airflow.sdk import BaseHook, Connection
 from airflow.sdk._shared.secrets_masker import redact
 from airflow.sdk.execution_time import task_runner
-from fakes import KEY, connection
 
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import InvalidConnection
 from airflow_provider_vidgen.hooks import video_gen
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
+from tests.support.accounts import KEY, connection
 
 COUNT = 40
 TOKEN = "t0ken-of-the-callback-route"

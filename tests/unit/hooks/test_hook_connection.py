@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import requests
 import requests_mock
-from fakes import BASE, KEY, VENDORS, MakeHook
 
 from airflow_provider_vidgen.errors import InvalidConnection
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
+from tests.support.accounts import BASE, KEY, VENDORS, MakeHook
 
 UNKNOWN_JOB = {
     "apimodels": {"status_code": 404, "json": {"code": 404, "msg": "Task not found"}},

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import requests_mock
-from fakes import BASE, CREATE, KEY, PROMPT, STATUS, VENDORS, MakeHook, created, finished, job, running
 
 from airflow_provider_vidgen.errors import JobConnectionMismatch, StatusRefused
 from airflow_provider_vidgen.models import JobState, VideoRequest
+from tests.support.accounts import BASE, KEY, PROMPT, VENDORS, MakeHook, job
+from tests.support.vendor_replies import CREATE, STATUS, create_body, finished, running
 
 IMAGE = "https://example.com/a.png"
 BODIES: dict[str, tuple[dict[str, Any], str]] = {
@@ -57,7 +58,7 @@ def test_a_submission_is_sent_as_documented(vendor: str, make_hook: MakeHook) ->
     fields, body = BODIES[vendor]
     prompt = "Ein Leuchtturm im Sturm, 灯塔"
     with requests_mock.Mocker() as web:
-        web.post(CREATE[vendor], json=created(vendor))
+        web.post(CREATE[vendor], json=create_body(vendor))
         submission = make_hook(vendor).submit(VideoRequest(prompt=prompt, **fields), idempotency_key="k-1")
     (sent,) = web.request_history
     assert sent.method == "POST"
@@ -126,7 +127,7 @@ def test_one_refused_check_is_retried_and_a_second_one_raises(code: int, make_ho
 def test_connect_and_read_timeout_are_set_on_the_request(make_hook: MakeHook) -> None:
     hook = make_hook("apimodels", extra={"timeout": 7})
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apimodels"], json=created("apimodels"))
+        web.post(CREATE["apimodels"], json=create_body("apimodels"))
         web.post("https://apimodels.app/api/v1/video/p-video", json={"data": {"url": "https://c.example/v"}})
         hook.submit(VideoRequest(prompt=PROMPT, model="grok-video-3"))
         hook.submit(VideoRequest(prompt=PROMPT, model="p-video"))
@@ -142,7 +143,7 @@ def test_a_netrc_entry_does_not_replace_the_api_key(
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixgo"], json=created("apixgo"))
+        web.post(CREATE["apixgo"], json=create_body("apixgo"))
         web.get(STATUS["apixgo"], json=running("apixgo"))
         hook = make_hook("apixgo")
         hook.submit(VideoRequest(prompt=PROMPT, model="grok-image-video"))

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import requests
 import requests_mock
-from fakes import CREATE, KEY, MODEL, PROMPT, VENDORS, Clock, MakeHook, created
 
 from airflow_provider_vidgen.errors import (
     BadCredentials,
@@ -26,6 +25,9 @@ from airflow_provider_vidgen.errors import (
     VendorUnavailable,
 )
 from airflow_provider_vidgen.models import Submission, VideoRequest
+from tests.support.accounts import KEY, MODEL, PROMPT, VENDORS, MakeHook
+from tests.support.clock import Clock
+from tests.support.vendor_replies import CREATE, create_body
 
 #: Without idempotency keys it cannot be found out whether a request of unknown outcome was accepted.
 KEYLESS = ("apimodels", "apixo", "apixgo")
@@ -60,7 +62,7 @@ def test_a_submission_with_unknown_outcome_is_sent_once_and_raises(
     vendor: str, case: str, make_hook: MakeHook, clock: Clock
 ) -> None:
     with requests_mock.Mocker() as web:
-        web.post(CREATE[vendor], [UNKNOWN_OUTCOMES[case], {"json": created(vendor)}])
+        web.post(CREATE[vendor], [UNKNOWN_OUTCOMES[case], {"json": create_body(vendor)}])
         with pytest.raises(SubmitOutcomeUnknown) as caught:
             submit(make_hook, vendor)
     assert [sent.method for sent in web.request_history] == ["POST"]
@@ -74,7 +76,7 @@ def test_apimart_gets_the_same_request_again_with_the_same_idempotency_key(
     case: str, make_hook: MakeHook
 ) -> None:
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apimart"], [UNKNOWN_OUTCOMES[case], {"json": created("apimart")}])
+        web.post(CREATE["apimart"], [UNKNOWN_OUTCOMES[case], {"json": create_body("apimart")}])
         assert submit(make_hook, "apimart").job.task_id == "task_1"
     first, second = web.request_history
     assert first.headers["Idempotency-Key"] == second.headers["Idempotency-Key"] == "key-1"
@@ -101,7 +103,7 @@ def test_a_409_of_apimart_is_retried_and_then_the_outcome_is_unknown(make_hook: 
 
 def test_a_409_of_apimart_followed_by_the_job_is_a_success(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apimart"], [{"status_code": 409, "json": {}}, {"json": created("apimart")}])
+        web.post(CREATE["apimart"], [{"status_code": 409, "json": {}}, {"json": create_body("apimart")}])
         assert submit(make_hook, "apimart").job.task_id == "task_1"
 
 
@@ -128,7 +130,7 @@ def test_an_unknown_outcome_keeps_the_capacity_flag_and_retry_after_of_the_last_
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_failed_connection_is_retried(vendor: str, make_hook: MakeHook, clock: Clock) -> None:
     with requests_mock.Mocker() as web:
-        web.post(CREATE[vendor], [{"exc": requests.ConnectTimeout}] * 2 + [{"json": created(vendor)}])
+        web.post(CREATE[vendor], [{"exc": requests.ConnectTimeout}] * 2 + [{"json": create_body(vendor)}])
         assert submit(make_hook, vendor).job.task_id == "task_1"
     assert len(web.request_history) == 3
     assert len(clock.slept) == 2
@@ -158,7 +160,7 @@ def test_a_submission_is_retried_after_the_vendors_retry_after(
     vendor: str, rate_limited: dict[str, Any], make_hook: MakeHook, clock: Clock
 ) -> None:
     with requests_mock.Mocker() as web:
-        web.post(CREATE[vendor], [rate_limited, {"json": created(vendor)}])
+        web.post(CREATE[vendor], [rate_limited, {"json": create_body(vendor)}])
         assert submit(make_hook, vendor).job.task_id == "task_1"
     assert clock.slept == [23]
 

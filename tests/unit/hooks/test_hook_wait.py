@@ -10,7 +10,6 @@ from collections.abc import Callable
 import pytest
 import requests
 import requests_mock
-from fakes import NOW, STATUS, VENDORS, Clock, MakeHook, failed, finished, job, running, status
 
 from airflow_provider_vidgen.errors import (
     DeadlineExceeded,
@@ -21,6 +20,9 @@ from airflow_provider_vidgen.errors import (
     StatusUnavailable,
 )
 from airflow_provider_vidgen.models import FailureCategory, JobStatus
+from tests.support.accounts import VENDORS, MakeHook, job
+from tests.support.clock import NOW, Clock
+from tests.support.vendor_replies import STATUS, failed, finished, running, status_body
 
 FIRST_DELAY = {"apimodels": 10, "apixo": 30, "apixgo": 5, "apimart": 10}
 
@@ -124,7 +126,7 @@ def test_wait_ends_after_two_refused_checks(make_hook: MakeHook) -> None:
 
 def test_success_without_a_link_raises_result_missing(make_hook: MakeHook) -> None:
     with requests_mock.Mocker() as web:
-        web.get(STATUS["apixgo"], json=status("apixgo", "SUCCESS", result_url="", progress="100%"))
+        web.get(STATUS["apixgo"], json=status_body("apixgo", "SUCCESS", result_url="", progress="100%"))
         with pytest.raises(ResultMissing):
             make_hook("apixgo").wait(job(), submitted_at=NOW)
     assert len(web.request_history) == 6
@@ -151,7 +153,7 @@ def test_an_unknown_state_is_warned_about_once_and_counts_as_running(
     make_hook: MakeHook, logged: Callable[[], str]
 ) -> None:
     with requests_mock.Mocker() as web:
-        unknown = {"json": status("apixo", "daydreaming")}
+        unknown = {"json": status_body("apixo", "daydreaming")}
         web.get(STATUS["apixo"], [unknown, unknown, unknown, {"json": finished("apixo")}])
         assert make_hook("apixo").wait(job("apixo"), submitted_at=NOW).has_video
     assert logged().count("unknown state 'daydreaming'") == 1

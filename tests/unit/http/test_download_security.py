@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import requests_mock
-from fakes import KEY, MP4, settings
 
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import DownloadBlocked, DownloadFailed, UnsafeLink
 from airflow_provider_vidgen.http.download import open_link
+from tests.support.accounts import KEY, settings
+from tests.support.vendor_replies import MP4
 
 LINK = "https://cdn.example.com/v.mp4?sig=s3cret"
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes import settings
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -20,6 +19,7 @@ from airflow_provider_vidgen.http import egress
 from airflow_provider_vidgen.http.download import download_problems
 from airflow_provider_vidgen.http.egress import EgressError, egress_problems, proxy_for, tls_context
 from dev.servers.tls_terminator import CertificateAuthority
+from tests.support.accounts import settings
 
 URL = "https://api.example.com/v1"
 PROXY = "http://worker:s3cret@proxy.example.com:3128"

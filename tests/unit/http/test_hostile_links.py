@@ -10,11 +10,12 @@ import io
 import pytest
 import requests
 import requests_mock
-from fakes import MP4, settings
 
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import DownloadFailed, LinkUnavailable, UnsafeLink
 from airflow_provider_vidgen.http.download import open_link
+from tests.support.accounts import settings
+from tests.support.vendor_replies import MP4
 
 LINK = "https://cdn.example.com/v.mp4?sig=s3cret"
 HOSTILE = [

@@ -10,11 +10,12 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from fakes import KEY, Clock, run_virtually, settings
 
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.http import loop_resources as loop_resources_module
 from airflow_provider_vidgen.http.loop_resources import loop_resources
+from tests.support.accounts import KEY, settings
+from tests.support.clock import Clock, run_virtually
 
 
 def _run(main: Coroutine[Any, Any, Any]) -> Any:

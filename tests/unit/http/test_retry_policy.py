@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from fakes import Clock
 
 from airflow_provider_vidgen.errors import (
     BadCredentials,
@@ -24,6 +23,7 @@ from airflow_provider_vidgen.errors import (
     VidgenError,
 )
 from airflow_provider_vidgen.http import retry_policy
+from tests.support.clock import Clock
 
 
 class Failing:

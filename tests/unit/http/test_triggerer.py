@@ -9,11 +9,11 @@ import asyncio
 import socket
 
 import pytest
-from fakes import KEY, job, settings
 
 from airflow_provider_vidgen.errors import StatusUnavailable
 from airflow_provider_vidgen.http.loop_resources import loop_resources
 from airflow_provider_vidgen.http.triggerer import PreparedCall
+from tests.support.accounts import KEY, job, settings
 
 
 def test_the_error_about_an_unusable_proxy_names_the_job(monkeypatch: pytest.MonkeyPatch) -> None:

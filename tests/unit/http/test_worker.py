@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import pytest
 import requests_mock
-from fakes import CREATE, KEY, STATUS, job, settings
 
 from airflow_provider_vidgen.client import WorkerClient
 from airflow_provider_vidgen.errors import StatusUnavailable, SubmitOutcomeUnknown
@@ -18,6 +17,8 @@ from airflow_provider_vidgen.http.wire import MAX_REPLY, encode_body, mask_api_k
 from airflow_provider_vidgen.http.worker import WorkerTransport
 from airflow_provider_vidgen.models import VideoRequest
 from airflow_provider_vidgen.vendors.http_messages import HttpCall
+from tests.support.accounts import KEY, job, settings
+from tests.support.vendor_replies import CREATE, STATUS
 
 ACCOUNT = settings("apixgo")
 SUBMIT_CALL = ACCOUNT.vendor.submit_call(VideoRequest(prompt="灯塔", model="grok-image-video"))

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 from fake_cdn import LINK, Cdn, Land
-from fakes import Clock, job, settings
 
 from airflow_provider_vidgen.http import download
 from airflow_provider_vidgen.landing import Landing
+from tests.support.accounts import job, settings
+from tests.support.clock import Clock
 
 _OPTIONS = {"overwrite", "sidecar", "sidecar_prompt", "verify", "poster", "upload_args"}
 

@@ -11,12 +11,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from fakes import MP4, Clock
 from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from airflow_provider_vidgen.errors import (
     VidgenError,
 )
+from tests.support.clock import Clock
+from tests.support.vendor_replies import MP4
 
 STALLED = ReadTimeoutError(None, "", "")  # type: ignore[arg-type]
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 from fake_cdn import FRESH, LINK, Cdn, Reply, files_in
-from fakes import Clock, job, settings
 from urllib3.exceptions import ProtocolError
 
 from airflow_provider_vidgen.errors import DownloadFailed, NotAVideo, TargetExists, UnsafeLink
 from airflow_provider_vidgen.landing import Landing
 from dev.sample_videos import FORMATS, boundaries, sample_video
+from tests.support.accounts import job, settings
+from tests.support.clock import Clock
 
 TYPES = {"mp4": "video/mp4", "mov": "video/quicktime", "webm": "video/webm", "mkv": "video/x-matroska"}
 

@@ -22,7 +22,6 @@ from fake_cdn import (
     rest,
     whole,
 )
-from fakes import MP4
 from urllib3.exceptions import ProtocolError
 
 from airflow_provider_vidgen.errors import (
@@ -32,6 +31,7 @@ from airflow_provider_vidgen.errors import (
     VidgenError,
 )
 from airflow_provider_vidgen.landing.download import ProgressLog
+from tests.support.vendor_replies import MP4
 
 
 @pytest.mark.parametrize("pieces", [1, 3, 7, 8, 9])

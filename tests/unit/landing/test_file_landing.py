@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from fake_cdn import Land, Reply, broken, files_in, rest, whole
-from fakes import MP4, job, settings
 from urllib3.exceptions import ProtocolError
 
 from airflow_provider_vidgen.errors import (
@@ -25,6 +24,8 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.landing import Landing, VideoMetadata, probe
 from airflow_provider_vidgen.landing.probe import Probe
+from tests.support.accounts import job, settings
+from tests.support.vendor_replies import MP4
 
 #: The vendor's own duration, for a probe to be compared with.
 SIX_SECONDS = VideoMetadata(result={"duration_seconds": 6.0})

@@ -25,7 +25,6 @@ from fake_cdn import (
     rest,
     whole,
 )
-from fakes import MP4, NOW, Clock, job, settings
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -41,6 +40,9 @@ from airflow_provider_vidgen.errors import (
     VidgenError,
 )
 from airflow_provider_vidgen.landing import Landing
+from tests.support.accounts import job, settings
+from tests.support.clock import NOW, Clock
+from tests.support.vendor_replies import MP4
 
 #: Seconds of all waits for one link, without and with the maximum jitter.
 LEAST, MOST = 300, 312

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 from fake_cdn import FRESH, LINK, Cdn, Reply, files_in
-from fakes import MP4, Clock, job, settings
 
 from airflow_provider_vidgen.errors import DownloadFailed, LinkUnavailable
 from airflow_provider_vidgen.landing import Landing, VideoMetadata
 from dev.sample_videos import sample_video
+from tests.support.accounts import job, settings
+from tests.support.clock import Clock
+from tests.support.vendor_replies import MP4
 
 THUMB = "https://cdn.example.com/t.html?sig=s3cret"
 PICTURES = {

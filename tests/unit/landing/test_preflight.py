@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 from airflow.sdk.io import attach
-from fakes import job, settings
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_vidgen.errors import StorageUnreachable
 from airflow_provider_vidgen.landing import Landing, target_for
+from tests.support.accounts import job, settings
 
 LINK, FRESH = "https://cdn.example.com/a?sig=s3cret", "https://cdn.example.com/b"
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from fake_cdn import LINK, Cdn, Reply, files_in
-from fakes import MODEL, PROMPT, Clock, job, settings
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
 from airflow_provider_vidgen.errors import NotPlayable, VideoMismatch
@@ -22,6 +21,8 @@ from airflow_provider_vidgen.landing import Landing, VideoMetadata, probe
 from airflow_provider_vidgen.landing.probe import Probe, mismatches
 from airflow_provider_vidgen.models import VideoRequest
 from dev.sample_videos import sample_video
+from tests.support.accounts import MODEL, PROMPT, job, settings
+from tests.support.clock import Clock
 
 SIDEWAYS = (0, 1, -1, 0)
 UPSIDE_DOWN = (-1, 0, 0, -1)

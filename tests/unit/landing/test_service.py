@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowTaskTimeout
 from fake_cdn import FRESH, LINK, Cdn, RefreshLinks, Reply, files_in, page, whole
-from fakes import MP4, NOW, Clock, job, settings
 
 from airflow_provider_vidgen.errors import (
     DownloadFailed,
@@ -29,6 +28,9 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.http import download
 from airflow_provider_vidgen.landing import Landing
+from tests.support.accounts import job, settings
+from tests.support.clock import NOW, Clock
+from tests.support.vendor_replies import MP4
 
 EARLIER = NOW - timedelta(seconds=1)
 

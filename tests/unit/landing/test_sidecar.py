@@ -17,7 +17,6 @@ from fake_cdn import (
     files_in,
     whole,
 )
-from fakes import MP4, Clock, job, settings
 
 from airflow_provider_vidgen.errors import (
     TargetExists,
@@ -25,6 +24,9 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.landing import Landing, VideoMetadata
 from airflow_provider_vidgen.models import VideoRequest
+from tests.support.accounts import job, settings
+from tests.support.clock import Clock
+from tests.support.vendor_replies import MP4
 
 PICTURE = "data:image/png;base64," + "A" * 5000
 

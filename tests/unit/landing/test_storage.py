@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from airflow.sdk.io import attach
 from fake_cdn import FRESH, LINK, Cdn, whole
-from fakes import MP4, Clock, job, settings
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_vidgen.errors import StorageUnreachable
 from airflow_provider_vidgen.landing import Landing, storage
+from tests.support.accounts import job, settings
+from tests.support.clock import Clock
+from tests.support.vendor_replies import MP4
 
 Manifests = list[dict[str, Any]]
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from airflow.sdk.io import attach
 from botocore.exceptions import ClientError, ParamValidationError
-from fakes import settings
 from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from airflow_provider_vidgen.errors import StorageUnreachable
 from airflow_provider_vidgen.landing import Landing, upload_options
 from airflow_provider_vidgen.landing.upload_options import UploadOptions
+from tests.support.accounts import settings
 
 PATH = {"s3": "s3://b/v/", "gs": "gs://b/v/", "abfs": "abfs://b/v/", "file": "/v/", "sftp": "sftp://c@/v/"}
 

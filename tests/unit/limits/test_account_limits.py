@@ -10,10 +10,11 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-from fakes import NOW, Clock, run_virtually, settings
 
 from airflow_provider_vidgen.limits.account_limits import AccountLimits
 from airflow_provider_vidgen.vendors.http_messages import parse_retry_after
+from tests.support.accounts import settings
+from tests.support.clock import NOW, Clock, run_virtually
 
 FOREVER = float("inf")
 

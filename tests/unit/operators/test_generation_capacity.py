@@ -22,11 +22,14 @@ from airflow.sdk.exceptions import (
     AirflowRescheduleException,
     TaskDeferred,
 )
-from fakes import CREATE, NOW, PROMPT, STATUS, VENDORS, Clock, context, created, finished, record_of
 
 from airflow_provider_vidgen import airflow_internals, capacity
 from airflow_provider_vidgen.ledger import entry_key
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
+from tests.support.accounts import PROMPT, VENDORS
+from tests.support.clock import NOW, Clock
+from tests.support.task_instance import context, record_of
+from tests.support.vendor_replies import CREATE, STATUS, create_body, finished
 
 Connect = Callable[..., None]
 FULL = {"status_code": 429, "json": {"code": 429, "message": "too many"}}
@@ -137,7 +140,7 @@ def test_a_task_that_gets_its_capacity_submits_once(vidgen: Connect, clock: Cloc
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], [FULL, FULL, {"json": created("apixo")}])
+        web.post(CREATE["apixo"], [FULL, FULL, {"json": create_body("apixo")}])
         web.get(STATUS["apixo"], json=finished("apixo"))
         for _ in range(2):
             clock.sleep(_pause(lambda: _operator().execute(task), clock))
@@ -187,7 +190,7 @@ def test_an_open_submission_waits_too_and_goes_out_again_under_its_key(vidgen: C
     vidgen("apimart")
     task = context()
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apimart"], [{"exc": requests.ReadTimeout}, FULL, {"json": created("apimart")}])
+        web.post(CREATE["apimart"], [{"exc": requests.ReadTimeout}, FULL, {"json": create_body("apimart")}])
         web.get(STATUS["apimart"], json=finished("apimart"))
         pause = _pause(lambda: _operator().execute(task), clock)
         assert record_of(task)["phase"] == "unknown"
@@ -331,7 +334,7 @@ def test_of_a_mapped_task_only_as_many_submit_as_the_account_may_have_jobs(
     vidgen(vendor, extra=extra)
     task = _mapped(index)
     with requests_mock.Mocker() as web:
-        web.post(CREATE[vendor], json=created(vendor))
+        web.post(CREATE[vendor], json=create_body(vendor))
         web.get(STATUS[vendor], json=finished(vendor))
         if waits:
             assert _pause(lambda: _operator(deferrable=deferrable).execute(task), clock) >= 15
@@ -363,7 +366,7 @@ def test_an_instance_waits_for_those_before_it_that_have_not_ended(
 ) -> None:
     vidgen("apixo")
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))
         if turn:
             _operator(deferrable=False).execute(_mapped(10, {4: state}))
@@ -433,7 +436,7 @@ def test_a_task_that_has_a_job_already_asks_about_it_and_does_not_wait(vidgen: C
     vidgen("apixo")
     task = _mapped(40, dict.fromkeys(range(40), "success"))
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json={"code": 200, "data": {"taskId": "task_1", "state": "processing"}})
         with pytest.raises(TaskDeferred):
             _operator().execute(task)

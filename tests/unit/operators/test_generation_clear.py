@@ -12,22 +12,12 @@ from typing import Any
 import pytest
 import requests_mock
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from fakes import (
-    CREATE,
-    LINK,
-    MP4,
-    PROMPT,
-    STATUS,
-    Clock,
-    FakeTi,
-    context,
-    created,
-    finished,
-    record_of,
-    running,
-)
 
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
+from tests.support.accounts import PROMPT
+from tests.support.clock import Clock
+from tests.support.task_instance import FakeTaskInstance, context, record_of
+from tests.support.vendor_replies import CREATE, LINK, MP4, STATUS, create_body, finished, running
 
 GONE = {"status_code": 400, "json": {"code": "task_not_exist", "message": "task_not_exist"}}
 DEAD = {"status_code": 404, "text": "<html>"}
@@ -49,7 +39,7 @@ class Task:
 
     def run(self) -> Any:
         with requests_mock.Mocker() as web:
-            web.post(CREATE["apixgo"], json=created("apixgo"))
+            web.post(CREATE["apixgo"], json=create_body("apixgo"))
             web.get(STATUS["apixgo"], self.status)
             web.get(LINK, **self.link)
             try:
@@ -60,7 +50,7 @@ class Task:
                 self.downloads += sum(url == LINK.partition("?")[0] for _, url in sent)
 
     def clear(self) -> None:
-        ti: FakeTi = self.context["ti"]
+        ti: FakeTaskInstance = self.context["ti"]
         cleared = context(max_tries=ti.max_tries + 1)
         self.context = {**cleared, "task_state_store": self.context["task_state_store"]}
 

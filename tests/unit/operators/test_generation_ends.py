@@ -17,25 +17,24 @@ from airflow.sdk.exceptions import (
     AirflowRescheduleException,
     TaskDeferred,
 )
-from fakes import (
-    CREATE,
-    LINK,
-    MP4,
-    PROMPT,
-    STATUS,
-    Clock,
-    context,
-    created,
-    failed,
-    finished,
-    record_of,
-    running,
-    status,
-    unknown,
-)
 
 from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
+from tests.support.accounts import PROMPT
+from tests.support.clock import Clock
+from tests.support.task_instance import context, record_of
+from tests.support.vendor_replies import (
+    CREATE,
+    LINK,
+    MP4,
+    STATUS,
+    create_body,
+    failed,
+    finished,
+    running,
+    status_body,
+    unknown,
+)
 
 Connect = Callable[..., None]
 
@@ -65,7 +64,7 @@ def test_a_job_that_failed_ends_retries_only_if_the_same_request_would_fail_agai
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=failed("apixo", words, code))
         if deferrable:
             with pytest.raises(TaskDeferred):
@@ -84,7 +83,7 @@ def test_the_try_after_a_failed_job_submits_afresh_and_says_so(
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], [{"json": failed("apixo", "oops")}, {"json": finished("apixo")}])
         with pytest.raises(AirflowException, match="may be billed again"):
             operator(deferrable=False).execute(task)
@@ -97,7 +96,7 @@ def test_a_lost_job_is_reported_again_by_a_retry_and_not_paid_twice(vidgen: Conn
     vidgen("apixgo")
     task = context()
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixgo"], json=created("apixgo"))
+        web.post(CREATE["apixgo"], json=create_body("apixgo"))
         web.get(STATUS["apixgo"], **unknown("apixgo"))
         for _ in range(2):
             with pytest.raises(AirflowFailException, match="JobLost"):
@@ -109,7 +108,7 @@ def test_the_deadline_leaves_the_job_attached(vidgen: Connect, clock: Clock) -> 
     vidgen("apixgo")
     task = context()
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixgo"], json=created("apixgo"))
+        web.post(CREATE["apixgo"], json=create_body("apixgo"))
         web.get(STATUS["apixgo"], json=running("apixgo"))
         with pytest.raises(AirflowException, match="DeadlineExceeded") as failure:
             operator(deferrable=False, timeout=60).execute(task)
@@ -122,8 +121,8 @@ def test_the_deadline_leaves_the_job_attached(vidgen: Connect, clock: Clock) -> 
 def test_success_without_a_link_is_waited_on_and_then_reported_as_paid(vidgen: Connect) -> None:
     vidgen("apixgo")
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixgo"], json=created("apixgo"))
-        web.get(STATUS["apixgo"], json=status("apixgo", "SUCCESS", result_url=""))
+        web.post(CREATE["apixgo"], json=create_body("apixgo"))
+        web.get(STATUS["apixgo"], json=status_body("apixgo", "SUCCESS", result_url=""))
         with pytest.raises(AirflowFailException, match="The video was paid for"):
             operator(deferrable=False).execute(context())
 
@@ -147,9 +146,9 @@ def test_a_blocking_task_without_a_link_looks_once_more_before_it_fails(
     at_last: bool, vidgen: Connect
 ) -> None:
     vidgen("apixo")
-    task, no_link = context(), status("apixo", "success")
+    task, no_link = context(), status_body("apixo", "success")
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         last = finished("apixo") if at_last else no_link
         web.get(STATUS["apixo"], [*[{"json": no_link}] * 6, {"json": last}])
         if at_last:
@@ -165,7 +164,7 @@ def test_a_blocking_task_without_a_link_looks_once_more_before_it_fails(
 def test_a_blocking_task_keeps_its_own_interval(vidgen: Connect, clock: Clock) -> None:
     vidgen("apixo")
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], [{"json": running("apixo")}, {"json": finished("apixo")}])
         operator(deferrable=False, poll_interval=90).execute(context())
     assert len(clock.slept) == 2
@@ -176,7 +175,7 @@ def test_a_blocking_task_shows_its_progress_as_a_deferred_one_does(vidgen: Conne
     vidgen("apixgo")
     task = context()
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixgo"], json=created("apixgo"))
+        web.post(CREATE["apixgo"], json=create_body("apixgo"))
         half = running("apixgo", progress="50%")
         web.get(STATUS["apixgo"], [{"json": half}, {"json": finished("apixgo")}])
         operator(deferrable=False).execute(task)
@@ -186,8 +185,8 @@ def test_a_blocking_task_shows_its_progress_as_a_deferred_one_does(vidgen: Conne
 def test_a_blocking_task_whose_link_comes_late_lands_it(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
-        no_link = {"json": status("apixo", "success")}
+        web.post(CREATE["apixo"], json=create_body("apixo"))
+        no_link = {"json": status_body("apixo", "success")}
         web.get(STATUS["apixo"], [*[no_link] * 6, {"json": finished("apixo")}])
         web.get(LINK, content=MP4)
         operator(deferrable=False, output_path=f"file://{tmp_path}/v.mp4").execute(context())
@@ -198,7 +197,7 @@ def test_a_blocking_task_does_not_believe_no_such_job_when_asked_with_another_ke
     vidgen("apixgo")
     task = context()
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixgo"], json=created("apixgo"))
+        web.post(CREATE["apixgo"], json=create_body("apixgo"))
         with pytest.raises(TaskDeferred):
             operator(deferrable=True).execute(task)
         vidgen("apixgo", password="sk-of-another-account")
@@ -222,7 +221,7 @@ def test_with_a_store_of_the_workers_all_is_kept_in_airflows_own_rows_of_this_tr
     )
     task = context()
     with requests_mock.Mocker() as web:
-        answer = {"status_code": 429, "json": {"code": 429}} if full else {"json": created("apixo")}
+        answer = {"status_code": 429, "json": {"code": 429}} if full else {"json": create_body("apixo")}
         web.post(CREATE["apixo"], **answer)
         with pytest.raises((AirflowRescheduleException, TaskDeferred)):
             operator(deferrable=True).execute(task)

@@ -15,26 +15,15 @@ import pytest
 import requests
 import requests_mock
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
-from fakes import (
-    CREATE,
-    LINK,
-    MODEL,
-    NOW,
-    PROMPT,
-    STATUS,
-    VENDORS,
-    Clock,
-    context,
-    created,
-    finished,
-    job,
-    running,
-)
 
 from airflow_provider_vidgen.models import VideoRequest
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 from airflow_provider_vidgen.vendors import get_vendor
+from tests.support.accounts import MODEL, PROMPT, VENDORS, job
+from tests.support.clock import NOW, Clock
+from tests.support.task_instance import context
+from tests.support.vendor_replies import CREATE, LINK, STATUS, create_body, finished, running
 
 Connect = Callable[..., None]
 RESULT_KEYS = {
@@ -68,7 +57,7 @@ def test_a_blocking_task_brings_the_result_the_design_promises(
     vidgen(vendor)
     task = context()
     with requests_mock.Mocker() as web:
-        web.post(CREATE[vendor], json=created(vendor))
+        web.post(CREATE[vendor], json=create_body(vendor))
         web.get(STATUS[vendor], [{"json": running(vendor)}, {"json": finished(vendor)}])
         result = operator(deferrable=False).execute(task)
     assert set(result) == RESULT_KEYS
@@ -87,7 +76,7 @@ def test_a_deferrable_task_leaves_the_worker_for_the_trigger(vendor: str, vidgen
     vidgen(vendor)
     task = context()
     with requests_mock.Mocker() as web:
-        web.post(CREATE[vendor], json=created(vendor))
+        web.post(CREATE[vendor], json=create_body(vendor))
         with pytest.raises(TaskDeferred) as deferred:
             operator(deferrable=True, timeout=900, poll_interval=7).execute(task)
     left = deferred.value
@@ -119,7 +108,7 @@ def test_no_task_wakes_before_its_first_leg_is_surely_reported(
     vidgen("apixo")
     earliest = (NOW + timedelta(seconds=seconds)).isoformat()
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         with pytest.raises(TaskDeferred) as deferred:
             operator(deferrable=True).execute(context())
     assert deferred.value.trigger.not_before == earliest
@@ -131,7 +120,7 @@ def test_a_re_attached_task_whose_deadline_is_near_is_given_time_to_end(
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=running("apixo"))
         with pytest.raises(TaskDeferred):
             operator(deferrable=True).execute(task)
@@ -146,7 +135,7 @@ def test_a_retry_asks_about_the_job_and_does_not_defer_on_a_finished_one(vidgen:
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))
         with pytest.raises(TaskDeferred):
             operator(deferrable=True).execute(task)
@@ -161,7 +150,7 @@ def test_a_retry_whose_vendor_is_down_waits_on_for_the_job(vidgen: Connect) -> N
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], exc=requests.ConnectTimeout)
         for _ in range(2):
             with pytest.raises(TaskDeferred) as deferred:
@@ -209,7 +198,7 @@ def test_a_connection_that_cannot_be_used_fails_for_good_before_anything_is_sent
 def test_doubts_are_logged_and_the_request_goes_out(vidgen: Connect, logged: Callable[[], str]) -> None:
     vidgen("apimodels")
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apimodels"], json=created("apimodels"))
+        web.post(CREATE["apimodels"], json=create_body("apimodels"))
         with pytest.raises(TaskDeferred):
             operator(deferrable=True, aspect_ratio="2:3").execute(context())
     told = logged()
@@ -234,7 +223,7 @@ def test_each_field_of_the_request_reaches_the_vendor(field: str, value: Any, vi
     vidgen("apixo")
     given = {"duration": 6, "prompt": PROMPT, field: value}
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         with pytest.raises(TaskDeferred):
             operator(deferrable=True, **given).execute(context())
         body = web.last_request.json()
@@ -247,7 +236,7 @@ def test_an_unknown_submission_is_repeated_by_those_who_take_the_risk(vidgen: Co
     task = context()
     risky = operator(deferrable=True, on_unknown_submit="resubmit")
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], [{"exc": requests.ReadTimeout}, {"json": created("apixo")}])
+        web.post(CREATE["apixo"], [{"exc": requests.ReadTimeout}, {"json": create_body("apixo")}])
         with pytest.raises(AirflowException, match="UnknownSubmitWillResubmit"):
             risky.execute(task)
         with pytest.raises(TaskDeferred):
@@ -270,7 +259,7 @@ def test_a_delivery_that_cannot_be_recorded_is_a_delivery_all_the_same(
 
     store.set = refuse
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))
         assert operator(deferrable=False).execute(task)["task_id"] == "task_1"
     assert re.search(r"The delivery could not be recorded \(\w*Error\w*\)", logged())
@@ -304,7 +293,7 @@ def test_an_unknown_submission_is_not_repeated_by_a_retry(vidgen: Connect) -> No
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], [{"exc": requests.ReadTimeout}, {"json": created("apixo")}])
+        web.post(CREATE["apixo"], [{"exc": requests.ReadTimeout}, {"json": create_body("apixo")}])
         for _ in range(3):
             with pytest.raises(AirflowFailException, match="Money may have been spent"):
                 operator().execute(task)

@@ -14,22 +14,12 @@ import pytest
 import requests_mock
 from airflow.sdk import DAG, task_group
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
-from fakes import (
-    CREATE,
-    LINK,
-    MODEL,
-    MP4,
-    PROMPT,
-    STATUS,
-    context,
-    created,
-    finished,
-    record_of,
-    status,
-)
 
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 from dev.sample_videos import sample_video
+from tests.support.accounts import MODEL, PROMPT
+from tests.support.task_instance import context, record_of
+from tests.support.vendor_replies import CREATE, LINK, MP4, STATUS, create_body, finished, status_body
 
 Connect = Callable[..., None]
 
@@ -100,7 +90,7 @@ def test_mapped_tasks_with_paths_of_their_own_are_paid(vidgen: Connect, tmp_path
     dag = mapped(given={"prompt": PROMPT}, output_path=[path, "b.mp4"])
     task = {**context(map_index=0, task_id="t"), "dag": dag}
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         with pytest.raises(TaskDeferred):
             operator(output_path=path, deferrable=True).execute(task)
     assert posts(web) == 1
@@ -111,7 +101,7 @@ def test_the_file_of_a_mapped_task_is_called_by_its_index(vidgen: Connect, tmp_p
     path = f"file://{tmp_path}/v-{{map_index}}.mp4"
     dag = mapped(given={"output_path": path}, prompt=[PROMPT, "b", "c", "d"])
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))
         web.get(LINK, content=MP4)
         operator(deferrable=False, output_path=path).execute(
@@ -123,7 +113,7 @@ def test_the_file_of_a_mapped_task_is_called_by_its_index(vidgen: Connect, tmp_p
 def test_the_file_lands_in_the_same_task(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))
         web.get(LINK, content=MP4)
         result = operator(deferrable=False, output_path=f"file://{tmp_path}/").execute(context())
@@ -140,7 +130,7 @@ def test_a_link_that_died_meanwhile_is_asked_for_anew(vidgen: Connect, tmp_path:
     vidgen("apixo", extra={"allow_private_urls": True})
     fresh = "https://cdn.example.com/v/fresh.mp4"
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], [{"json": finished("apixo")}, {"json": finished("apixo", fresh)}])
         web.get(LINK, status_code=403)
         web.get(fresh, content=MP4)
@@ -155,7 +145,7 @@ def test_the_sidecar_knows_the_request_and_may_leave_out_the_prompt(
     vidgen("apixo", extra={"allow_private_urls": True})
     task = context()
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))
         web.get(LINK, content=MP4)
         path = f"file://{tmp_path}/v.mp4"
@@ -174,7 +164,7 @@ def test_the_connections_key_is_in_no_sidecar_whatever_it_looks_like(vidgen: Con
     vidgen("apixo", password=key, extra={"allow_private_urls": True})
     extra = {"notes": [f"paid with {key}, as agreed"], "param": json.dumps({"by": key}), key: 1}
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))
         web.get(LINK, content=MP4)
         operator(deferrable=False, output_path=f"file://{tmp_path}/", extra=extra).execute(context())
@@ -191,7 +181,7 @@ def test_the_thumbnail_lands_in_the_same_task_and_is_known_to_a_clear(
     reply["data"]["result"]["thumbnail_url"] = thumb
     task, path = context(), f"file://{tmp_path}/"
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apimart"], json=created("apimart"))
+        web.post(CREATE["apimart"], json=create_body("apimart"))
         web.get(STATUS["apimart"], json=reply)
         web.get(LINK, content=MP4)
         web.get(thumb, content=jpg)
@@ -199,7 +189,7 @@ def test_the_thumbnail_lands_in_the_same_task_and_is_known_to_a_clear(
         (file,) = made.execute(task)["files"]
         assert file["poster"] == f"file://{tmp_path}/task_1-0.jpg"
         assert (tmp_path / "task_1-0.jpg").read_bytes() == jpg
-        web.get(STATUS["apimart"], json=status("apimart", "completed", result={}))
+        web.get(STATUS["apimart"], json=status_body("apimart", "completed", result={}))
         cleared = context(max_tries=5)
         cleared["task_state_store"] = task["task_state_store"]
         (again,) = made.execute(cleared)["files"]
@@ -211,7 +201,7 @@ def test_the_thumbnail_lands_in_the_same_task_and_is_known_to_a_clear(
 def test_no_poster_lands_where_none_is_wanted(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))
         web.get(LINK, content=sample_video("mp4"))
         operator(deferrable=False, output_path=f"file://{tmp_path}/", poster=False).execute(context())
@@ -223,7 +213,7 @@ def test_a_download_that_fails_leaves_the_job_attached(vidgen: Connect, tmp_path
     task = context()
     landing = operator(deferrable=False, output_path=f"file://{tmp_path}/v.mp4")
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))
         web.get(LINK, status_code=500)
         with pytest.raises(AirflowException, match="DownloadFailed") as failure:
@@ -241,7 +231,7 @@ def test_a_path_taken_in_the_meantime_is_changed_and_the_task_cleared(
     vidgen("apixo", extra={"allow_private_urls": True})
     task = context()
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         with pytest.raises(TaskDeferred):
             operator(deferrable=True, output_path=f"file://{tmp_path}/v.mp4").execute(task)
         (tmp_path / "v.mp4").write_bytes(b"theirs")
@@ -283,7 +273,7 @@ def test_a_callback_needs_a_place_to_call(vidgen: Connect) -> None:
 def test_a_callback_is_asked_for_at_the_place_of_the_connection(vidgen: Connect) -> None:
     vidgen("apixo", extra={"callback_base_url": "https://airflow.example.com/vidgen"})
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         with pytest.raises(TaskDeferred):
             operator(use_callback=True, deferrable=True).execute(context())
     body = web.request_history[0].json()

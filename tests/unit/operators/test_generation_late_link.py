@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 import requests_mock
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from fakes import CREATE, LINK, MP4, PROMPT, STATUS, VENDORS, Clock, context, created, finished
 
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
+from tests.support.accounts import PROMPT, VENDORS
+from tests.support.clock import Clock
+from tests.support.task_instance import context
+from tests.support.vendor_replies import CREATE, LINK, MP4, STATUS, create_body, finished
 
 Connect = Callable[..., None]
 
@@ -35,7 +38,7 @@ def test_a_link_that_is_late_is_waited_for_and_then_left_to_the_next_try(
     vidgen(vendor, extra={"allow_private_urls": True})
     task = context()
     with requests_mock.Mocker() as web:
-        web.post(CREATE[vendor], json=created(vendor))
+        web.post(CREATE[vendor], json=create_body(vendor))
         web.get(STATUS[vendor], json=finished(vendor))
         web.get(LINK, [late])
         with pytest.raises(AirflowException, match=r"LinkUnavailable|NotAVideo") as failure:
@@ -70,7 +73,7 @@ def test_a_place_where_nothing_can_land_is_refused_before_anything_is_paid(
 ) -> None:
     vidgen("apixo")
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         making = operator(path.replace("{folder}", str(tmp_path)))
         making.deferrable = deferrable
         with pytest.raises(

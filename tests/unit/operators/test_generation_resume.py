@@ -16,28 +16,25 @@ import pytest
 import requests
 import requests_mock
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
-from fakes import (
-    CREATE,
-    KEY,
-    LINK,
-    MP4,
-    NOW,
-    PROMPT,
-    STATUS,
-    Clock,
-    context,
-    created,
-    failed,
-    finished,
-    record_of,
-    running,
-    status,
-    unknown,
-)
 
 from airflow_provider_vidgen.ledger import entry_key
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 from airflow_provider_vidgen.triggers.events import Reason
+from tests.support.accounts import KEY, PROMPT
+from tests.support.clock import NOW, Clock
+from tests.support.task_instance import context, record_of
+from tests.support.vendor_replies import (
+    CREATE,
+    LINK,
+    MP4,
+    STATUS,
+    create_body,
+    failed,
+    finished,
+    running,
+    status_body,
+    unknown,
+)
 
 Deferred = tuple[dict[str, Any], VideoGenerationOperator, dict[str, Any]]
 
@@ -71,7 +68,7 @@ def deferred(vidgen: Callable[..., None]) -> Callable[..., Deferred]:
             **{"task_id": "t", "prompt": PROMPT, "deferrable": True, "timeout": 900, **fields}
         )
         with requests_mock.Mocker() as web:
-            web.post(CREATE[vendor], json=created(vendor))
+            web.post(CREATE[vendor], json=create_body(vendor))
             with pytest.raises(TaskDeferred) as left:
                 operator.execute(task)
         return task, operator, left.value.kwargs or {}
@@ -124,12 +121,12 @@ def test_no_event_makes_a_success_of_a_job_that_still_runs(
 @pytest.mark.parametrize("case", ["ended", *ODD])
 def test_success_without_a_link_is_never_a_result(case: str, deferred: Callable[..., Deferred]) -> None:
     with pytest.raises(TaskDeferred):
-        resume(deferred(), status("apixo", "success"), event=ODD.get(case, event()))
+        resume(deferred(), status_body("apixo", "success"), event=ODD.get(case, event()))
 
 
 def test_a_link_that_stays_missing_is_reported_as_paid(deferred: Callable[..., Deferred]) -> None:
     with pytest.raises(AirflowFailException, match=r"without a usable link.*apixo job task_1.*paid for"):
-        resume(deferred(), status("apixo", "success"), event=event("result_missing"))
+        resume(deferred(), status_body("apixo", "success"), event=event("result_missing"))
 
 
 @pytest.mark.parametrize(
@@ -271,7 +268,7 @@ def test_a_resume_that_is_handed_nothing_but_the_event_believes_what_it_says_of_
 ) -> None:
     task, operator, _ = deferred()
     with pytest.raises(AirflowFailException, match="without a usable link"):
-        resume((task, operator, {}), status("apixo", "success"), event=event("result_missing"))
+        resume((task, operator, {}), status_body("apixo", "success"), event=event("result_missing"))
 
 
 def test_a_job_not_found_at_the_deadline_stays_attached(
@@ -370,7 +367,7 @@ def test_a_job_without_a_link_is_lost_only_after_the_time_of_its_links(
     deferred: Callable[..., Deferred], clock: Clock
 ) -> None:
     left = deferred("apixgo", timeout=90_000)
-    no_link = status("apixgo", "SUCCESS", result_url="")
+    no_link = status_body("apixgo", "SUCCESS", result_url="")
     for seconds, said, phase in ((0, "ResultMissing", "submitted"), (3500, "ResultMissing", "submitted")):
         clock.sleep(seconds)
         with pytest.raises(AirflowFailException, match=said):

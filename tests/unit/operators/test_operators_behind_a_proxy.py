@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 import requests_mock
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from fakes import CREATE, LINK, MP4, PROMPT, STATUS, VENDORS, context, created, finished
 
 from airflow_provider_vidgen.operators.video_download import VideoDownloadOperator
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
+from tests.support.accounts import PROMPT, VENDORS
+from tests.support.task_instance import context
+from tests.support.vendor_replies import CREATE, LINK, MP4, STATUS, create_body, finished
 
 Connect = Callable[..., None]
 PROXY = "http://worker:s3cret@proxy.example.com:3128"
@@ -30,7 +32,7 @@ def generation(output_path: str | None, **fields: Any) -> VideoGenerationOperato
 def web() -> Any:
     with requests_mock.Mocker() as web:
         for vendor in VENDORS:
-            web.post(CREATE[vendor], json=created(vendor))
+            web.post(CREATE[vendor], json=create_body(vendor))
             web.get(STATUS[vendor], json=finished(vendor))
         web.get(LINK, content=MP4)
         yield web

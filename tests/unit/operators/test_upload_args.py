@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 import requests_mock
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from fakes import CREATE, LINK, MP4, PROMPT, STATUS, context, created, finished
 
 from airflow_provider_vidgen.operators.video_download import VideoDownloadOperator
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
+from tests.support.accounts import PROMPT
+from tests.support.task_instance import context
+from tests.support.vendor_replies import CREATE, LINK, MP4, STATUS, create_body, finished
 
 Connect = Callable[..., None]
 
@@ -55,7 +57,7 @@ def test_without_output_path_they_are_not_checked(vidgen: Connect) -> None:
         task_id="t", prompt=PROMPT, upload_args={"Nope": 1}, sidecar="nope", deferrable=False
     )
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))
         assert operator.execute(context())["state"] == "succeeded"
 
@@ -71,7 +73,7 @@ def test_a_generation_writes_the_sidecar_to_the_given_folder(vidgen: Connect, tm
         deferrable=False,
     )
     with requests_mock.Mocker() as web:
-        web.post(CREATE["apixo"], json=created("apixo"))
+        web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))
         web.get(LINK, content=MP4)
         (file,) = operator.execute(context())["files"]

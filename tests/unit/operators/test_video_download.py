@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 import requests_mock
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from fakes import LINK, MP4, STATUS, Clock, context, finished
 
 from airflow_provider_vidgen.operators.video_download import VideoDownloadOperator
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
+from tests.support.clock import Clock
+from tests.support.task_instance import context
+from tests.support.vendor_replies import LINK, MP4, STATUS, finished
 
 OTHER = "https://cdn.example.com/v/other.mp4"
 VIDEO = {

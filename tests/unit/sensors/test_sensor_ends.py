@@ -19,11 +19,15 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
     AirflowTaskTimeout,
 )
-from fakes import NOW, STATUS, Clock, Store, context, failed, job, running, status
 
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 from airflow_provider_vidgen.sensors.video_task import VideoTaskSensor
+from tests.support.accounts import job
+from tests.support.clock import NOW, Clock
+from tests.support.state_store import FakeStateStore
+from tests.support.task_instance import context
+from tests.support.vendor_replies import STATUS, failed, running, status_body
 
 Connect = Callable[..., None]
 Way = Callable[..., Any]
@@ -35,7 +39,7 @@ FATAL = {
     "failed": failed("apixo", "no", "GENERATION_FAILED"),
     "input": failed("apixo", "no", "INVALID_PARAMETER"),
     "funds": failed("apixo", "insufficient credit", "NO_FUNDS"),
-    "cancelled": status("apixo", "cancelled"),
+    "cancelled": status_body("apixo", "cancelled"),
 }
 
 
@@ -188,7 +192,7 @@ def test_another_try_begins_anew(clock: Clock) -> None:
 
 
 def test_without_the_store_nothing_is_counted_and_nothing_fails(clock: Clock) -> None:
-    class Broken(Store):
+    class Broken(FakeStateStore):
         def get(self, key: str, default: Any = None) -> Any:
             raise ConnectionError
 

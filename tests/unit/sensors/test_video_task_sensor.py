@@ -14,9 +14,12 @@ import requests
 import requests_mock
 from airflow.sdk import PokeReturnValue
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSensorTimeout, TaskDeferred
-from fakes import LINK, NOW, STATUS, VENDORS, Clock, context, failed, finished, job, running, status, unknown
 
 from airflow_provider_vidgen.sensors.video_task import VideoTaskSensor
+from tests.support.accounts import VENDORS, job
+from tests.support.clock import NOW, Clock
+from tests.support.task_instance import context
+from tests.support.vendor_replies import LINK, STATUS, failed, finished, running, status_body, unknown
 
 Connect = Callable[..., None]
 DOWN = {"exc": requests.ConnectTimeout}
@@ -54,8 +57,8 @@ def test_a_poke_finds_the_video_with_the_generations_result(vendor: str, vidgen:
     "reply",
     [
         running("apixo"),
-        status("apixo", "daydreaming"),
-        status("apixo", "success"),
+        status_body("apixo", "daydreaming"),
+        status_body("apixo", "success"),
         DOWN,
         {"status_code": 404, "json": {}},
         unknown("apixo"),

@@ -9,11 +9,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from fakes import Clock, run_virtually, task_instance
 
 from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.models import JobState, JobStatus
 from airflow_provider_vidgen.triggers import progress_xcom
+from tests.support.clock import Clock, run_virtually
+from tests.support.task_instance import task_instance
 
 COUNT = 40
 STATUS = JobStatus(state=JobState.RUNNING, raw_state="running")

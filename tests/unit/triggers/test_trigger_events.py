@@ -9,10 +9,12 @@ import json
 from typing import Any
 
 import pytest
-from fakes import KEY, LINK, NOW, PROMPT, job
 
 from airflow_provider_vidgen.triggers.events import Reason, make_event, read_event
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
+from tests.support.accounts import KEY, PROMPT, job
+from tests.support.clock import NOW
+from tests.support.vendor_replies import LINK
 
 #: Stored in the databases of users of version 0.1.0. Never change it, only add to it.
 KWARGS_OF_0_1_0: dict[str, Any] = {

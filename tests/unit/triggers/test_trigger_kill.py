@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from fakes import task_instance
 
 from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.errors import StatusUnavailable
@@ -19,6 +18,7 @@ from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.triggers import video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
+from tests.support.task_instance import task_instance
 
 JOB = VideoJob(vendor="apixo", base_url="https://api.apixo.ai", model="grok-video", task_id="task_1")
 MESSAGE = "Apixo cannot cancel jobs"

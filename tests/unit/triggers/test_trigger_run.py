@@ -15,21 +15,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fakes import (
-    KEY,
-    LINK,
-    NOW,
-    Clock,
-    connection,
-    failed,
-    finished,
-    job,
-    run_virtually,
-    running,
-    status,
-    task_instance,
-    unknown,
-)
 
 from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.client import TriggererClient
@@ -42,6 +27,10 @@ from airflow_provider_vidgen.triggers import progress_xcom, video_task
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 from airflow_provider_vidgen.vendors.apixo import Apixo
 from airflow_provider_vidgen.vendors.http_messages import HttpCall, HttpReply
+from tests.support.accounts import KEY, connection, job
+from tests.support.clock import NOW, Clock, run_virtually
+from tests.support.task_instance import task_instance
+from tests.support.vendor_replies import LINK, failed, finished, running, status_body, unknown
 
 Reply = HttpReply | BaseException | dict[str, Any]
 
@@ -141,7 +130,7 @@ def test_a_restart_after_the_deadline_polls_once_more(vendor: Vendor, clock: Clo
 
 
 def test_success_without_a_link_is_reported_as_result_missing(vendor: Vendor) -> None:
-    vendor.replies = [status("apixo", "success")]
+    vendor.replies = [status_body("apixo", "success")]
     assert reason(trigger()) == "result_missing"
 
 
@@ -350,7 +339,7 @@ def test_an_unchanged_reply_is_parsed_once(vendor: Vendor, monkeypatch: pytest.M
 def test_an_unknown_state_is_warned_about_once_and_counts_as_running(
     vendor: Vendor, logged: Callable[[], str]
 ) -> None:
-    unknown_state = status("apixo", "daydreaming")
+    unknown_state = status_body("apixo", "daydreaming")
     vendor.replies = [unknown_state, unknown_state, unknown_state, finished("apixo")]
     assert reason(trigger()) == "ended"
     assert logged().count("unknown state 'daydreaming'") == 1

@@ -12,24 +12,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from vendor_case import (
-    LINK,
-    NOW,
-    VENDORS,
-    create_body,
-    error_body,
-    failure_data,
-    request_for,
-    status_body,
-    vendor_job,
-    video_data,
-)
+from vendor_case import NOW, VENDORS, request_for, vendor_job
 
 from airflow_provider_vidgen.errors import StatusError, SubmitError, VidgenError
 from airflow_provider_vidgen.models import JobState, JobStatus
 from airflow_provider_vidgen.vendors.base import Vendor
 from airflow_provider_vidgen.vendors.http_messages import HttpReply
 from airflow_provider_vidgen.vendors.parsing import is_http_url
+from tests.support.vendor_replies import LINK, create_body, error_body, failure_data, status_body, video_data
 
 _SETTINGS = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 _every_vendor = pytest.mark.parametrize("vendor", VENDORS)

@@ -12,10 +12,11 @@ Technical messages in similar words do not.
 from __future__ import annotations
 
 import pytest
-from vendor_case import VENDORS, error_body, failure_data, read_status, read_submit, reply, status_body
+from vendor_case import VENDORS, read_status, read_submit, reply
 
 from airflow_provider_vidgen.errors import ContentRejected, PermissionDenied, SubmitRefused, generation_failed
 from airflow_provider_vidgen.models import Failure, JobStatus
+from tests.support.vendor_replies import error_body, failure_data, status_body
 
 _every_vendor = pytest.mark.parametrize("vendor", VENDORS)
 

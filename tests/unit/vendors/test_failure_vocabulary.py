@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vendor_case import LINK, VENDORS, failure_data, read_status, reply, status_body
+from vendor_case import VENDORS, read_status, reply
 
 from airflow_provider_vidgen.models import FailureCategory, JobStatus
+from tests.support.vendor_replies import LINK, failure_data, status_body
 
 _every_vendor = pytest.mark.parametrize("vendor", VENDORS)
 

@@ -8,17 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vendor_case import (
-    LINK,
-    NOW,
-    VENDORS,
-    error_body,
-    read_status,
-    reply,
-    status_body,
-    vendor_job,
-    video_data,
-)
+from vendor_case import NOW, VENDORS, read_status, reply, vendor_job
 
 from airflow_provider_vidgen.errors import (
     BadCredentials,
@@ -29,6 +19,7 @@ from airflow_provider_vidgen.errors import (
     VidgenError,
 )
 from airflow_provider_vidgen.models import JobState, JobStatus
+from tests.support.vendor_replies import LINK, error_body, status_body, video_data
 
 _every_vendor = pytest.mark.parametrize("vendor", VENDORS)
 _QUEUED = ("pending", "queued", "submitted", "NOT_START", "SUBMITTED", "QUEUED", "waiting", "queuing")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vendor_case import NOW, VENDORS, create_body, error_body, read_submit, reply, request_for
+from vendor_case import NOW, VENDORS, read_submit, reply, request_for
 
 from airflow_provider_vidgen.errors import (
     BadCredentials,
@@ -23,6 +23,7 @@ from airflow_provider_vidgen.errors import (
     VidgenError,
 )
 from airflow_provider_vidgen.models import JobState, Submission
+from tests.support.vendor_replies import create_body, error_body
 
 _every_vendor = pytest.mark.parametrize("vendor", VENDORS)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vendor_case import PROMPT, VENDORS, error_body, read_submit, reply
+from vendor_case import PROMPT, VENDORS, read_submit, reply
 
 from airflow_provider_vidgen.errors import (
     BadCredentials,
@@ -21,6 +21,7 @@ from airflow_provider_vidgen.errors import (
     VendorUnavailable,
     VidgenError,
 )
+from tests.support.vendor_replies import error_body
 
 _every_vendor = pytest.mark.parametrize("vendor", VENDORS)
 

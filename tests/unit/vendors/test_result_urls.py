@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from vendor_case import LINK, VENDORS, read_status, read_submit, reply, status_body
+from vendor_case import VENDORS, read_status, read_submit, reply
 
 from airflow_provider_vidgen.errors import SubmitOutcomeUnknown
 from airflow_provider_vidgen.models import Cost, JobState, JobStatus, Submission
+from tests.support.vendor_replies import LINK, status_body
 
 _OTHER = "https://cdn.example.com/other.mp4"
 _NOT_A_URL: list[Any] = [

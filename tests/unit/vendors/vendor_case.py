@@ -17,10 +17,10 @@ from airflow_provider_vidgen.vendors.apixgo import Apixgo
 from airflow_provider_vidgen.vendors.apixo import Apixo
 from airflow_provider_vidgen.vendors.base import Vendor
 from airflow_provider_vidgen.vendors.http_messages import HttpReply
+from tests.support.vendor_replies import LINK
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 PROMPT = "A lighthouse in a storm"
-LINK = "https://cdn.example.com/video.mp4"
 VENDORS: dict[str, Vendor] = {vendor.name: vendor for vendor in (ApiModels(), Apixo(), Apixgo(), ApiMart())}
 MODELS = {
     "apimodels": "grok-video-3-official",

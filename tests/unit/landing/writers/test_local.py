@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 from fake_cdn import LINK, Cdn, whole
-from fakes import MP4, job, settings
 
 from airflow_provider_vidgen.landing import Landing
+from tests.support.accounts import job, settings
+from tests.support.vendor_replies import MP4
 
 
 class Disk:

@@ -17,13 +17,15 @@ from typing import Any
 
 import pytest
 from fake_cdn import LINK, Cdn, whole
-from fakes import MP4, NOW, job, settings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.landing.writers import local, part_files
 from airflow_provider_vidgen.landing.writers.local import LocalWriter
+from tests.support.accounts import job, settings
+from tests.support.clock import NOW
+from tests.support.vendor_replies import MP4
 
 HOUR = timedelta(hours=1)
 

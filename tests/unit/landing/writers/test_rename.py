@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from airflow.sdk.io import attach
 from fake_cdn import LINK, Cdn, whole
-from fakes import MP4, job, settings
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_vidgen.errors import StorageUnreachable
@@ -20,6 +19,8 @@ from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.landing.storage import storage_path
 from airflow_provider_vidgen.landing.upload_options import UploadOptions
 from airflow_provider_vidgen.landing.writers import atomic_writer, part_files
+from tests.support.accounts import job, settings
+from tests.support.vendor_replies import MP4
 
 OPTIONS = UploadOptions(content_type="video/mp4")
 
