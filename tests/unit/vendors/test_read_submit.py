@@ -20,6 +20,7 @@ from airflow_provider_vidgen.errors import (
     SubmitInFlight,
     SubmitOutcomeUnknown,
     SubmitRefused,
+    TaskRef,
     VidgenError,
 )
 from airflow_provider_vidgen.models import JobState, Submission
@@ -73,7 +74,8 @@ def _assert_error(error: VidgenError, kind: type[VidgenError], fatal: bool, bill
     assert type(error) is kind
     assert (error.fatal, error.billing) == (fatal, billing)
     assert str(billing) in str(error)
-    assert error.next_step in str(error)
+    task_id = error.job.task_id if error.job else ""
+    assert TaskRef().fill_in(error.next_step, task_id) in str(error)
 
 
 @_every_vendor

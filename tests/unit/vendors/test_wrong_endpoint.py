@@ -58,7 +58,7 @@ def test_a_reply_of_another_host_is_a_wrong_endpoint(vendor: str, status: int, b
     error = _error(vendor, status, body)
     assert type(error) is errors.WrongEndpoint
     assert (error.fatal, error.billing) == (True, Billing.NOT_SPENT)
-    assert "Check the connection's host" in str(error)
+    assert "Check the connection's vendor and host" in str(error)
     assert "Correct the request" not in str(error)
 
 
