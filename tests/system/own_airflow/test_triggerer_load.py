@@ -20,16 +20,23 @@ TIMEOUT = 240.0
 
 
 def watch(crowd: Crowd) -> Shift:
-    """Run a triggerer until it has polled all jobs of the vendor without a limit, and then kill it."""
+    """Run a triggerer until it has begun all triggers and polled all unlimited jobs, and then kill it."""
+    logs_before = trigger_logs(crowd)
     with crowd.triggerer() as shift:
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             visits = crowd.visits()
             everywhere = len(first_checks(checks(visits, "apimodels"))) == EACH
-            if everywhere and len(checks(visits, "apixo")) >= PACED:
+            begun = trigger_logs(crowd) - logs_before == 2 * EACH
+            if begun and everywhere and len(checks(visits, "apixo")) >= PACED:
                 break
             time.sleep(0.5)
     return shift
+
+
+def trigger_logs(crowd: Crowd) -> int:
+    """Count the logs of triggers; each triggerer writes its own."""
+    return sum(1 for _ in crowd.airflow.home.rglob("*.trigger.*.log"))
 
 
 def test_many_triggers_neither_block_the_triggerer_nor_burst_after_it_is_killed(
