@@ -98,7 +98,7 @@ class TriggerLoad:
         """Start a triggerer and kill it at the end of ``with``; then its measurements are complete."""
         log = self.airflow.component_log("triggerer")
         log_start = log.stat().st_size if log.exists() else 0
-        earlier_logs = self._count_trigger_logs()
+        earlier_logs = self.count_trigger_logs()
         run = TriggererRun(started_at=time.time())
         self.airflow.start("triggerer", wait=False)
         with ProcessMonitor(lambda: self.airflow.pids("triggerer")) as processes:
@@ -106,7 +106,7 @@ class TriggerLoad:
             self.airflow.kill("triggerer")
         run.memory, run.cpu = processes.memory, processes.cpu
         run.log = log.read_bytes()[log_start:].decode(errors="replace")
-        run.trigger_logs = self._count_trigger_logs() - earlier_logs
+        run.trigger_logs = self.count_trigger_logs() - earlier_logs
         run.requests = self.requests()
         self._last_request = max((request.seq for request in run.requests), default=self._last_request)
         stalls = event_loop_monitor.read_stalls(self._stalls)
@@ -142,7 +142,7 @@ class TriggerLoad:
         self.simulator.options(requests_per_minute={vendor: options["requests_per_minute"].get(vendor)})
         return jobs
 
-    def _count_trigger_logs(self) -> int:
+    def count_trigger_logs(self) -> int:
         return sum(1 for _ in self.airflow.home.rglob("*.trigger.*.log"))
 
 

@@ -26,13 +26,15 @@ TIMEOUT = 240.0
 
 
 def watch(load: TriggerLoad) -> TriggererRun:
-    """Let a triggerer work until it has asked about all that has no limit, and then kill it."""
+    """Run a triggerer until it has begun all triggers and polled all unlimited jobs, and then kill it."""
+    logs_before = load.count_trigger_logs()
     with load.run_triggerer() as run:
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             requests = load.requests()
             everywhere = len(first_request_by_job(status_requests(requests, "apimodels"))) == EACH
-            if everywhere and len(status_requests(requests, "apixo")) >= PACED:
+            begun = load.count_trigger_logs() - logs_before == 2 * EACH
+            if begun and everywhere and len(status_requests(requests, "apixo")) >= PACED:
                 break
             time.sleep(0.5)
     return run
