@@ -143,6 +143,7 @@ class TriggerLoad:
         return jobs
 
     def count_trigger_logs(self) -> int:
+        """Return the number of logs that triggers have begun, over all triggerers."""
         return sum(1 for _ in self.airflow.home.rglob("*.trigger.*.log"))
 
 
