@@ -87,7 +87,7 @@ def _core(home: Path, dags_folder: Path, parallelism: int) -> dict[str, str]:
         # The default asks DNS for the full name, which can take seconds on a machine without one.
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
         # Processes wait for a lock as long as this instead of failing with "database is locked".
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=10",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=20",
         "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
         # The database is migrated before any component starts; each of them would check it again.
         "AIRFLOW__DATABASE__CHECK_MIGRATIONS": "False",
