@@ -79,7 +79,7 @@ def _core(home: Path, dags_folder: Path, parallelism: int) -> dict[str, str]:
         # The default looks up the full name in DNS, which can take seconds on a machine without one.
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "socket.gethostname",
         # Seconds to wait for a lock before failing with "database is locked".
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=10",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=20",
         "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
         # The database is migrated before any component starts, so components need not check it.
         "AIRFLOW__DATABASE__CHECK_MIGRATIONS": "False",

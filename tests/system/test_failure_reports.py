@@ -72,7 +72,7 @@ def test_an_unreachable_host_is_reported_as_such_and_costs_nothing(
     task = runs.task(DAG, "host")
     task.wait_until_finished("failed")
     log = task.log()
-    assert "NotSent: " in log
+    assert "ConnectionFailed: " in log
     assert "could not be reached" in log
     assert "Nothing was spent. Check the connection's host and the network" in log
     assert "BadCredentials" not in log
@@ -109,7 +109,7 @@ def test_a_failed_write_to_storage_is_retried_with_the_same_video(
     [entry] = billed_jobs(simulator, "fits no shelf")
     for number in (1, 2):
         log = task.log(number)
-        assert "StorageFailed: " in log
+        assert "StorageError: " in log
         assert f"Job: apixo job {entry.task_id}. The video was paid for." in log
         assert "no new video is made" in log
     assert len(submissions(simulator, "fits no shelf")) == 1

@@ -216,7 +216,7 @@ def test_a_folder_in_the_place_of_the_host_is_refused() -> None:
 def test_a_server_that_does_not_answer_is_unreachable_before_payment(monkeypatch: pytest.MonkeyPatch) -> None:
     account = {"conn_type": "sftp", "host": "127.0.0.1", "port": free_port(), "login": "x"}
     monkeypatch.setenv("AIRFLOW_CONN_SILENT_SFTP", json.dumps({**account, "password": "secret-0123456789"}))
-    with pytest.raises(StorageUnreachable, match=r"Nothing was spent\..*a retry looks again") as found:
+    with pytest.raises(StorageUnreachable, match=r"Nothing was spent\..*a retry checks again") as found:
         landing().target_problems("sftp://silent_sftp@/v.mp4")
     assert "secret" not in str(found.value)
 

@@ -71,17 +71,17 @@ def test_a_file_in_a_store_exists_until_it_is_changed_or_deleted(store: Buckets,
     from airflow.sdk import ObjectStoragePath
 
     write_random_mp4(tmp_path / "film.mp4", 1000)
-    room = landing()
+    service = landing()
     with VideoServer(tmp_path).running() as server:
-        files = room.land([f"{server.url}/film.mp4"], f"{store.scheme}videos/there/v.mp4")
-    assert room.files_exist(files)
-    assert not room.files_exist([*files, {**files[0], "path": f"{store.scheme}videos/there/w.mp4"}])
-    assert not room.files_exist([{**files[0], "path": f"{store.scheme}typo/v.mp4"}])
+        files = service.land([f"{server.url}/film.mp4"], f"{store.scheme}videos/there/v.mp4")
+    assert service.files_exist(files)
+    assert not service.files_exist([*files, {**files[0], "path": f"{store.scheme}videos/there/w.mp4"}])
+    assert not service.files_exist([{**files[0], "path": f"{store.scheme}typo/v.mp4"}])
     path = ObjectStoragePath(files[0]["path"])
     path.fs.pipe_file(path.path, (tmp_path / "film.mp4").read_bytes()[:-1] + b"!")
-    assert not room.files_exist(files)
+    assert not service.files_exist(files)
     path.fs.rm_file(path.path)
-    assert not room.files_exist(files)
+    assert not service.files_exist(files)
 
 
 def test_landing_creates_no_bucket(store: Buckets, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_store_that_does_not_answer_is_unreachable_before_payment(monkeypatch:
     }
     account = {"conn_type": "aws", "login": "x", "password": "secret-0123456789", "extra": extra}
     monkeypatch.setenv("AIRFLOW_CONN_SILENT", json.dumps(account))
-    with pytest.raises(StorageUnreachable, match=r"Nothing was spent\..*a retry looks again") as found:
+    with pytest.raises(StorageUnreachable, match=r"Nothing was spent\..*a retry checks again") as found:
         landing().target_problems("s3://silent@videos/v.mp4")
     assert not found.value.fatal
     assert "secret" not in str(found.value)

@@ -33,7 +33,7 @@ def landing(**kwargs: Any) -> Landing:
 
 
 @pytest.fixture
-def sample_video(tmp_path: Path) -> Iterator[str]:
+def film(tmp_path: Path) -> Iterator[str]:
     write_random_mp4(tmp_path / "film.mp4", LARGE)
     with VideoServer(tmp_path).running() as server:
         yield f"{server.url}/film.mp4"

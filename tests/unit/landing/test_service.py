@@ -99,7 +99,7 @@ def test_a_stopped_task_does_not_wait_for_a_hanging_storage(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    room, hangs, over = "airflow_provider_vidgen.landing.service", threading.Semaphore(0), threading.Event()
+    module, hangs, over = "airflow_provider_vidgen.landing.service", threading.Semaphore(0), threading.Event()
     threads: list[threading.Thread] = []
 
     def hang(*_: Any) -> None:
@@ -115,8 +115,8 @@ def test_a_stopped_task_does_not_wait_for_a_hanging_storage(
         return wait(futures, timeout)
 
     monkeypatch.setattr("airflow_provider_vidgen.landing.writers.local.LocalWriter.write", hang)
-    monkeypatch.setattr(f"{room}.wait", stopped)
-    monkeypatch.setattr(f"{room}._STOP_TIMEOUT", 0.05)
+    monkeypatch.setattr(f"{module}.wait", stopped)
+    monkeypatch.setattr(f"{module}._STOP_TIMEOUT", 0.05)
     cdn.replies = {LINK: [whole()], FRESH: [whole()]}
     with pytest.raises(KeyboardInterrupt):
         Landing(settings(), verify=False).land([LINK, FRESH], f"file://{tmp_path}/", job=job())
