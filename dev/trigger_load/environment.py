@@ -195,5 +195,7 @@ def _deferral(vendor: str, index: int, job: VideoJob, control: bool) -> Deferral
     if control:
         trigger_kwargs = {"target_time": (now + _TIMEOUT).isoformat(), "end_from_trigger": False}
         return Deferral(vendor, index, _CONTROL_TRIGGER, trigger_kwargs, next_kwargs)
-    trigger = VideoTaskTrigger(vidgen_conn_id=f"vidgen_{vendor}", not_before=now.isoformat(), **next_kwargs)
+    trigger = VideoTaskTrigger(
+        vidgen_conn_id=f"vidgen_{vendor}", not_before=now.isoformat(), cancel_on_kill=True, **next_kwargs
+    )
     return Deferral(vendor, index, *trigger.serialize(), next_kwargs)

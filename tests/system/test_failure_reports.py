@@ -129,7 +129,7 @@ def test_a_deadline_fails_the_try_and_the_next_one_reattaches_to_the_same_job(
         log = task.log(number)
         assert "DeadlineExceeded: The job was still running" in log
         assert f"Job: apixo job {entry.task_id}." in log
-        assert "asks about the same job" in log
+        assert "A retry checks the same job once more" in log
     assert f"An earlier try submitted the job {entry.task_id}" in task.log(2)
     assert len(submissions(simulator, f"pangolin that {verb}")) == 1
     assert task.record()["phase"] == "submitted"
@@ -146,7 +146,7 @@ def test_after_a_failure_of_the_vendors_own_the_next_try_submits_a_new_job(
     assert task.wait_until_finished("success")["try_number"] == 2
     assert "INTERNAL GPU node lost making '***'" in task.log(1)
     assert f"Job: apixo job {crashed_job}." in task.log(1)
-    assert "A retry submits a new job, which may cost again" in task.log(1)
+    assert "A retry submits a new job, which may be billed again" in task.log(1)
     assert re.search(
         rf"earlier try .*the job {crashed_job} end without a video; a new one may cost", task.log(2)
     )

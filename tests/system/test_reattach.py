@@ -71,7 +71,7 @@ def all_at_once(
 def assert_reattached(task: Task, job_id: str, simulator: SimulatorClient) -> None:
     task.wait_until_finished("success", try_number=2)
     assert task.xcom()["task_id"] == job_id
-    assert f"An earlier try has submitted the job {job_id}" in task.log(2)
+    assert f"An earlier try submitted the job {job_id}" in task.log(2)
     assert len(submissions(simulator, f"{task.task_id} [sim:stuck]")) == 1
     assert bill(simulator, job_id).state == "settled"
 

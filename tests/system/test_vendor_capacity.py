@@ -11,7 +11,7 @@ from airflow_provider_vidgen.simulator import SimulatorClient
 from tests.support.task_runs import Runs, Task, billed_jobs, submissions
 
 VIDEOS = 6
-WAITED = "waiting without a worker"
+WAITED = "rescheduled, the next check is in"
 #: Airflow's own message.
 RESCHEDULED = "marking task as UP_FOR_RESCHEDULE"
 
@@ -43,7 +43,7 @@ def test_with_a_known_limit_no_submission_is_refused(runs: Runs, simulator: Simu
     tasks = assert_all_succeed_in_one_try(runs, simulator, "known")
     assert len(submissions(simulator, "crowded known wombat")) == VIDEOS
     for task in tasks:
-        waited = f"the account takes 3 jobs at a time; {WAITED}" in task.log()
+        waited = f"the account runs 3 jobs at a time; {WAITED}" in task.log()
         assert waited is (task.map_index >= 3), task.log()
 
 
