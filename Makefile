@@ -1,4 +1,4 @@
-# The two main commands, `make demo` and `make test`, install all they need in .venv.
+# The main commands are `make demo` and `make test`. Python packages are installed in .venv.
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,12 +18,12 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
-# The marketing pipeline on a real Airflow with the simulator. ONCE=1 ends when the pipeline has finished.
+# The marketing pipeline on a real Airflow with the simulator. ONCE=1 stops it after the pipeline.
 demo: $(READY)
 	@$(BIN)/python -m dev.demo $(if $(ONCE),--once)
 
 # Inject faults at every step of a video generation on a real Airflow, and check the simulator's billing.
-# 15 minutes. CHAOS="--passes 1 --faults worker" for a part, CHAOS=--help for all options.
+# 15 minutes. CHAOS="--passes 1 --faults worker" runs a part, CHAOS=--help lists all options.
 chaos: $(READY)
 	@$(BIN)/python -m dev.chaos $(CHAOS)
 
@@ -42,7 +42,7 @@ system: browser
 unit integration system: $(READY)
 	$(BIN)/python -m pytest -n 2 tests/$@
 
-# All benchmarks, one after the other; more than an hour. The results are in docs/benchmarks.md.
+# Most benchmarks, one after the other; more than an hour. The results are in docs/benchmarks.md.
 bench: bench-import bench-polling bench-end-to-end bench-triggerer bench-landing
 	$(BIN)/python -m benchmarks.end_to_end --scaling
 	$(BIN)/python -m benchmarks.end_to_end --apixo-limits
@@ -50,31 +50,31 @@ bench: bench-import bench-polling bench-end-to-end bench-triggerer bench-landing
 bench-import: $(READY)
 	$(BIN)/python -m benchmarks.import_time
 
-# Landing of 1 GiB on disk against curl, and of 256 MiB in S3 against boto3. BENCH="--rounds 3".
+# Landing 1 GiB on local disk compared with curl, and 256 MiB in S3 with boto3. BENCH="--rounds 3".
 bench-landing: $(READY)
 	$(BIN)/python -m benchmarks.landing $(BENCH)
 
-# Polling of 100, 1,000 and 10,000 jobs in one event loop, against Airflow's HttpSensorTrigger and bare aiohttp.
-# More than ten minutes for a round. BENCH="--rounds 1 --jobs 1000".
+# Polling 100, 1,000 and 10,000 jobs in one event loop, compared with Airflow's HttpSensorTrigger and bare aiohttp.
+# More than ten minutes per round. BENCH="--rounds 1 --jobs 1000".
 bench-polling: $(READY)
 	$(BIN)/python -m benchmarks.polling $(BENCH)
 
-# Cost of a video for Airflow and the vendor, against Airflow's http provider and a Python task. Ten minutes.
+# Cost of a video for Airflow and the vendor, compared with Airflow's http provider and a Python task. Ten minutes.
 # BENCH="--job-seconds 60", BENCH=--scaling, BENCH=--apixo-limits, BENCH=--account-limit.
 bench-end-to-end: $(READY)
 	$(BIN)/python -m benchmarks.end_to_end $(BENCH)
 
-# A thousand triggers in one triggerer, which is killed and started again. Six minutes. BENCH=--control uses
-# triggers that only sleep, BENCH=--changing-progress vendors that report progress.
+# Event loop stalls and request rate of a thousand triggers in a triggerer that is killed and restarted. Six minutes.
+# BENCH=--control uses triggers that only sleep, BENCH=--changing-progress vendors that report progress.
 bench-triggerer: $(READY)
 	$(BIN)/python -m benchmarks.triggerer $(BENCH)
 
-# Kill workers during landing: KILLS times on disk, and as often on S3 and on SFTP.
+# Kill workers during a landing, KILLS times each on local disk, S3 and SFTP.
 KILLS ?= 250
 kill-during-landing: $(READY)
 	VIDGEN_LANDING_KILLS=$(KILLS) $(BIN)/python -m pytest -s tests/integration/landing/test_killed_landing.py
 
-# For the tests of the connection form and of landed videos in a real browser.
+# Chromium, for the tests of the connection form and of landed videos.
 browser:
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
 	  $(call apt_install,chromium chromium-driver)
@@ -85,13 +85,13 @@ azurite: $(READY)
 	  { command -v npm >/dev/null || $(call apt_install,npm); \
 	    npm install --prefix $(AZURITE) --no-package-lock --no-audit --no-fund --silent azurite@3.35.0; }
 
-# An S3 server other than moto, for the tests of landing.
+# A second S3 server besides moto, for the tests of landing.
 s3rver: $(READY)
 	@test -d $(S3RVER)/node_modules/s3rver || \
 	  { command -v npm >/dev/null || $(call apt_install,npm); mkdir -p $(S3RVER); \
 	    npm install --prefix $(S3RVER) --no-package-lock --no-audit --no-fund --silent s3rver@3.7.1; }
 
-# docs/errors.md, from the error classes; a test compares the two.
+# Generate docs/errors.md from the error classes; a test compares the two.
 errors-page: $(READY)
 	$(BIN)/python -m dev.errors_page
 

@@ -4,8 +4,8 @@
 """
 Wait on the worker, for an Airflow without a triggerer.
 
-The worker slot is occupied until the video is finished. Everything else is as in deferrable mode: a retry,
-also after a worker crash, re-attaches to the same job.
+The worker slot is occupied until the video is finished. As in deferrable mode, a retry re-attaches to
+the same job, even after a worker crash.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Animate images: from one link, from several links, and from the image of an earlier job at the vendor."""
+"""Animate images: one image URL, several image URLs, and the image of an earlier job at the vendor."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ with DAG(dag_id="vidgen_image_to_video", schedule=None, tags=["vidgen"], doc_md=
         deferrable=True,
     )
 
-    # Airflow logs return values; with the links, readers of the log could open the videos.
+    # Airflow logs return values, and anyone who can read a result link can open the video.
     @task(show_return_value_in_logs=False)
     def list_links(links: list[str]) -> list[str]:
         return links
 
-    # One mapped download for each link. Airflow maps over return values only, hence ``list_links``.
+    # One mapped download for each result link. Airflow maps over return values only, hence ``list_links``.
     VideoDownloadOperator.partial(
         task_id="download_showcase",
         vidgen_conn_id="vidgen_apixgo",

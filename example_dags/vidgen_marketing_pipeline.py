@@ -4,11 +4,11 @@
 """
 Generate a folder of videos from a table of products.
 
-Reads the products, writes a prompt for each product and aspect ratio, generates the videos in mapped tasks
-(which wait on the triggerer, not on workers), downloads them, and writes an index of the videos.
+Reads the products, writes a prompt for each product and aspect ratio, generates the videos in mapped,
+deferred tasks (which occupy no worker while they wait), downloads them, and writes an index of the videos.
 
-To use another vendor, run it with another ``vidgen_conn_id``, ``model`` and ``duration``. To store the files
-elsewhere, set ``output``, for example to ``s3://aws_default@marketing/videos``.
+To use another vendor, trigger the Dag with another ``vidgen_conn_id``, ``model`` and ``duration``. To store
+the files elsewhere, set ``output``, for example to ``s3://aws_default@marketing/videos``.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
 Use a synchronous endpoint: one request that blocks until the video is finished.
 
 The task does not defer. If the connection is lost after the request was sent, it is unknown whether the
-video was generated and billed. The task then fails and reports this instead of paying again; a clear submits
-again.
+video was generated and billed. The task then fails instead of submitting again, because
+both submissions could be billed. A clear submits again.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 """
 Wait for a job that was submitted elsewhere, and download its video.
 
-Trigger it with the vendor's job id: ``{"job_id": "task_12345678"}``. Nothing is submitted or paid.
+Trigger it with the vendor's job id: ``{"job_id": "task_12345678"}``. Nothing is submitted or billed.
 """
 
 from __future__ import annotations
