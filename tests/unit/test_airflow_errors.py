@@ -106,7 +106,7 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def test_nothing_of_what_the_vendor_repeated_is_in_the_log(
+def test_no_secret_that_the_vendor_repeats_is_in_the_log(
     failure: AirflowException, logged: Callable[[], str]
 ) -> None:
     told = "".join(traceback.format_exception(failure)) + logged()
@@ -116,7 +116,7 @@ def test_nothing_of_what_the_vendor_repeated_is_in_the_log(
         assert secret not in told.lower(), told
 
 
-def test_there_is_one_error_and_its_sentence_is_the_last_word(failure: AirflowException) -> None:
+def test_one_traceback_is_printed_and_the_message_is_its_last_line(failure: AirflowException) -> None:
     told = "".join(traceback.format_exception(failure)).strip()
     assert told.count("Traceback (most recent call last)") == 1
     assert told.endswith(str(failure))
@@ -128,7 +128,7 @@ def test_there_is_one_error_and_its_sentence_is_the_last_word(failure: AirflowEx
     assert str(failure).startswith(f"{type(behind(failure)).__name__}: ")
 
 
-def test_airflows_own_log_prints_that_one_error(failure: AirflowException) -> None:
+def test_airflows_log_has_exactly_one_exception(failure: AirflowException) -> None:
     processors, *_ = structlog_processors(json_output=True, log_format="", colors=False)
     event: Any = {"event": "Task failed with exception", "exc_info": failure}
     for processor in processors:
@@ -145,7 +145,7 @@ def behind(failure: AirflowException) -> VidgenError:
     return error
 
 
-def test_what_nobody_has_foreseen_is_shown_with_its_frames_and_without_its_secrets(
+def test_an_unexpected_error_keeps_its_frames_and_is_redacted(
     vidgen: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def land(*_: Any, **__: Any) -> Any:
@@ -162,14 +162,14 @@ def test_what_nobody_has_foreseen_is_shown_with_its_frames_and_without_its_secre
         assert secret not in told
 
 
-def test_airflows_own_exceptions_pass_as_they_are() -> None:
+def test_airflows_own_exceptions_pass_unchanged() -> None:
     for raised in (AirflowSkipException("enough"), KeyboardInterrupt()):
         with pytest.raises(type(raised)) as passed, as_airflow_errors(prompt=PROMPT):
             raise raised
         assert passed.value is raised
 
 
-def test_the_vendor_is_quoted_where_the_prompt_is_known_and_only_there(vidgen: Callable[..., None]) -> None:
+def test_the_vendors_message_is_included_only_if_the_prompt_is_known(vidgen: Callable[..., None]) -> None:
     vidgen("apixo")
     reply = {"json": failed("apixo", f"the sky of '{PROMPT}' is too dark", "CONTENT_VIOLATION")}
     with requests_mock.Mocker() as web:

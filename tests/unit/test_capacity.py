@@ -67,7 +67,7 @@ def _posts(web: requests_mock.Mocker) -> int:
 
 @pytest.mark.parametrize("deferrable", MODES)
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_full_vendor_frees_the_worker_at_once(
+def test_a_vendor_at_capacity_reschedules_the_task_at_once(
     vendor: str, deferrable: bool, vidgen: Connect, clock: Clock
 ) -> None:
     vidgen(vendor)
@@ -88,7 +88,7 @@ def test_a_full_vendor_frees_the_worker_at_once(
     }
 
 
-def test_the_log_says_why_the_task_waits_and_for_how_long(
+def test_reason_and_length_of_the_wait_are_logged(
     vidgen: Connect, clock: Clock, logged: Callable[[], str]
 ) -> None:
     vidgen("apixo")
@@ -102,7 +102,9 @@ def test_the_log_says_why_the_task_waits_and_for_how_long(
 
 
 @pytest.mark.parametrize("deferrable", MODES)
-def test_half_an_hour_of_refusals_costs_few_requests(deferrable: bool, vidgen: Connect, clock: Clock) -> None:
+def test_refusals_back_off_and_end_in_an_error_after_the_timeout(
+    deferrable: bool, vidgen: Connect, clock: Clock
+) -> None:
     """Each look doubles the pause; after the timeout the last refusal is the task's error."""
     vidgen("apixgo")
     task, pauses = context(), []
@@ -121,7 +123,7 @@ def test_half_an_hour_of_refusals_costs_few_requests(deferrable: bool, vidgen: C
     assert clock.now() - NOW <= timedelta(seconds=1801)
 
 
-def test_a_retry_waits_anew(vidgen: Connect, clock: Clock) -> None:
+def test_a_retry_starts_a_new_wait(vidgen: Connect, clock: Clock) -> None:
     vidgen("apixgo")
     task = context()
     with requests_mock.Mocker() as web:
@@ -136,7 +138,7 @@ def test_a_retry_waits_anew(vidgen: Connect, clock: Clock) -> None:
     assert ticket["queued_at"] == clock.now().isoformat()
 
 
-def test_a_task_that_gets_its_capacity_submits_once(vidgen: Connect, clock: Clock) -> None:
+def test_a_task_that_waited_for_capacity_submits_once(vidgen: Connect, clock: Clock) -> None:
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web:
@@ -150,9 +152,7 @@ def test_a_task_that_gets_its_capacity_submits_once(vidgen: Connect, clock: Cloc
 
 
 @pytest.mark.parametrize("asked", [3, 599, 7200, 10**9])
-def test_a_vendor_that_asks_for_more_than_ten_minutes_is_asked_again_after_ten(
-    asked: int, vidgen: Connect, clock: Clock
-) -> None:
+def test_retry_after_is_capped_at_ten_minutes(asked: int, vidgen: Connect, clock: Clock) -> None:
     vidgen("apixgo")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixgo"], [{**FULL, "headers": {"Retry-After": str(asked)}}])
@@ -161,7 +161,7 @@ def test_a_vendor_that_asks_for_more_than_ten_minutes_is_asked_again_after_ten(
     assert pause >= 20
 
 
-def test_no_look_comes_so_soon_that_airflow_fails_the_task(
+def test_no_wait_is_shorter_than_the_minimum_deferral(
     vidgen: Connect, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(airflow_internals, "minimum_deferral_seconds", lambda: 33.0)
@@ -172,7 +172,7 @@ def test_no_look_comes_so_soon_that_airflow_fails_the_task(
 
 
 @pytest.mark.parametrize(("status", "kind"), [(402, AirflowFailException), (503, AirflowException)])
-def test_another_error_is_not_waited_for(
+def test_no_other_error_leads_to_a_wait(
     status: int, kind: type[Exception], vidgen: Connect, clock: Clock
 ) -> None:
     vidgen("apixgo")
@@ -185,7 +185,9 @@ def test_another_error_is_not_waited_for(
     assert capacity.KEY not in task["task_state_store"]
 
 
-def test_an_open_submission_waits_too_and_goes_out_again_under_its_key(vidgen: Connect, clock: Clock) -> None:
+def test_an_unknown_submission_waits_for_capacity_and_is_resent_with_the_same_key(
+    vidgen: Connect, clock: Clock
+) -> None:
     """The vendor may have taken the first one: only the same key keeps the second from being billed."""
     vidgen("apimart")
     task = context()
@@ -201,7 +203,9 @@ def test_an_open_submission_waits_too_and_goes_out_again_under_its_key(vidgen: C
     assert len(set(keys)) == 1
 
 
-def test_an_open_submission_whose_key_is_forgotten_by_then_is_reported(vidgen: Connect, clock: Clock) -> None:
+def test_an_unknown_submission_whose_key_expired_during_the_wait_is_reported(
+    vidgen: Connect, clock: Clock
+) -> None:
     vidgen("apimart")
     task = context()
     with requests_mock.Mocker() as web:
@@ -213,7 +217,7 @@ def test_an_open_submission_whose_key_is_forgotten_by_then_is_reported(vidgen: C
     assert _posts(web) == 2
 
 
-def test_neither_prompt_nor_key_is_in_what_is_kept_or_logged(
+def test_neither_prompt_nor_api_key_is_in_the_ticket_or_the_log(
     vidgen: Connect, clock: Clock, logged: Callable[[], str]
 ) -> None:
     vidgen("apixo")
@@ -229,7 +233,7 @@ def test_neither_prompt_nor_key_is_in_what_is_kept_or_logged(
 # --- trouble while waiting ------------------------------------------------------------------------------
 
 
-def test_a_connection_that_cannot_be_read_ends_the_wait_with_one_post(vidgen: Connect, clock: Clock) -> None:
+def test_an_unreadable_connection_ends_the_wait_after_one_submission(vidgen: Connect, clock: Clock) -> None:
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web:
@@ -262,7 +266,7 @@ class _Down(dict[str, Any]):
 
 @pytest.mark.parametrize("reads", [True, False])
 @pytest.mark.parametrize("index", [-1, 40])
-def test_a_ticket_that_cannot_be_kept_fails_the_try_and_submits_nothing_more(
+def test_a_ticket_that_cannot_be_read_or_written_fails_the_try(
     reads: bool, index: int, vidgen: Connect, clock: Clock
 ) -> None:
     vidgen("apixo")
@@ -293,7 +297,7 @@ def test_a_ticket_that_cannot_be_kept_fails_the_try_and_submits_nothing_more(
         {"queued_at": NOW.isoformat(), "expires_at": NOW.isoformat(), "try_number": 7},
     ],
 )
-def test_what_is_no_ticket_of_this_try_is_replaced(stored: Any, vidgen: Connect, clock: Clock) -> None:
+def test_an_unusable_ticket_is_replaced(stored: Any, vidgen: Connect, clock: Clock) -> None:
     vidgen("apixo")
     task = context()
     task["task_state_store"].set(capacity.KEY, stored)
@@ -322,7 +326,7 @@ def test_what_is_no_ticket_of_this_try_is_replaced(stored: Any, vidgen: Connect,
         ("apixgo", {"max_concurrent": 3}, 3, True),
     ],
 )
-def test_of_a_mapped_task_only_as_many_submit_as_the_account_may_have_jobs(
+def test_in_a_mapped_task_only_the_first_max_concurrent_instances_submit(
     vendor: str,
     extra: dict[str, Any],
     index: int,
@@ -361,7 +365,7 @@ def test_of_a_mapped_task_only_as_many_submit_as_the_account_may_have_jobs(
         (None, False),
     ],
 )
-def test_an_instance_waits_for_those_before_it_that_have_not_ended(
+def test_an_instance_waits_for_unfinished_instances_with_a_lower_map_index(
     state: str | None, turn: bool, vidgen: Connect, clock: Clock
 ) -> None:
     vidgen("apixo")
@@ -375,16 +379,14 @@ def test_an_instance_waits_for_those_before_it_that_have_not_ended(
     assert _posts(web) == turn
 
 
-def test_those_behind_that_ended_early_let_nobody_in(vidgen: Connect, clock: Clock) -> None:
+def test_finished_instances_with_a_higher_map_index_free_no_slot(vidgen: Connect, clock: Clock) -> None:
     """A bad prompt fails before it has a job; were it counted, one job too many would be under way."""
     vidgen("apixo")
     with requests_mock.Mocker():
         _pause(lambda: _operator().execute(_mapped(10, dict.fromkeys(range(11, 60), "failed"))), clock)
 
 
-def test_those_who_are_far_from_their_turn_ask_for_no_more_than_a_number(
-    vidgen: Connect, clock: Clock
-) -> None:
+def test_an_instance_far_back_in_the_queue_reads_only_a_count(vidgen: Connect, clock: Clock) -> None:
     def costly(**_: Any) -> None:
         raise AssertionError
 
@@ -393,9 +395,7 @@ def test_those_who_are_far_from_their_turn_ask_for_no_more_than_a_number(
         _pause(lambda: _operator().execute(_mapped(20, {4: "success"}, get_task_states=costly)), clock)
 
 
-def test_one_who_was_queued_behind_others_says_so(
-    vidgen: Connect, clock: Clock, logged: Callable[[], str]
-) -> None:
+def test_the_place_in_the_queue_is_logged(vidgen: Connect, clock: Clock, logged: Callable[[], str]) -> None:
     vidgen("apixo")
     logged()
     with requests_mock.Mocker():
@@ -404,7 +404,7 @@ def test_one_who_was_queued_behind_others_says_so(
     assert f"{line}; rescheduled, the next check is in {pause:.0f} s" in logged()
 
 
-def test_if_airflow_does_not_tell_the_vendor_decides(
+def test_if_the_instances_cannot_be_counted_the_task_submits(
     vidgen: Connect, clock: Clock, logged: Callable[[], str]
 ) -> None:
     def broken(**_: Any) -> None:
@@ -418,7 +418,7 @@ def test_if_airflow_does_not_tell_the_vendor_decides(
     assert "could not be counted (RuntimeError)" in logged()
 
 
-def test_after_the_timeout_the_vendor_decides(vidgen: Connect, clock: Clock) -> None:
+def test_after_the_timeout_the_task_submits(vidgen: Connect, clock: Clock) -> None:
     vidgen("apixo")
     task = _mapped(40)
     with requests_mock.Mocker() as web:
@@ -432,7 +432,7 @@ def test_after_the_timeout_the_vendor_decides(vidgen: Connect, clock: Clock) -> 
     assert clock.now() - NOW < timedelta(seconds=911)
 
 
-def test_a_task_that_has_a_job_already_asks_about_it_and_does_not_wait(vidgen: Connect, clock: Clock) -> None:
+def test_a_task_with_a_job_re_attaches_without_waiting_for_capacity(vidgen: Connect, clock: Clock) -> None:
     vidgen("apixo")
     task = _mapped(40, dict.fromkeys(range(40), "success"))
     with requests_mock.Mocker() as web:
@@ -446,7 +446,7 @@ def test_a_task_that_has_a_job_already_asks_about_it_and_does_not_wait(vidgen: C
     assert _posts(web) == 1
 
 
-def test_a_queue_is_no_place_for_a_target_that_is_taken(vidgen: Connect, tmp_path: Any) -> None:
+def test_an_unusable_target_is_reported_before_the_wait_for_capacity(vidgen: Connect, tmp_path: Any) -> None:
     vidgen("apixo")
     (tmp_path / "v.mp4").write_bytes(b"x")
     path = f"file://{tmp_path}/v.mp4"
@@ -463,13 +463,13 @@ def test_a_queue_is_no_place_for_a_target_that_is_taken(vidgen: Connect, tmp_pat
     ("ahead", "limit", "least"),
     [(1, 10, 15), (5, 10, 15), (10, 10, 30), (40, 10, 120), (190, 10, 570), (2000, 5, 600), (1, 1, 30)],
 )
-def test_the_pause_grows_with_the_place(ahead: int, limit: int, least: float) -> None:
+def test_the_wait_grows_with_the_place_in_the_queue(ahead: int, limit: int, least: float) -> None:
     for _ in range(50):
         assert least <= capacity.wait_in_queue(ahead, limit) <= min(1.2 * least, 600)
 
 
 @pytest.mark.parametrize(("refusals", "least"), [(1, 20), (2, 40), (4, 160), (5, 300), (10**6, 300)])
-def test_the_pause_doubles_with_each_refusal(refusals: int, least: float) -> None:
+def test_the_wait_doubles_with_each_refusal(refusals: int, least: float) -> None:
     pauses = {capacity.wait_after_refusal(refusals, None) for _ in range(50)}
     assert all(least <= pause <= 2 * least for pause in pauses)
     # A batch that was refused together does not come back together.

@@ -70,7 +70,7 @@ class Run:
 
 @budget(max_examples=100, deadline=None)
 @given(instances=st.integers(1, 40), limit=st.integers(1, 12), choose=st.randoms(use_true_random=False))
-def test_never_more_than_the_limit_and_everybody_gets_through(
+def test_the_limit_is_never_exceeded_and_every_instance_finishes(
     instances: int, limit: int, choose: random.Random
 ) -> None:
     """Any order of starts and ends; some end before they have a job, some fail and are tried again."""
@@ -192,7 +192,7 @@ class Night:
 
 
 @pytest.mark.parametrize(("jobs", "knows_limit"), [(100, False), (1500, False), (1500, True)])
-def test_of_two_thousand_videos_none_is_noticed_after_its_link_has_died(
+def test_all_of_two_thousand_finished_jobs_are_polled_before_their_links_expire(
     jobs: int, knows_limit: bool, clock: Clock
 ) -> None:
     """Apixgo's links live for an hour; the triggerer has a thousand slots, and only jobs take them."""
@@ -204,7 +204,7 @@ def test_of_two_thousand_videos_none_is_noticed_after_its_link_has_died(
 
 
 @pytest.mark.parametrize(("vendor", "knows_limit"), [("apixo", True), ("apixo", False), ("apixgo", False)])
-def test_two_hundred_videos_at_ten_a_time_are_noticed_within_seconds(
+def test_two_hundred_jobs_ten_at_a_time_are_polled_within_seconds_of_their_end(
     vendor: str, knows_limit: bool, clock: Clock
 ) -> None:
     """What the vendor refuses to take says nothing about how often it may be asked."""

@@ -97,7 +97,7 @@ def test_imports_run_downward_only(room: str) -> None:
 
 
 @pytest.mark.parametrize("room", PURE)
-def test_the_rooms_below_know_neither_airflow_nor_a_network(room: str) -> None:
+def test_pure_modules_import_neither_airflow_nor_a_network_library(room: str) -> None:
     assert files(room)
     for path in files(room):
         used = {module.split(".")[0] for module in imports(path, typing_too=True)}
@@ -115,19 +115,19 @@ def test_the_package_needs_no_other_provider() -> None:
         assert not used, f"{path} imports {used}"
 
 
-def test_nothing_leans_on_the_simulator() -> None:
+def test_nothing_imports_the_simulator() -> None:
     for path in PACKAGE.rglob("*.py"):
         if "simulator" not in path.relative_to(PACKAGE).parts:
             assert "simulator" not in {room_of(module) for module in imports(path)}, path
 
 
-def test_the_simulator_stands_on_its_own() -> None:
+def test_the_simulator_imports_nothing_of_the_package() -> None:
     for path in files("simulator"):
         rooms = {room_of(module) for module in imports(path)} - {None}
         assert rooms <= {"simulator"}, f"{path} imports {rooms}"
 
 
-def test_no_module_level_import_is_from_above() -> None:
+def test_no_lower_module_imports_an_airflow_component() -> None:
     facing = {"hooks", "operators", "sensors", "triggers", "decorators", "links", "plugins", "cli"}
     for room in ALLOWED:
         for path in files(room):
@@ -144,7 +144,7 @@ def test_no_module_level_import_is_from_above() -> None:
         "get_provider_info",
     ],
 )
-def test_reading_a_dag_loads_no_http_library_for_our_sake(module: str) -> None:
+def test_parsing_a_dag_loads_no_http_library(module: str) -> None:
     code = (
         "import sys, airflow.sdk\n"
         "from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator, PokeReturnValue, conf\n"
@@ -162,12 +162,12 @@ def repository_files() -> list[Path]:
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
-def test_every_file_begins_with_its_licence() -> None:
+def test_every_file_begins_with_the_licence_header() -> None:
     assert "Apache License, Version 2.0" in HEADER
     assert [str(path) for path in repository_files() if not path.read_text().startswith(HEADER)] == []
 
 
-def test_every_module_of_the_package_says_what_it_is() -> None:
+def test_every_module_of_the_package_has_a_docstring() -> None:
     silent = [
         str(path)
         for path in sorted(PACKAGE.rglob("*.py"))
@@ -176,7 +176,7 @@ def test_every_module_of_the_package_says_what_it_is() -> None:
     assert silent == []
 
 
-def test_every_public_class_and_function_says_what_it_does() -> None:
+def test_every_public_class_and_function_has_a_docstring() -> None:
     silent = []
     for path in sorted(PACKAGE.rglob("*.py")):
         tree = ast.parse(path.read_text())
@@ -188,5 +188,5 @@ def test_every_public_class_and_function_says_what_it_does() -> None:
     assert silent == []
 
 
-def test_types_are_shipped() -> None:
+def test_py_typed_is_shipped() -> None:
     assert (PACKAGE / "py.typed").exists()

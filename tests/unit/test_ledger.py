@@ -115,7 +115,7 @@ def intend(book: Ledger, **options: Any) -> Record:
 # --- the table ------------------------------------------------------------------------------------------
 
 
-def test_the_docstring_shows_exactly_this_table() -> None:
+def test_the_docstring_has_exactly_this_table() -> None:
     assert decision_module.__doc__ is not None
     shown = {}
     for line in decision_module.__doc__.splitlines():
@@ -139,7 +139,7 @@ def test_the_docstring_shows_exactly_this_table() -> None:
         )
     ],
 )
-def test_every_case_is_decided_as_the_table_says(
+def test_every_case_is_decided_as_in_the_table(
     phase: Phase,
     what: str,
     key_is_valid: bool,
@@ -176,7 +176,7 @@ def test_every_case_is_decided_as_the_table_says(
     assert bool(decision.reason) == (phase is not Phase.NOT_ACCEPTED and expected is not Action.REPORT)
 
 
-def test_a_first_try_submits_without_a_word() -> None:
+def test_a_first_try_submits_without_a_reason() -> None:
     assert resolve(None) == Decision(action=Action.SUBMIT)
 
 
@@ -197,7 +197,7 @@ def test_a_changed_request_names_the_job_it_leaves_behind(phase: Phase, left: st
     )
 
 
-def test_what_becomes_of_an_open_submission_is_said_with_the_money() -> None:
+def test_the_reason_about_an_unknown_submission_states_the_risk_of_a_second_bill() -> None:
     open_ = "The outcome of an earlier submission is unknown; "
     earlier = record(Phase.UNKNOWN)
     assert resolve(earlier, key_window=HOUR).reason == (
@@ -224,13 +224,13 @@ def test_what_becomes_of_an_open_submission_is_said_with_the_money() -> None:
     ],
 )
 @pytest.mark.parametrize("phase", [Phase.SUBMITTING, Phase.UNKNOWN])
-def test_a_key_is_only_trusted_while_the_vendor_remembers_it(
+def test_an_idempotency_key_is_valid_only_within_the_vendors_window(
     phase: Phase, age: timedelta, window: timedelta | None, action: Action
 ) -> None:
     assert resolve(record(phase), now=NOW + age, key_window=window).action is action
 
 
-def test_resending_does_not_make_a_key_younger() -> None:
+def test_a_resend_keeps_the_first_send_time_of_the_idempotency_key() -> None:
     first = record(Phase.UNKNOWN)
     book = ledger(first, now=NOW + HOUR / 2)
     again = intend(book, resent=first)
@@ -241,20 +241,20 @@ def test_resending_does_not_make_a_key_younger() -> None:
     assert again.submitted_at == (NOW + HOUR / 2).isoformat()
 
 
-def test_a_submission_without_a_key_is_never_taken_for_one_with_a_key() -> None:
+def test_a_submission_without_an_idempotency_key_is_never_resent() -> None:
     book = ledger()
     intend(book, supports_keys=False)
     assert resolve_in(book, key_window=HOUR).action is Action.REPORT
 
 
 @pytest.mark.parametrize("phase", [Phase.SUBMITTING, Phase.UNKNOWN])
-def test_a_key_is_worth_nothing_at_another_account(phase: Phase) -> None:
+def test_an_idempotency_key_is_invalid_with_another_api_key(phase: Phase) -> None:
     assert resolve(record(phase), key_window=HOUR).action is Action.RESEND
     assert resolve(record(phase), key_window=HOUR, api_key_hash="of-another-key").action is Action.REPORT
     assert resolve(record(phase, api_key_hash=""), key_window=HOUR).action is Action.REPORT
 
 
-def test_a_resent_request_is_recorded_with_the_key_that_sent_it() -> None:
+def test_a_resend_is_recorded_with_the_current_api_key() -> None:
     book = ledger(record(Phase.UNKNOWN))
     assert intend(book, resent=record(Phase.UNKNOWN), api_key_hash="now").api_key_hash == "now"
 
@@ -272,12 +272,14 @@ def test_a_resent_request_is_recorded_with_the_key_that_sent_it() -> None:
     ],
 )
 @pytest.mark.parametrize("limit", [1, 3])
-def test_a_clear_is_a_changed_limit_of_tries(phase: Phase, retry: Action, clear: Action, limit: int) -> None:
+def test_a_clear_is_recognised_by_a_changed_max_tries(
+    phase: Phase, retry: Action, clear: Action, limit: int
+) -> None:
     assert resolve(record(phase), max_tries=2).action is retry
     assert resolve(record(phase), max_tries=limit).action is clear
 
 
-def test_a_clear_of_a_running_task_is_spent_once_its_job_is_delivered() -> None:
+def test_a_clear_of_a_running_task_is_consumed_when_its_job_is_delivered() -> None:
     store = FakeStateStore()
     store.set(entry_key(1), record(Phase.SUBMITTED, max_tries=2).to_json())
     cleared = book_of(store, max_tries=3)
@@ -289,7 +291,7 @@ def test_a_clear_of_a_running_task_is_spent_once_its_job_is_delivered() -> None:
     assert resolve_in(book_of(store, max_tries=4)).action is Action.RETURN_OR_SUBMIT
 
 
-def test_a_clear_that_finds_an_open_submission_is_told_and_the_next_one_submits() -> None:
+def test_a_clear_after_a_killed_submission_reports_it_and_the_next_clear_submits() -> None:
     store = FakeStateStore()
     store.set(entry_key(1), record(Phase.SUBMITTING, max_tries=2).to_json())
     for max_tries, action in ((3, Action.REPORT), (3, Action.REPORT), (4, Action.SUBMIT)):
@@ -303,7 +305,7 @@ def test_a_clear_that_finds_an_open_submission_is_told_and_the_next_one_submits(
 # --- what is written ------------------------------------------------------------------------------------
 
 
-def test_the_record_is_small_and_holds_neither_prompt_nor_key() -> None:
+def test_the_record_is_small_and_contains_neither_prompt_nor_api_key() -> None:
     store = FakeStateStore()
     wanted = fingerprint({"prompt": "A SECRET PLACE"}, path="/v1", conn_id="c")
     intend(book_of(store), wanted=wanted)
@@ -332,7 +334,7 @@ def test_nothing_is_submitted_when_the_intent_cannot_be_written() -> None:
 
 @given(writes=st.lists(st.sampled_from(list(Phase)), min_size=1, max_size=70))
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_the_newest_of_many_entries_counts_and_few_are_read(writes: list[Phase]) -> None:
+def test_the_newest_entry_counts_and_is_found_with_few_reads(writes: list[Phase]) -> None:
     reads = []
 
     class Counting(FakeStateStore):
@@ -352,7 +354,7 @@ def test_the_newest_of_many_entries_counts_and_few_are_read(writes: list[Phase])
     assert len(store) == len(writes)
 
 
-def test_a_write_that_the_server_finishes_late_changes_nothing() -> None:
+def test_a_write_that_the_server_executes_late_changes_nothing() -> None:
     """Airflow's client gives a write up and repeats it; the first one may come after others."""
     store = FakeStateStore()
     book = book_of(store)
@@ -364,7 +366,7 @@ def test_a_write_that_the_server_finishes_late_changes_nothing() -> None:
     assert resolve_in(book_of(store)).action is Action.REATTACH
 
 
-def test_a_write_that_failed_is_repeated_under_its_own_number() -> None:
+def test_a_failed_write_is_repeated_under_the_same_number() -> None:
     store = FakeStateStore()
     book = book_of(store)
     intent = intend(book)
@@ -385,7 +387,7 @@ def test_a_write_that_failed_is_repeated_under_its_own_number() -> None:
 # --- what is read ---------------------------------------------------------------------------------------
 
 
-def test_a_store_out_of_reach_is_not_an_empty_one() -> None:
+def test_an_unreachable_store_is_not_treated_as_empty() -> None:
     with pytest.raises(LedgerUnreadable, match=r"cannot be read \(ConnectionError\)"):
         resolve_in(book_of(Broken()), on_unknown="resubmit", key_window=HOUR)
 
@@ -430,19 +432,19 @@ GOOD = record().to_json()
         {},
     ],
 )
-def test_a_record_that_is_not_ours_stops_the_try(value: Any) -> None:
+def test_an_unparsable_record_fails_the_try(value: Any) -> None:
     with pytest.raises(
         LedgerUnreadable, match=r"'vidgen_submission_1' .*; look for a job in the vendor's console before"
     ):
         resolve_in(ledger(value), on_unknown="resubmit", key_window=HOUR)
 
 
-def test_a_later_field_does_no_harm() -> None:
+def test_an_unknown_field_is_ignored() -> None:
     assert resolve({**GOOD, "colour": "blue"}).action is Action.REATTACH
 
 
 @pytest.mark.parametrize("field", ["api_key_hash", "expires_at", "result_urls", "files"])
-def test_a_record_from_before_a_field_is_read(field: str) -> None:
+def test_a_record_without_an_optional_field_is_read(field: str) -> None:
     earlier = {name: value for name, value in GOOD.items() if name != field}
     assert resolve(earlier).action is Action.REATTACH
 
@@ -484,14 +486,14 @@ def test_any_json_in_the_store_gives_a_decision_or_is_unreadable(
 # --- the fingerprint ------------------------------------------------------------------------------------
 
 
-def test_the_fingerprint_and_the_hash_of_the_key_are_those_of_records_that_are_already_written() -> None:
+def test_fingerprint_and_api_key_hash_do_not_change_between_versions() -> None:
     """With other ones an upgrade would take each job under way for another request's, and pay again."""
     wanted = fingerprint({"a": 1, "b": "é"}, path="/p", conn_id="c")
     assert wanted == "55c62ff1aa314986102cca5fdef9359bea677c71543029ec6fc124faab5d8465"
     assert api_key_hash("k3y-of-a-test", wanted) == "4f59b5e5c144863d698d839085167910"
 
 
-def test_the_fingerprint_knows_body_path_and_account_and_nothing_else() -> None:
+def test_the_fingerprint_depends_on_body_path_and_account_only() -> None:
     one = fingerprint({"a": 1, "b": "é"}, path="/p", conn_id="c")
     assert one == fingerprint({"b": "é", "a": 1}, path="/p", conn_id="c")
     assert len({
@@ -505,7 +507,7 @@ def test_the_fingerprint_knows_body_path_and_account_and_nothing_else() -> None:
     }) == 7  # fmt: skip
 
 
-def test_a_resolved_record_survives_a_change_of_its_phase() -> None:
+def test_a_transition_keeps_all_other_fields() -> None:
     book = ledger(record())
     found = book.read()
     assert found is not None

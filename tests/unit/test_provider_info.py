@@ -41,7 +41,7 @@ def dotted_names(value: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("schema", ["provider_info.schema.json"])
-def test_the_metadata_is_valid_by_airflows_own_schema(schema: str) -> None:
+def test_the_metadata_is_valid_against_airflows_schema(schema: str) -> None:
     path = Path(airflow.__file__).parent / schema
     jsonschema.validate(INFO, json.loads(path.read_text()))
 

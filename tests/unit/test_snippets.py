@@ -40,7 +40,7 @@ def test_each_python_block_runs_by_itself(block: str) -> None:
 
 
 @pytest.mark.parametrize("block", blocks("bash"))
-def test_each_command_exists_and_takes_these_arguments(block: str) -> None:
+def test_each_command_exists_and_accepts_its_arguments(block: str) -> None:
     # What stands in brackets may be left out.
     lines = re.sub(r" \[[^]]*\]", "", block.replace("\\\n", " ")).splitlines()
     commands = [command for line in lines if (command := shlex.split(line, comments=True))]
@@ -67,13 +67,13 @@ def check(command: list[str]) -> None:
             pytest.fail(f"Nothing is known of {command[0]!r}")
 
 
-def test_what_an_index_shows_links_to_nothing_that_is_not_there() -> None:
+def test_the_readme_has_absolute_links_only() -> None:
     links = re.findall(r"\]\(([^)]*)\)", (ROOT / "README.md").read_text())
     assert links
     assert [link for link in links if not link.startswith("https://")] == []
 
 
-def test_links_between_documents_lead_somewhere() -> None:
+def test_links_between_documents_resolve() -> None:
     for path in DOCUMENTS[1:]:
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
             assert link.startswith("https://") or (path.parent / link).exists(), f"{path.name}: {link}"

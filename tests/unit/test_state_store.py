@@ -87,7 +87,7 @@ def test_a_record_is_read_back_and_never_expires(
     assert supervisor.expires_at == [None]
 
 
-def test_an_outdated_try_replaces_nothing(store: NonExpiringStateStore, supervisor: Supervisor) -> None:
+def test_an_outdated_try_cannot_write(store: NonExpiringStateStore, supervisor: Supervisor) -> None:
     store.set("vidgen", {"phase": "submitted"})
     supervisor.outdated = True
     with pytest.raises(AirflowRuntimeError):
@@ -97,7 +97,7 @@ def test_an_outdated_try_replaces_nothing(store: NonExpiringStateStore, supervis
     assert External.written == []
 
 
-def test_a_row_that_cannot_be_read_is_not_an_empty_one(
+def test_an_unreadable_row_is_not_treated_as_empty(
     store: NonExpiringStateStore, supervisor: Supervisor
 ) -> None:
     supervisor.outdated = True
@@ -105,7 +105,7 @@ def test_a_row_that_cannot_be_read_is_not_an_empty_one(
         store.get("vidgen")
 
 
-def test_airflows_own_word_for_what_does_not_expire_is_used() -> None:
+def test_the_retention_is_airflows_never_expire() -> None:
     class Accessor:
         def set(self, key: str, value: Any, *, retention: Any = None) -> None:
             assert retention is NEVER_EXPIRE

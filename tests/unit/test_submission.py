@@ -239,7 +239,7 @@ UNKNOWN = SubmitOutcomeUnknown("no reply came")
 # --- the plain way --------------------------------------------------------------------------------------
 
 
-def test_the_intent_is_written_before_the_call_and_the_id_right_after_it() -> None:
+def test_the_intent_is_recorded_before_the_paid_call_and_the_job_id_right_after_it() -> None:
     case = Case()
     seen: list[str] = []
     case.client.before = lambda: seen.append(case.store.phase)
@@ -252,7 +252,7 @@ def test_the_intent_is_written_before_the_call_and_the_id_right_after_it() -> No
     assert case.client.sent == [case.request]
 
 
-def test_ten_more_tries_ask_about_the_same_job() -> None:
+def test_ten_more_tries_re_attach_to_the_same_job() -> None:
     case = Case()
     case.attempt()
     for _ in range(10):
@@ -262,14 +262,14 @@ def test_ten_more_tries_ask_about_the_same_job() -> None:
     assert case.client.posts == 1
 
 
-def test_a_larger_timeout_goes_on_waiting_for_the_same_job() -> None:
+def test_a_larger_timeout_extends_the_deadline_of_the_same_job() -> None:
     case = Case()
     case.attempt()
     case.timeout = 7200.0
     assert case.attempt().deadline == START + timedelta(hours=2)
 
 
-def test_a_clear_of_a_running_task_asks_about_the_same_job() -> None:
+def test_a_clear_of_a_running_task_re_attaches_to_the_same_job() -> None:
     case = Case()
     case.attempt()
     case.clear()
@@ -277,7 +277,7 @@ def test_a_clear_of_a_running_task_asks_about_the_same_job() -> None:
     assert case.client.posts == 1
 
 
-def test_another_place_to_report_to_is_not_another_video() -> None:
+def test_another_callback_url_is_not_another_request() -> None:
     case = Case("apixo")
     case.attempt()
     case.callback = "https://airflow.example.com/hook"
@@ -285,7 +285,7 @@ def test_another_place_to_report_to_is_not_another_video() -> None:
     assert case.client.posts == 1
 
 
-def test_a_changed_request_submits_afresh_and_names_the_job_it_leaves() -> None:
+def test_a_changed_request_submits_a_new_job_and_logs_the_one_left_behind() -> None:
     case = Case()
     case.attempt()
     case.prompt = "another lighthouse"
@@ -302,7 +302,7 @@ def test_another_model_or_connection_is_another_request() -> None:
     assert case.attempt().job.task_id == "task_3"
 
 
-def test_what_is_checked_before_paying_is_not_checked_for_a_job_that_exists() -> None:
+def test_the_checks_before_payment_are_skipped_for_an_existing_job() -> None:
     case = Case()
 
     def refuse() -> None:
@@ -325,7 +325,7 @@ def test_what_is_checked_before_paying_is_not_checked_for_a_job_that_exists() ->
     "error",
     [ConnectionFailed("no route"), RateLimited("429"), InsufficientFunds("402"), ContentRefused("no")],
 )
-def test_after_a_certain_refusal_the_next_try_submits(error: Exception) -> None:
+def test_after_a_submission_that_was_not_accepted_the_next_try_submits(error: Exception) -> None:
     case = Case()
     case.client.answers = [error]
     with pytest.raises(type(error)):
@@ -357,7 +357,7 @@ def test_an_unknown_outcome_is_reported_until_a_clear_submits() -> None:
     assert case.client.posts == 2
 
 
-def test_a_job_that_an_error_names_is_named_to_the_person() -> None:
+def test_a_job_id_in_the_vendors_error_is_in_the_error_message() -> None:
     case = Case()
     case.client.answers = [SubmitOutcomeUnknown("500", job=_job(case.client.settings, "task_7"))]
     for _ in range(2):
@@ -374,7 +374,7 @@ def test_a_job_that_an_error_names_is_named_to_the_person() -> None:
     ],
 )
 @pytest.mark.parametrize("at_capacity", [False, True])
-def test_what_the_vendor_said_is_handed_on_and_only_a_key_makes_it_safe_to_come_back_for_room(
+def test_the_vendors_error_is_kept_and_only_an_idempotency_key_allows_waiting_for_capacity(
     vendor: str, on_unknown: OnUnknown, kind: type[SubmitOutcomeUnknown], comes_back: bool, at_capacity: bool
 ) -> None:
     case = Case(vendor, on_unknown)
@@ -394,7 +394,7 @@ def test_what_the_vendor_said_is_handed_on_and_only_a_key_makes_it_safe_to_come_
     assert (error.value.retry_after, error.value.at_capacity) == (7.0, at_capacity and comes_back)
 
 
-def test_a_worker_that_died_in_the_call_is_reported_first_even_to_a_clear() -> None:
+def test_a_worker_killed_during_the_paid_call_is_reported_before_a_clear_submits() -> None:
     case = Case()
     case.client.answers = [Killed()]
     with pytest.raises(Killed):
@@ -409,7 +409,7 @@ def test_a_worker_that_died_in_the_call_is_reported_first_even_to_a_clear() -> N
     assert case.client.posts == 2
 
 
-def test_resubmit_retries_by_itself_and_says_so_each_time() -> None:
+def test_resubmit_submits_at_each_retry_and_logs_the_risk() -> None:
     case = Case(on_unknown="resubmit")
     case.client.answers = [UNKNOWN, UNKNOWN]
     for _ in range(2):
@@ -421,7 +421,7 @@ def test_resubmit_retries_by_itself_and_says_so_each_time() -> None:
     assert (len(case.warnings), case.client.posts) == (2, 3)
 
 
-def test_a_lost_job_is_reported_again_and_submitted_by_a_clear() -> None:
+def test_a_lost_job_is_reported_by_a_retry_and_submitted_anew_by_a_clear() -> None:
     case = Case(on_unknown="resubmit")
     case.attempt()
     case.becomes("lost")
@@ -434,7 +434,7 @@ def test_a_lost_job_is_reported_again_and_submitted_by_a_clear() -> None:
 # --- idempotency keys -----------------------------------------------------------------------------------
 
 
-def test_a_vendor_without_keys_is_sent_none() -> None:
+def test_no_idempotency_key_is_sent_to_a_vendor_without_them() -> None:
     case = Case()
     case.attempt()
     assert case.client.keys == [None]
@@ -442,7 +442,7 @@ def test_a_vendor_without_keys_is_sent_none() -> None:
 
 
 @pytest.mark.parametrize("how", ["retry", "clear"])
-def test_with_a_key_the_same_request_is_sent_under_it_again(how: str) -> None:
+def test_an_unknown_submission_is_resent_with_the_same_idempotency_key(how: str) -> None:
     case = Case("apimart")
     case.client.answers = [UNKNOWN]
     with pytest.raises(UnknownSubmitWillResend) as error:
@@ -460,7 +460,7 @@ def test_with_a_key_the_same_request_is_sent_under_it_again(how: str) -> None:
 @pytest.mark.parametrize(
     "error", [ConnectionFailed("no route"), RateLimited("429"), InsufficientFunds("402")]
 )
-def test_a_refused_resend_does_not_prove_that_the_first_one_was_not_taken(error: Exception) -> None:
+def test_a_refused_resend_leaves_the_first_submission_unknown(error: Exception) -> None:
     case = Case("apimart")
     case.client.answers = [Killed(), error]
     with pytest.raises(Killed):
@@ -474,7 +474,7 @@ def test_a_refused_resend_does_not_prove_that_the_first_one_was_not_taken(error:
 
 
 @pytest.mark.parametrize("error", [ConnectionFailed, RateLimited])
-def test_a_refused_resend_hands_on_what_the_vendor_said(error: type[SubmitError]) -> None:
+def test_the_error_of_a_refused_resend_has_the_vendors_details(error: type[SubmitError]) -> None:
     case = Case("apimart")
     case.client.answers = [
         UNKNOWN,
@@ -492,7 +492,7 @@ def test_a_refused_resend_hands_on_what_the_vendor_said(error: type[SubmitError]
     assert told.value.at_capacity is error.at_capacity
 
 
-def test_an_old_key_is_not_trusted_and_resending_does_not_make_it_younger() -> None:
+def test_a_resend_does_not_extend_the_validity_of_an_idempotency_key() -> None:
     case = Case("apimart")
     case.client.answers = [UNKNOWN, UNKNOWN]
     with pytest.raises(UnknownSubmitWillResend):
@@ -511,7 +511,7 @@ def test_an_old_key_is_not_trusted_and_resending_does_not_make_it_younger() -> N
     assert len(set(case.client.keys)) == 2
 
 
-def test_a_resend_does_not_forget_the_id_that_an_error_named() -> None:
+def test_a_resend_keeps_the_job_id_of_an_earlier_error() -> None:
     case = Case("apimart")
     named = _job(case.client.settings, "task_7")
     case.client.answers = [SubmitOutcomeUnknown("500", job=named), RateLimited("429"), UNKNOWN]
@@ -526,7 +526,7 @@ def test_a_resend_does_not_forget_the_id_that_an_error_named() -> None:
     assert (case.client.posts, case.client.asked) == (3, ["task_7"])
 
 
-def test_resubmit_asks_about_an_id_that_an_error_named_before_it_pays() -> None:
+def test_resubmit_checks_a_job_id_of_an_earlier_error_before_it_submits() -> None:
     case = Case(on_unknown="resubmit")
     named = _job(case.client.settings, "task_7")
     case.client.answers = [SubmitOutcomeUnknown("500", job=named)]
@@ -537,7 +537,7 @@ def test_resubmit_asks_about_an_id_that_an_error_named_before_it_pays() -> None:
     assert (case.client.posts, case.client.asked) == (1, ["task_7"])
 
 
-def test_a_new_submission_after_a_failure_has_a_key_of_its_own() -> None:
+def test_a_new_submission_after_a_failed_job_has_a_new_idempotency_key() -> None:
     case = Case("apimart")
     case.attempt()
     case.becomes("failed")
@@ -549,7 +549,7 @@ def test_a_new_submission_after_a_failure_has_a_key_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("on_unknown", ["fail", "resubmit"])
-def test_an_unreadable_store_stops_the_try_without_a_submission(on_unknown: OnUnknown) -> None:
+def test_an_unreadable_store_fails_the_try_without_a_submission(on_unknown: OnUnknown) -> None:
     case = Case(on_unknown=on_unknown)
     case.store.unreadable = True
     with pytest.raises(LedgerUnreadable):
@@ -557,7 +557,7 @@ def test_an_unreadable_store_stops_the_try_without_a_submission(on_unknown: OnUn
     assert case.client.posts == 0
 
 
-def test_an_intent_that_cannot_be_written_stops_the_try_without_a_submission() -> None:
+def test_an_unwritable_intent_fails_the_try_without_a_submission() -> None:
     case = Case()
     case.store.refuse = [True]
     with pytest.raises(LedgerUnreadable):
@@ -565,7 +565,7 @@ def test_an_intent_that_cannot_be_written_stops_the_try_without_a_submission() -
     assert case.client.posts == 0
 
 
-def test_the_id_of_a_paid_job_is_written_with_patience() -> None:
+def test_recording_the_job_id_is_retried_with_backoff() -> None:
     case = Case()
     case.store.refuse = [False, True, True, True, True]
     assert case.attempt().job.task_id == "task_1"
@@ -577,7 +577,7 @@ def test_the_id_of_a_paid_job_is_written_with_patience() -> None:
     )
 
 
-def test_that_nothing_was_taken_is_written_with_patience_too() -> None:
+def test_recording_a_refusal_is_retried_with_backoff() -> None:
     case = Case()
     case.client.answers = [ConnectionFailed("no route")]
     case.store.refuse = [False, True, True]
@@ -588,7 +588,7 @@ def test_that_nothing_was_taken_is_written_with_patience_too() -> None:
     assert all("refused the phase not_accepted of the submission" in text for text in case.warnings)
 
 
-def test_a_paid_job_that_cannot_be_written_down_is_named_and_not_paid_again() -> None:
+def test_a_job_that_cannot_be_recorded_is_reported_with_its_id_and_not_submitted_again() -> None:
     case = Case()
     case.store.refuse = [False, *[True] * 5]
     with pytest.raises(JobNotRecorded, match=r"accepted the job, .*\(ConnectionError\).*task_1") as error:
@@ -599,7 +599,7 @@ def test_a_paid_job_that_cannot_be_written_down_is_named_and_not_paid_again() ->
     assert case.client.posts == 1
 
 
-def test_what_the_vendor_said_is_told_even_if_it_cannot_be_written_down() -> None:
+def test_an_unknown_outcome_is_reported_even_if_it_cannot_be_recorded() -> None:
     case = Case()
     case.client.answers = [UNKNOWN]
     case.store.refuse = [False, *[True] * 5]
@@ -612,7 +612,7 @@ def test_what_the_vendor_said_is_told_even_if_it_cannot_be_written_down() -> Non
 # --- a synchronous endpoint -----------------------------------------------------------------------------
 
 
-def test_a_result_that_cannot_be_asked_for_again_is_kept() -> None:
+def test_the_result_of_a_synchronous_endpoint_is_recorded() -> None:
     case = Case()
     done = JobStatus(state=JobState.SUCCEEDED, raw_state="succeeded", result_urls=(LINK,))
     case.client.answers = [Submission(job=_job(case.client.settings, ""), status=done)]
@@ -621,7 +621,7 @@ def test_a_result_that_cannot_be_asked_for_again_is_kept() -> None:
     assert case.client.posts == 1
 
 
-def test_a_result_that_cannot_be_asked_for_again_is_kept_with_the_time_of_its_links() -> None:
+def test_the_result_of_a_synchronous_endpoint_is_recorded_with_its_expiry() -> None:
     case = Case()
     case.client.answers = [Submission(job=_job(case.client.settings, ""), status=VIDEO)]
     case.attempt()
@@ -635,7 +635,7 @@ def test_a_result_that_cannot_be_asked_for_again_is_kept_with_the_time_of_its_li
 
 
 @pytest.mark.parametrize("cleared", [False, True])
-def test_a_delivered_result_without_an_id_is_returned_without_asking(cleared: bool) -> None:
+def test_a_delivered_result_without_a_job_id_is_returned_without_a_status_check(cleared: bool) -> None:
     case = Case()
     done = JobStatus(state=JobState.SUCCEEDED, raw_state="succeeded", result_urls=(LINK,))
     case.client.answers = [Submission(job=_job(case.client.settings, ""), status=done)]
@@ -647,7 +647,7 @@ def test_a_delivered_result_without_an_id_is_returned_without_asking(cleared: bo
     assert (case.client.asked, case.client.posts) == ([], 1)
 
 
-def test_a_failure_without_an_id_leaves_nothing_to_ask_about() -> None:
+def test_a_failure_without_a_job_id_is_recorded_as_failed() -> None:
     case = Case()
     failure = Failure(category=FailureCategory.INTERNAL)
     ended = JobStatus(state=JobState.FAILED, raw_state="failed", failure=failure)
@@ -657,7 +657,7 @@ def test_a_failure_without_an_id_leaves_nothing_to_ask_about() -> None:
     assert case.attempt().job.task_id == "task_2"
 
 
-def test_a_failure_with_an_id_is_asked_about_like_any_other_job() -> None:
+def test_a_failure_with_a_job_id_is_recorded_as_submitted() -> None:
     case = Case()
     case.client.answers = [Submission(job=_job(case.client.settings, "task_1"), status=FAILED)]
     assert case.attempt().status == FAILED
@@ -668,7 +668,7 @@ def test_a_failure_with_an_id_is_asked_about_like_any_other_job() -> None:
 # --- two processes at once ------------------------------------------------------------------------------
 
 
-def test_a_second_process_sees_the_intent_of_the_first_one() -> None:
+def test_a_second_process_reads_the_intent_of_the_first_one() -> None:
     first, second = Case(), Case()
     second.store = first.store
 
@@ -711,7 +711,7 @@ def reported(phase: str, **fields: Any) -> Case:
 
 @pytest.mark.parametrize("phase", REPORTED)
 @pytest.mark.parametrize("found", [RENDERS, VIDEO, NO_LINK])
-def test_a_cleared_job_that_lives_after_all_is_used_and_not_paid_again(phase: str, found: JobStatus) -> None:
+def test_a_clear_re_attaches_to_a_reported_job_that_is_still_alive(phase: str, found: JobStatus) -> None:
     case = reported(phase)
     case.client.statuses["task_1"] = found
     attached = case.attempt()
@@ -724,7 +724,7 @@ def test_a_cleared_job_that_lives_after_all_is_used_and_not_paid_again(phase: st
 
 
 @pytest.mark.parametrize("phase", REPORTED)
-def test_a_clear_pays_once_the_vendor_has_said_that_there_is_no_video(phase: str) -> None:
+def test_a_clear_submits_once_the_status_check_confirms_that_there_is_no_video(phase: str) -> None:
     for answer in (JobNotFound("no such job"), FAILED):
         case = reported(phase)
         case.client.statuses["task_1"] = answer
@@ -738,7 +738,7 @@ def test_a_clear_pays_once_the_vendor_has_said_that_there_is_no_video(phase: str
 
 @pytest.mark.parametrize("phase", REPORTED)
 @pytest.mark.parametrize("dead", [VIDEO, NO_LINK])
-def test_a_clear_pays_once_the_links_have_outlived_their_time(phase: str, dead: JobStatus) -> None:
+def test_a_clear_submits_once_the_links_have_expired(phase: str, dead: JobStatus) -> None:
     case = reported(phase)
     case.client.statuses["task_1"] = dead
     case.now = START + timedelta(minutes=59)
@@ -750,7 +750,7 @@ def test_a_clear_pays_once_the_links_have_outlived_their_time(phase: str, dead: 
 
 
 @pytest.mark.parametrize("phase", [*REPORTED, "delivered"])
-def test_a_link_that_outlives_its_time_is_used_and_nothing_is_paid(phase: str) -> None:
+def test_an_expired_link_that_is_still_live_is_used_and_nothing_is_submitted(phase: str) -> None:
     case = reported(phase)
     case.client.statuses["task_1"] = VIDEO
     case.live = True
@@ -764,7 +764,7 @@ def test_a_link_that_outlives_its_time_is_used_and_nothing_is_paid(phase: str) -
     assert (case.tried, case.client.posts) == ([LINK], 1)
 
 
-def test_the_first_time_that_was_told_for_a_link_counts() -> None:
+def test_the_first_reported_expiry_of_a_link_counts() -> None:
     """A vendor that tells no time of its own seems to give its links a new life at each look."""
     case = reported("lost", expires_at=(START + timedelta(minutes=5)).isoformat())
     case.client.statuses["task_1"] = VIDEO
@@ -773,7 +773,7 @@ def test_the_first_time_that_was_told_for_a_link_counts() -> None:
 
 
 @pytest.mark.parametrize("phase", REPORTED)
-def test_a_job_that_runs_has_no_links_that_could_have_outlived_their_time(phase: str) -> None:
+def test_a_recorded_expiry_does_not_apply_to_a_running_job(phase: str) -> None:
     case = reported(phase, expires_at=(START + timedelta(minutes=5)).isoformat())
     case.client.statuses["task_1"] = RENDERS
     case.now = START + timedelta(minutes=6)
@@ -783,7 +783,7 @@ def test_a_job_that_runs_has_no_links_that_could_have_outlived_their_time(phase:
 
 @pytest.mark.parametrize("phase", [*REPORTED, "delivered"])
 @pytest.mark.parametrize("error", [StatusUnavailable("502"), StatusRefused("401")])
-def test_a_clear_does_not_pay_while_the_vendor_does_not_answer(phase: str, error: Exception) -> None:
+def test_a_clear_submits_nothing_while_the_status_check_fails(phase: str, error: Exception) -> None:
     case = reported(phase)
     case.client.statuses["task_1"] = error
     with pytest.raises(type(error)) as raised:
@@ -793,7 +793,7 @@ def test_a_clear_does_not_pay_while_the_vendor_does_not_answer(phase: str, error
     assert case.client.posts == 1
 
 
-def test_a_retry_after_a_failed_job_submits_without_asking() -> None:
+def test_a_retry_after_a_failed_job_submits_without_a_status_check() -> None:
     case = Case()
     case.attempt()
     case.becomes("failed")
@@ -801,7 +801,7 @@ def test_a_retry_after_a_failed_job_submits_without_asking() -> None:
     assert case.client.asked == []
 
 
-def test_what_is_checked_before_paying_is_checked_when_a_clear_pays() -> None:
+def test_the_checks_before_payment_run_before_a_clear_submits() -> None:
     case = reported("lost")
     case.client.statuses["task_1"] = FAILED
 
@@ -818,7 +818,7 @@ def test_what_is_checked_before_paying_is_checked_when_a_clear_pays() -> None:
 
 
 @pytest.mark.parametrize("cleared", [False, True])
-def test_a_delivered_video_is_returned_while_its_link_lives(cleared: bool) -> None:
+def test_a_delivered_video_is_returned_while_its_link_is_live(cleared: bool) -> None:
     case = reported("delivered", files=FILES) if cleared else Case()
     if not cleared:
         case.attempt()
@@ -854,7 +854,9 @@ def test_a_delivered_video_is_returned_while_its_file_exists(cleared: bool, answ
 
 
 @pytest.mark.parametrize("answer", [JobNotFound("no such job"), VIDEO, NO_LINK, FAILED])
-def test_a_delivered_video_that_is_gone_is_paid_anew_by_a_clear_and_never_by_a_retry(answer: Any) -> None:
+def test_a_delivered_video_that_no_longer_exists_is_submitted_anew_by_a_clear_but_not_by_a_retry(
+    answer: Any,
+) -> None:
     case = Case()
     case.attempt()
     case.becomes("delivered", files=FILES)
@@ -871,14 +873,14 @@ def test_a_delivered_video_that_is_gone_is_paid_anew_by_a_clear_and_never_by_a_r
 
 
 @pytest.mark.parametrize("answer", [RENDERS, replace(NO_LINK, expires_at=None)])
-def test_a_delivered_job_that_its_vendor_calls_unfinished_is_waited_for(answer: JobStatus) -> None:
+def test_a_delivered_job_whose_status_is_unfinished_is_re_attached(answer: JobStatus) -> None:
     case = reported("delivered")
     case.client.statuses["task_1"] = answer
     assert case.attempt().status == answer
     assert case.client.posts == 1
 
 
-def test_regenerate_pays_for_a_new_video_at_each_clear_and_at_no_retry() -> None:
+def test_regenerate_submits_at_each_clear_and_at_no_retry() -> None:
     case = Case()
     case.on_clear = "regenerate"
     case.attempt()
@@ -892,7 +894,7 @@ def test_regenerate_pays_for_a_new_video_at_each_clear_and_at_no_retry() -> None
 
 
 @pytest.mark.parametrize("phase", ["submitted", "delivered", "unknown", "lost"])
-def test_a_discarded_job_is_left_for_a_new_one(phase: str) -> None:
+def test_a_discarded_job_is_replaced_by_a_new_one(phase: str) -> None:
     case = Case()
     case.attempt()
     case.becomes("discarded")
@@ -908,7 +910,7 @@ ELSEWHERE = "https://staging.example.com"
 @pytest.mark.parametrize("phase", ["submitting", "submitted", "unknown", "delivered", "lost"])
 @pytest.mark.parametrize("cleared", [False, True])
 @pytest.mark.parametrize("on_unknown", ["fail", "resubmit"])
-def test_a_connection_that_leads_elsewhere_names_both_hosts_and_pays_nothing(
+def test_a_changed_base_url_is_reported_with_both_hosts_and_submits_nothing(
     phase: str, cleared: bool, on_unknown: OnUnknown
 ) -> None:
     for vendor in MODELS:
@@ -927,7 +929,7 @@ def test_a_connection_that_leads_elsewhere_names_both_hosts_and_pays_nothing(
         assert (case.client.posts, case.client.asked, case.store.phase) == (1, [], phase)
 
 
-def test_a_changed_request_can_be_submitted_elsewhere() -> None:
+def test_a_changed_request_can_be_submitted_to_another_base_url() -> None:
     case = Case()
     case.attempt()
     case.prompt = "another lighthouse"
@@ -937,7 +939,7 @@ def test_a_changed_request_can_be_submitted_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("phase", ["not_accepted", "discarded"])
-def test_a_job_that_nobody_has_can_be_submitted_elsewhere(phase: str) -> None:
+def test_without_an_existing_job_the_base_url_may_change(phase: str) -> None:
     case = Case()
     case.attempt()
     case.becomes(phase)
@@ -945,7 +947,7 @@ def test_a_job_that_nobody_has_can_be_submitted_elsewhere(phase: str) -> None:
     assert case.attempt().job.base_url == ELSEWHERE
 
 
-def test_another_key_voids_the_idempotency_key_and_says_so() -> None:
+def test_a_changed_api_key_invalidates_the_idempotency_key_and_is_reported() -> None:
     case = Case("apimart")
     case.client.answers = [UNKNOWN]
     with pytest.raises(UnknownSubmitWillResend):
@@ -960,7 +962,7 @@ def test_another_key_voids_the_idempotency_key_and_says_so() -> None:
     assert len(set(case.client.keys)) == 1
 
 
-def test_a_vendor_without_keys_has_none_that_could_be_worth_nothing() -> None:
+def test_no_error_mentions_idempotency_for_a_vendor_without_keys() -> None:
     case = Case()
     case.client.answers = [UNKNOWN]
     with pytest.raises(SubmitOutcomeUnknown):
@@ -972,7 +974,7 @@ def test_a_vendor_without_keys_has_none_that_could_be_worth_nothing() -> None:
 
 
 @pytest.mark.parametrize("phase", ["unknown", "lost", "failed", "delivered"])
-def test_no_such_job_is_not_believed_when_asked_with_another_key(phase: str) -> None:
+def test_job_not_found_with_another_api_key_is_reported_as_a_changed_account(phase: str) -> None:
     case = reported(phase)
     case.client.statuses["task_1"] = JobNotFound(
         "no such job", vendor_code="404", vendor_message="task_not_exist"
@@ -984,7 +986,7 @@ def test_no_such_job_is_not_believed_when_asked_with_another_key(phase: str) -> 
     assert case.client.posts == 1
 
 
-def test_the_record_tells_nothing_about_the_key() -> None:
+def test_the_record_reveals_nothing_about_the_api_key() -> None:
     case, other = Case(), Case()
     case.attempt()
     other.prompt = "another lighthouse"
@@ -998,7 +1000,7 @@ def test_the_record_tells_nothing_about_the_key() -> None:
 # --- the id ---------------------------------------------------------------------------------------------
 
 
-def test_the_id_is_in_the_log_before_it_is_written_down(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_job_id_is_logged_before_it_is_recorded(caplog: pytest.LogCaptureFixture) -> None:
     case = Case()
     caplog.set_level(logging.INFO)
 

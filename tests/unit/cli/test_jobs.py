@@ -74,7 +74,7 @@ def stored(task: CoreTask) -> Record:
 @pytest.mark.parametrize(
     "phase", [Phase.SUBMITTING, Phase.UNKNOWN, Phase.LOST, Phase.FAILED, Phase.NOT_ACCEPTED]
 )
-def test_a_clear_asks_about_an_adopted_job_instead_of_submitting(run: list[CoreTask], phase: Phase) -> None:
+def test_a_clear_re_attaches_to_an_adopted_job(run: list[CoreTask], phase: Phase) -> None:
     run.append(task(record(phase).to_json()))
     adopt()
     found = stored(run[0])
@@ -83,7 +83,7 @@ def test_a_clear_asks_about_an_adopted_job_instead_of_submitting(run: list[CoreT
     assert next_try.action is Action.REATTACH
 
 
-def test_an_adopted_job_takes_over_nothing_of_the_one_before_it(run: list[CoreTask]) -> None:
+def test_an_adopted_job_inherits_nothing_from_the_previous_job(run: list[CoreTask]) -> None:
     left = replace(
         record(Phase.LOST, "task_1"),
         expires_at=NOW.isoformat(),
@@ -98,7 +98,7 @@ def test_an_adopted_job_takes_over_nothing_of_the_one_before_it(run: list[CoreTa
 
 @pytest.mark.parametrize("phase", Phase)
 @pytest.mark.parametrize("cleared", [False, True])
-def test_after_regenerate_the_next_try_pays_for_a_new_job_and_the_old_one_is_named(
+def test_regenerate_makes_the_next_try_submit_a_new_job_and_names_the_old_one(
     run: list[CoreTask], phase: Phase, cleared: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run.append(task(record(phase, "task_1").to_json()))
@@ -124,7 +124,7 @@ def test_after_regenerate_the_next_try_pays_for_a_new_job_and_the_old_one_is_nam
         ([task("nonsense")], "was not written by this version"),
     ],
 )
-def test_what_cannot_regenerate_says_why_and_changes_nothing(
+def test_regenerate_that_is_refused_prints_the_reason_and_changes_nothing(
     run: list[CoreTask], existing: list[CoreTask], said: str
 ) -> None:
     run += existing
@@ -134,7 +134,7 @@ def test_what_cannot_regenerate_says_why_and_changes_nothing(
     assert [dict(one.store) for one in run] == before  # type: ignore[call-overload]
 
 
-def test_only_the_named_map_index_adopts(run: list[CoreTask]) -> None:
+def test_adopt_changes_only_the_given_map_index(run: list[CoreTask]) -> None:
     run += [task(record(Phase.UNKNOWN).to_json(), map_index=index) for index in range(3)]
     adopt(map_index=1)
     assert [stored(one).phase for one in run] == [Phase.UNKNOWN, Phase.SUBMITTED, Phase.UNKNOWN]
@@ -152,7 +152,7 @@ def test_only_the_named_map_index_adopts(run: list[CoreTask]) -> None:
         ([task("nonsense")], "was not written by this version"),
     ],
 )
-def test_what_cannot_adopt_says_why_and_changes_nothing(
+def test_adopt_that_is_refused_prints_the_reason_and_changes_nothing(
     run: list[CoreTask], existing: list[CoreTask], said: str
 ) -> None:
     run += existing
@@ -162,7 +162,7 @@ def test_what_cannot_adopt_says_why_and_changes_nothing(
     assert [dict(one.store) for one in run] == before  # type: ignore[call-overload]
 
 
-def test_jobs_lists_what_was_submitted_and_what_cannot_be_read(
+def test_jobs_lists_submitted_jobs_and_unreadable_records(
     run: list[CoreTask], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run += [
@@ -178,7 +178,7 @@ def test_jobs_lists_what_was_submitted_and_what_cannot_be_read(
     assert '"map_index": "2"' not in said
 
 
-def test_the_commands_are_those_of_the_documents() -> None:
+def test_the_commands_are_the_documented_ones() -> None:
     (group,) = get_commands()
     assert group.name == "vidgen"
     assert [command.name for command in group.subcommands] == ["jobs", "adopt", "regenerate"]

@@ -65,7 +65,7 @@ def task(vidgen: Callable[..., None], tmp_path: Path) -> Callable[..., Task]:
 
 
 @pytest.mark.parametrize("lands", [True, False])
-def test_a_clear_of_a_delivered_task_returns_the_same_video_for_nothing(
+def test_a_clear_of_a_delivered_task_returns_the_same_video_without_a_payment(
     lands: bool, task: Callable[..., Task], logged: Callable[[], str]
 ) -> None:
     made = task(lands=lands)
@@ -85,7 +85,7 @@ def test_a_clear_of_a_delivered_task_returns_the_same_video_for_nothing(
 
 
 @pytest.mark.parametrize("status", [GONE, {"json": finished("apixgo")}, {"status_code": 502}])
-def test_a_file_that_was_landed_is_returned_when_its_link_is_gone(
+def test_a_landed_file_is_returned_when_its_link_is_dead(
     status: dict[str, Any], task: Callable[..., Task], clock: Clock
 ) -> None:
     made = task()
@@ -101,7 +101,7 @@ def test_a_file_that_was_landed_is_returned_when_its_link_is_gone(
     assert (made.posts, made.phase) == (1, "delivered")
 
 
-def test_a_video_without_file_and_link_is_paid_anew_by_a_clear(
+def test_a_clear_submits_a_new_job_if_neither_file_nor_link_exists(
     task: Callable[..., Task], clock: Clock, tmp_path: Path
 ) -> None:
     made = task()
@@ -127,7 +127,7 @@ def test_a_video_without_file_and_link_is_paid_anew_by_a_clear(
         ({"json": {"error": "gone"}, "headers": {"Content-Type": "application/json"}}, False),
     ],
 )
-def test_a_link_is_tried_before_a_clear_pays_for_another_video(
+def test_an_expired_link_is_checked_before_a_clear_submits_a_new_job(
     link: dict[str, Any], lives: bool, task: Callable[..., Task], clock: Clock
 ) -> None:
     made = task(lands=False)
@@ -139,7 +139,7 @@ def test_a_link_is_tried_before_a_clear_pays_for_another_video(
     assert (made.posts, made.downloads) == (1 if lives else 2, 1)
 
 
-def test_a_clear_does_not_pay_while_nobody_knows_whether_the_link_lives(
+def test_a_clear_submits_nothing_while_the_link_cannot_be_checked(
     task: Callable[..., Task], clock: Clock
 ) -> None:
     made = task(lands=False)
@@ -153,7 +153,7 @@ def test_a_clear_does_not_pay_while_nobody_knows_whether_the_link_lives(
     assert made.posts == 1
 
 
-def test_a_file_that_was_deleted_is_landed_again_while_the_link_lives(
+def test_a_deleted_file_is_landed_again_while_the_link_is_live(
     task: Callable[..., Task], tmp_path: Path
 ) -> None:
     made = task()
@@ -166,9 +166,7 @@ def test_a_file_that_was_deleted_is_landed_again_while_the_link_lives(
 
 
 @pytest.mark.parametrize("lands", [True, False])
-def test_regenerate_makes_a_new_video_of_a_clear_and_of_nothing_else(
-    lands: bool, task: Callable[..., Task]
-) -> None:
+def test_regenerate_submits_a_new_job_after_a_clear_only(lands: bool, task: Callable[..., Task]) -> None:
     made = task(lands=lands, on_clear="regenerate")
     made.run()
     made.run()
@@ -180,7 +178,7 @@ def test_regenerate_makes_a_new_video_of_a_clear_and_of_nothing_else(
     assert made.posts == 2
 
 
-def test_on_clear_is_one_of_two() -> None:
+def test_other_values_of_on_clear_are_refused() -> None:
     with pytest.raises(ValueError, match="on_clear='always'"):
         VideoGenerationOperator(task_id="t", prompt="x", on_clear="always")  # type: ignore[arg-type]
 
@@ -188,7 +186,7 @@ def test_on_clear_is_one_of_two() -> None:
 # --- a link that is not live yet ------------------------------------------------------------------------
 
 
-def test_a_link_that_is_dead_within_its_time_costs_no_second_video(
+def test_a_link_that_is_dead_before_its_expiry_submits_no_second_job(
     task: Callable[..., Task], clock: Clock
 ) -> None:
     made = task()
@@ -204,7 +202,7 @@ def test_a_link_that_is_dead_within_its_time_costs_no_second_video(
     assert made.posts == 1
 
 
-def test_a_link_is_lost_once_its_time_has_passed_though_the_vendor_gives_it_a_new_one_at_each_look(
+def test_a_dead_link_is_lost_after_its_first_reported_expiry_even_if_each_check_reports_a_later_one(
     task: Callable[..., Task], clock: Clock
 ) -> None:
     made = task()
@@ -222,9 +220,7 @@ def test_a_link_is_lost_once_its_time_has_passed_though_the_vendor_gives_it_a_ne
     assert made.posts == 2
 
 
-def test_a_clear_keeps_the_time_of_a_links_end_as_it_was_first_told(
-    task: Callable[..., Task], clock: Clock
-) -> None:
+def test_a_clear_keeps_the_first_reported_expiry_of_a_link(task: Callable[..., Task], clock: Clock) -> None:
     made = task(lands=False)
     made.run()
     ends = record_of(made.context)["expires_at"]
@@ -236,7 +232,7 @@ def test_a_clear_keeps_the_time_of_a_links_end_as_it_was_first_told(
     assert made.posts == 1
 
 
-def test_all_that_is_wrong_is_told_at_once_before_anything_is_paid(task: Callable[..., Task]) -> None:
+def test_all_problems_are_reported_together_before_payment(task: Callable[..., Task]) -> None:
     made = task(prompt="", duration=99, output_path="file:///videos/{product}.mp4", lands=False)
     with pytest.raises(AirflowFailException) as failure:
         made.run()
@@ -248,7 +244,7 @@ def test_all_that_is_wrong_is_told_at_once_before_anything_is_paid(task: Callabl
 
 
 @pytest.mark.parametrize("clears", ["True", "False"])
-def test_a_record_that_airflow_is_to_delete_is_told_with_what_it_costs(
+def test_clear_on_success_is_logged_with_its_cost(
     clears: str, task: Callable[..., Task], logged: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", clears)

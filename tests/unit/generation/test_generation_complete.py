@@ -86,7 +86,7 @@ def resume(left: Deferred, *replies: Any, event: Any, vendor: str = "apixo") -> 
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-def test_a_video_is_a_success_whatever_the_trigger_said(
+def test_a_video_is_a_success_whatever_the_event_reports(
     reason: str, deferred: Callable[..., Deferred]
 ) -> None:
     left = deferred()
@@ -97,7 +97,7 @@ def test_a_video_is_a_success_whatever_the_trigger_said(
 
 
 @pytest.mark.parametrize("case", ODD)
-def test_an_odd_event_leads_to_a_look_and_a_video_is_believed(
+def test_an_unusable_event_leads_to_a_status_check(
     case: str, deferred: Callable[..., Deferred], logged: Callable[[], str]
 ) -> None:
     assert resume(deferred(), finished("apixo"), event=ODD[case])["state"] == "succeeded"
@@ -107,9 +107,7 @@ def test_an_odd_event_leads_to_a_look_and_a_video_is_believed(
 
 
 @pytest.mark.parametrize("case", ["ended", *ODD])
-def test_no_event_makes_a_success_of_a_job_that_still_runs(
-    case: str, deferred: Callable[..., Deferred]
-) -> None:
+def test_no_event_turns_a_running_job_into_a_success(case: str, deferred: Callable[..., Deferred]) -> None:
     left = deferred()
     with pytest.raises(TaskDeferred) as again:
         resume(left, running("apixo"), event=ODD.get(case, event()))
@@ -124,7 +122,7 @@ def test_success_without_a_link_is_never_a_result(case: str, deferred: Callable[
         resume(deferred(), status_body("apixo", "success"), event=ODD.get(case, event()))
 
 
-def test_a_link_that_stays_missing_is_reported_as_paid(deferred: Callable[..., Deferred]) -> None:
+def test_a_result_without_a_link_is_reported_as_paid(deferred: Callable[..., Deferred]) -> None:
     with pytest.raises(AirflowFailException, match=r"without a usable link.*apixo job task_1.*paid for"):
         resume(deferred(), status_body("apixo", "success"), event=event("result_missing"))
 
@@ -133,7 +131,7 @@ def test_a_link_that_stays_missing_is_reported_as_paid(deferred: Callable[..., D
     ("words", "code", "kind"),
     [("no", "CONTENT_VIOLATION", AirflowFailException), ("oops", "GENERATION_FAILED", AirflowException)],
 )
-def test_a_failed_job_is_typed_by_what_the_vendor_says_now(
+def test_the_error_class_of_a_failed_job_follows_from_the_current_status(
     words: str, code: str, kind: type[Exception], deferred: Callable[..., Deferred]
 ) -> None:
     left = deferred()
@@ -143,7 +141,7 @@ def test_a_failed_job_is_typed_by_what_the_vendor_says_now(
     assert record_of(left[0])["phase"] == "failed"
 
 
-def test_a_second_resume_brings_the_same_result(deferred: Callable[..., Deferred]) -> None:
+def test_a_second_resume_returns_the_same_result(deferred: Callable[..., Deferred]) -> None:
     left = deferred()
     assert resume(left, finished("apixo"), event=event()) == resume(left, finished("apixo"), event=event())
 
@@ -152,7 +150,7 @@ def test_a_second_resume_brings_the_same_result(deferred: Callable[..., Deferred
     "down",
     [{"exc": requests.ConnectTimeout}, {"status_code": 502}, {"status_code": 200, "text": "<html>"}],
 )
-def test_a_vendor_that_is_down_when_the_task_wakes_is_waited_for(
+def test_a_resumed_task_defers_again_while_the_vendor_is_unavailable(
     down: dict[str, Any], deferred: Callable[..., Deferred]
 ) -> None:
     left = deferred()
@@ -161,7 +159,7 @@ def test_a_vendor_that_is_down_when_the_task_wakes_is_waited_for(
     assert again.value.kwargs == left[2]
 
 
-def test_a_vendor_out_of_reach_for_the_trigger_and_the_worker_ends_the_try(
+def test_a_vendor_that_trigger_and_worker_cannot_reach_fails_the_try(
     deferred: Callable[..., Deferred],
 ) -> None:
     with pytest.raises(
@@ -171,7 +169,7 @@ def test_a_vendor_out_of_reach_for_the_trigger_and_the_worker_ends_the_try(
     assert not isinstance(end.value, AirflowFailException)
 
 
-def test_a_vendor_that_is_down_at_the_deadline_ends_the_try(
+def test_a_failed_status_check_at_the_deadline_fails_the_try(
     deferred: Callable[..., Deferred], clock: Clock
 ) -> None:
     left = deferred()
@@ -182,7 +180,7 @@ def test_a_vendor_that_is_down_at_the_deadline_ends_the_try(
         resume(left, {"exc": requests.ConnectTimeout}, event=event())
 
 
-def test_why_the_task_waits_on_is_in_the_log(
+def test_the_reason_for_another_deferral_is_logged(
     deferred: Callable[..., Deferred], logged: Callable[[], str]
 ) -> None:
     left = deferred()
@@ -196,7 +194,7 @@ def test_why_the_task_waits_on_is_in_the_log(
         assert said in logged()
 
 
-def test_the_deadline_has_passed_in_the_moment_it_names(
+def test_the_deadline_is_exceeded_exactly_at_its_time(
     deferred: Callable[..., Deferred], clock: Clock
 ) -> None:
     left = deferred()
@@ -206,7 +204,7 @@ def test_the_deadline_has_passed_in_the_moment_it_names(
 
 
 @pytest.mark.parametrize("reason", ["deadline_exceeded", "ended", "trigger_error"])
-def test_the_deadline_is_judged_by_the_clock_and_keeps_the_job(
+def test_the_deadline_is_checked_against_the_clock_and_the_job_stays_attached(
     reason: str, deferred: Callable[..., Deferred], clock: Clock
 ) -> None:
     left = deferred()
@@ -218,33 +216,33 @@ def test_the_deadline_is_judged_by_the_clock_and_keeps_the_job(
 
 
 @pytest.mark.parametrize("cancel", [False, True])
-def test_the_trigger_is_told_whether_a_kill_cancels_the_job(
-    cancel: bool, deferred: Callable[..., Deferred]
-) -> None:
+def test_cancel_on_kill_is_passed_to_the_trigger(cancel: bool, deferred: Callable[..., Deferred]) -> None:
     with pytest.raises(TaskDeferred) as again:
         resume(deferred(cancel_on_kill=cancel), running("apixo"), event=event())
     assert again.value.trigger.cancel_on_kill is cancel
 
 
-def test_trouble_on_the_triggerer_names_the_job(deferred: Callable[..., Deferred]) -> None:
+def test_an_error_of_the_trigger_is_reported_with_the_job(deferred: Callable[..., Deferred]) -> None:
     with pytest.raises(AirflowException, match=r"TriggerError: The trigger failed.*task_1"):
         resume(deferred(), running("apixo"), event=event("trigger_error"))
 
 
-def test_a_deadline_reported_before_its_time_is_waited_for(deferred: Callable[..., Deferred]) -> None:
+def test_a_deadline_event_before_the_deadline_defers_again(deferred: Callable[..., Deferred]) -> None:
     with pytest.raises(TaskDeferred) as again:
         resume(deferred(), running("apixo"), event=event("deadline_exceeded"))
     assert again.value.kwargs is not None
     assert again.value.kwargs["deadline"] == (NOW + timedelta(seconds=900)).isoformat()
 
 
-def test_a_video_at_the_deadline_is_a_video(deferred: Callable[..., Deferred], clock: Clock) -> None:
+def test_a_video_that_is_ready_after_the_deadline_is_delivered(
+    deferred: Callable[..., Deferred], clock: Clock
+) -> None:
     left = deferred()
     clock.sleep(10_000)
     assert resume(left, finished("apixo"), event=event("deadline_exceeded"))["state"] == "succeeded"
 
 
-def test_a_lost_job_is_lost_only_if_the_worker_finds_it_so_too(deferred: Callable[..., Deferred]) -> None:
+def test_a_job_is_lost_only_if_trigger_and_worker_do_not_find_it(deferred: Callable[..., Deferred]) -> None:
     left = deferred("apixgo")
     missing = unknown("apixgo")
     with pytest.raises(TaskDeferred):
@@ -256,14 +254,14 @@ def test_a_lost_job_is_lost_only_if_the_worker_finds_it_so_too(deferred: Callabl
     assert record_of(left[0])["phase"] == "lost"
 
 
-def test_a_lost_job_is_reported_with_the_vendors_code_and_words(deferred: Callable[..., Deferred]) -> None:
+def test_a_lost_job_is_reported_with_the_vendors_code_and_message(deferred: Callable[..., Deferred]) -> None:
     left = deferred("apimart")
     with pytest.raises(AirflowFailException) as failure:
         resume(left, unknown("apimart"), event=event("job_lost"), vendor="apimart")
     assert '"404 not found"' in str(failure.value)
 
 
-def test_a_resume_that_is_handed_nothing_but_the_event_believes_what_it_says_of_the_wait(
+def test_a_resume_without_arguments_uses_the_reason_of_the_event(
     deferred: Callable[..., Deferred],
 ) -> None:
     task, operator, _ = deferred()
@@ -284,7 +282,7 @@ def test_a_job_not_found_at_the_deadline_stays_attached(
 
 
 @pytest.mark.parametrize("code", [401, 403])
-def test_a_refused_key_ends_the_try_once_trigger_and_worker_agree_and_keeps_the_job(
+def test_an_api_key_refused_on_trigger_and_worker_fails_the_try_and_keeps_the_job(
     code: int, deferred: Callable[..., Deferred]
 ) -> None:
     left = deferred()
@@ -297,7 +295,9 @@ def test_a_refused_key_ends_the_try_once_trigger_and_worker_agree_and_keeps_the_
     assert record_of(left[0])["phase"] == "submitted"
 
 
-def test_a_refused_key_at_the_deadline_ends_the_try(deferred: Callable[..., Deferred], clock: Clock) -> None:
+def test_an_api_key_refused_at_the_deadline_fails_the_try(
+    deferred: Callable[..., Deferred], clock: Clock
+) -> None:
     left = deferred()
     clock.sleep(901)
     with pytest.raises(AirflowException, match=r"DeadlineExceeded.*HTTP 401"):
@@ -305,7 +305,7 @@ def test_a_refused_key_at_the_deadline_ends_the_try(deferred: Callable[..., Defe
 
 
 @pytest.mark.parametrize("reason", [*list(Reason), "nonsense"])
-def test_a_resume_that_is_handed_nothing_but_the_event_goes_on_with_the_record(
+def test_a_resume_without_arguments_continues_from_the_record(
     reason: str, deferred: Callable[..., Deferred]
 ) -> None:
     """As in ``dag.test()`` and ``airflow dags test``."""
@@ -313,7 +313,7 @@ def test_a_resume_that_is_handed_nothing_but_the_event_goes_on_with_the_record(
     assert resume((task, operator, {}), finished("apixo"), event=event(reason))["task_id"] == "task_1"
 
 
-def test_a_resume_that_is_handed_nothing_keeps_the_deadline_from_submission(
+def test_a_resume_without_arguments_keeps_the_deadline(
     deferred: Callable[..., Deferred], clock: Clock
 ) -> None:
     task, operator, kwargs = deferred()
@@ -326,7 +326,7 @@ def test_a_resume_that_is_handed_nothing_keeps_the_deadline_from_submission(
         resume((task, operator, {}), running("apixo"), event=event())
 
 
-def test_a_resume_without_a_record_asks_nobody_and_pays_nothing(
+def test_a_resume_without_a_record_sends_no_request(
     deferred: Callable[..., Deferred],
 ) -> None:
     task, operator, _ = deferred()
@@ -341,7 +341,7 @@ def test_a_resume_without_a_record_asks_nobody_and_pays_nothing(
     assert web.request_history == []
 
 
-def test_no_such_job_is_not_believed_when_asked_with_another_key(
+def test_job_not_found_with_another_api_key_is_reported_as_a_changed_account(
     deferred: Callable[..., Deferred], vidgen: Callable[..., None]
 ) -> None:
     left = deferred("apixgo")
@@ -352,7 +352,7 @@ def test_no_such_job_is_not_believed_when_asked_with_another_key(
     assert record_of(left[0])["phase"] == "submitted"
 
 
-def test_a_connection_that_leads_elsewhere_is_named_and_the_job_stays_attached(
+def test_a_changed_base_url_is_reported_and_the_job_stays_attached(
     deferred: Callable[..., Deferred], vidgen: Callable[..., None]
 ) -> None:
     left = deferred("apixgo")
@@ -363,7 +363,7 @@ def test_a_connection_that_leads_elsewhere_is_named_and_the_job_stays_attached(
     assert record_of(left[0])["phase"] == "submitted"
 
 
-def test_a_job_without_a_link_is_lost_only_after_the_time_of_its_links(
+def test_a_job_without_a_link_is_lost_only_after_its_links_have_expired(
     deferred: Callable[..., Deferred], clock: Clock
 ) -> None:
     left = deferred("apixgo", timeout=90_000)
@@ -381,15 +381,13 @@ def test_a_job_without_a_link_is_lost_only_after_the_time_of_its_links(
     assert record_of(left[0])["phase"] == "lost"
 
 
-def test_the_file_is_landed_by_the_worker_that_resumes(
-    deferred: Callable[..., Deferred], tmp_path: Path
-) -> None:
+def test_the_resumed_worker_lands_the_file(deferred: Callable[..., Deferred], tmp_path: Path) -> None:
     result = resume(deferred(output_path=f"file://{tmp_path}/"), finished("apixo"), event=event())
     assert (tmp_path / "task_1-0.mp4").read_bytes() == MP4
     assert result["files"][0]["bytes"] == len(MP4)
 
 
-def test_a_record_of_a_later_job_is_not_touched(deferred: Callable[..., Deferred]) -> None:
+def test_the_record_of_a_later_job_is_not_changed(deferred: Callable[..., Deferred]) -> None:
     task, operator, kwargs = deferred()
     record = record_of(task)
     task["task_state_store"].set(entry_key(3), {**record, "task_id": "task_2"})
@@ -398,7 +396,7 @@ def test_a_record_of_a_later_job_is_not_touched(deferred: Callable[..., Deferred
 
 
 @pytest.mark.parametrize("prompt", [PROMPT, PROMPT + " of " + "waves " * 200])
-def test_prompt_key_and_link_are_in_no_error_and_no_log(
+def test_prompt_api_key_and_link_are_in_no_error_and_no_log(
     prompt: str, deferred: Callable[..., Deferred], logged: Callable[[], str]
 ) -> None:
     left = deferred(prompt=prompt)

@@ -32,7 +32,9 @@ def posts(web: requests_mock.Mocker) -> int:
     return sum(sent.method == "POST" for sent in web.request_history)
 
 
-def test_an_occupied_output_path_is_found_before_anything_is_paid(vidgen: Connect, tmp_path: Path) -> None:
+def test_an_existing_file_at_the_output_path_is_reported_before_payment(
+    vidgen: Connect, tmp_path: Path
+) -> None:
     vidgen("apixo")
     taken = tmp_path / "v.mp4"
     taken.write_bytes(MP4)
@@ -43,7 +45,7 @@ def test_an_occupied_output_path_is_found_before_anything_is_paid(vidgen: Connec
     assert web.request_history == []
 
 
-def test_an_output_path_of_no_known_storage_is_found_before_anything_is_paid(vidgen: Connect) -> None:
+def test_an_output_path_of_an_unknown_storage_is_reported_before_payment(vidgen: Connect) -> None:
     vidgen("apixo")
     with requests_mock.Mocker() as web, pytest.raises(AirflowFailException, match="output_path"):
         operator(output_path="nostorage://bucket/{task_id}.mp4").execute(context())
@@ -67,7 +69,7 @@ def in_a_mapped_group(path: str) -> Any:
 
 
 @pytest.mark.parametrize("map_index", [0, 3])
-def test_mapped_tasks_with_one_path_are_found_before_anything_is_paid(
+def test_mapped_tasks_with_the_same_output_path_are_reported_before_payment(
     vidgen: Connect, tmp_path: Path, map_index: int
 ) -> None:
     vidgen("apixo")
@@ -84,7 +86,7 @@ def test_mapped_tasks_with_one_path_are_found_before_anything_is_paid(
         assert web.request_history == []
 
 
-def test_mapped_tasks_with_paths_of_their_own_are_paid(vidgen: Connect, tmp_path: Path) -> None:
+def test_mapped_tasks_with_different_output_paths_are_submitted(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo")
     path = f"file://{tmp_path}/a.mp4"
     dag = mapped(given={"prompt": PROMPT}, output_path=[path, "b.mp4"])
@@ -96,7 +98,7 @@ def test_mapped_tasks_with_paths_of_their_own_are_paid(vidgen: Connect, tmp_path
     assert posts(web) == 1
 
 
-def test_the_file_of_a_mapped_task_is_called_by_its_index(vidgen: Connect, tmp_path: Path) -> None:
+def test_the_file_of_a_mapped_task_is_named_by_its_map_index(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     path = f"file://{tmp_path}/v-{{map_index}}.mp4"
     dag = mapped(given={"output_path": path}, prompt=[PROMPT, "b", "c", "d"])
@@ -126,7 +128,7 @@ def test_the_file_lands_in_the_same_task(vidgen: Connect, tmp_path: Path) -> Non
     assert file["task_id"] == "task_1"
 
 
-def test_a_link_that_died_meanwhile_is_asked_for_anew(vidgen: Connect, tmp_path: Path) -> None:
+def test_a_dead_link_is_refreshed_by_a_status_check(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     fresh = "https://cdn.example.com/v/fresh.mp4"
     with requests_mock.Mocker() as web:
@@ -139,7 +141,7 @@ def test_a_link_that_died_meanwhile_is_asked_for_anew(vidgen: Connect, tmp_path:
 
 
 @pytest.mark.parametrize("prompt_kept", [True, False])
-def test_the_sidecar_knows_the_request_and_may_leave_out_the_prompt(
+def test_the_sidecar_has_the_request_and_the_prompt_only_if_enabled(
     prompt_kept: bool, vidgen: Connect, tmp_path: Path
 ) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
@@ -159,7 +161,7 @@ def test_the_sidecar_knows_the_request_and_may_leave_out_the_prompt(
     assert told["mismatches"] == []
 
 
-def test_the_connections_key_is_in_no_sidecar_whatever_it_looks_like(vidgen: Connect, tmp_path: Path) -> None:
+def test_the_sidecar_never_contains_the_api_key(vidgen: Connect, tmp_path: Path) -> None:
     key = "correcthorsebattery"
     vidgen("apixo", password=key, extra={"allow_private_urls": True})
     extra = {"notes": [f"paid with {key}, as agreed"], "param": json.dumps({"by": key}), key: 1}
@@ -172,7 +174,7 @@ def test_the_connections_key_is_in_no_sidecar_whatever_it_looks_like(vidgen: Con
     assert told == {"notes": ["paid with ***, as agreed"], "param": '{"by": "***"}', "***": 1}
 
 
-def test_the_thumbnail_lands_in_the_same_task_and_is_known_to_a_clear(
+def test_the_thumbnail_lands_in_the_same_task_and_is_returned_after_a_clear(
     vidgen: Connect, tmp_path: Path
 ) -> None:
     vidgen("apimart", extra={"allow_private_urls": True})
@@ -198,7 +200,7 @@ def test_the_thumbnail_lands_in_the_same_task_and_is_known_to_a_clear(
     assert posts(web) == 1
 
 
-def test_no_poster_lands_where_none_is_wanted(vidgen: Connect, tmp_path: Path) -> None:
+def test_no_poster_lands_with_poster_false(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
@@ -225,7 +227,7 @@ def test_a_download_that_fails_leaves_the_job_attached(vidgen: Connect, tmp_path
     assert posts(web) == 1
 
 
-def test_a_path_taken_in_the_meantime_is_changed_and_the_task_cleared(
+def test_a_target_created_after_the_submission_can_be_changed_by_a_clear(
     vidgen: Connect, tmp_path: Path
 ) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
@@ -248,9 +250,7 @@ def test_a_path_taken_in_the_meantime_is_changed_and_the_task_cleared(
     assert posts(web) == 1
 
 
-def test_the_synchronous_endpoints_dead_link_is_not_refreshed_from_a_job_that_has_no_id(
-    vidgen: Connect, tmp_path: Path
-) -> None:
+def test_a_dead_link_of_a_job_without_an_id_is_not_refreshed(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apimodels", extra={"allow_private_urls": True})
     with requests_mock.Mocker() as web:
         reply = {"code": 200, "data": {"state": "completed", "resultUrls": [LINK]}}
@@ -261,7 +261,7 @@ def test_the_synchronous_endpoints_dead_link_is_not_refreshed_from_a_job_that_ha
     assert all("p-video" in sent.url or sent.url == LINK for sent in web.request_history)
 
 
-def test_a_callback_needs_a_place_to_call(vidgen: Connect) -> None:
+def test_use_callback_without_a_callback_base_url_is_refused(vidgen: Connect) -> None:
     vidgen("apixo")
     with requests_mock.Mocker() as web, pytest.raises(AirflowFailException) as failure:
         operator(use_callback=True).execute(context())
@@ -270,7 +270,7 @@ def test_a_callback_needs_a_place_to_call(vidgen: Connect) -> None:
     assert web.request_history == []
 
 
-def test_a_callback_is_asked_for_at_the_place_of_the_connection(vidgen: Connect) -> None:
+def test_the_callback_url_is_taken_from_the_connection(vidgen: Connect) -> None:
     vidgen("apixo", extra={"callback_base_url": "https://airflow.example.com/vidgen"})
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
@@ -281,14 +281,14 @@ def test_a_callback_is_asked_for_at_the_place_of_the_connection(vidgen: Connect)
     assert body["callback_url"].startswith("https://airflow.example.com/vidgen")
 
 
-def test_a_vendor_without_callbacks_refuses_to_be_asked_for_one(vidgen: Connect) -> None:
+def test_use_callback_is_refused_for_a_vendor_without_callbacks(vidgen: Connect) -> None:
     vidgen("apixgo", extra={"callback_base_url": "https://airflow.example.com/vidgen"})
     with requests_mock.Mocker() as web, pytest.raises(AirflowFailException, match="callback"):
         operator(use_callback=True).execute(context())
     assert web.request_history == []
 
 
-def test_a_kill_says_that_the_job_goes_on(logged: Callable[[], str]) -> None:
+def test_on_kill_logs_that_the_job_continues(logged: Callable[[], str]) -> None:
     operator().on_kill()
     assert (
         "The task was killed. A submitted job continues at the vendor and may be billed. "

@@ -58,7 +58,7 @@ def posts(web: requests_mock.Mocker) -> int:
         ("no capacity", "MODEL_UNAVAILABLE", AirflowException),
     ],
 )
-def test_a_job_that_failed_ends_retries_only_if_the_same_request_would_fail_again(
+def test_a_failed_job_is_fatal_only_if_the_same_request_would_fail_again(
     words: str, code: str, kind: type[Exception], deferrable: bool, vidgen: Connect
 ) -> None:
     vidgen("apixo")
@@ -77,7 +77,7 @@ def test_a_job_that_failed_ends_retries_only_if_the_same_request_would_fail_agai
     assert record_of(task)["phase"] == "failed"
 
 
-def test_the_try_after_a_failed_job_submits_afresh_and_says_so(
+def test_a_retry_after_a_failed_job_submits_a_new_job_and_logs_it(
     vidgen: Connect, logged: Callable[[], str]
 ) -> None:
     vidgen("apixo")
@@ -118,7 +118,7 @@ def test_the_deadline_leaves_the_job_attached(vidgen: Connect, clock: Clock) -> 
     assert posts(web) == 1
 
 
-def test_success_without_a_link_is_waited_on_and_then_reported_as_paid(vidgen: Connect) -> None:
+def test_a_success_without_a_link_is_polled_and_then_reported_as_paid(vidgen: Connect) -> None:
     vidgen("apixgo")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixgo"], json=create_body("apixgo"))
@@ -127,7 +127,7 @@ def test_success_without_a_link_is_waited_on_and_then_reported_as_paid(vidgen: C
             operator(deferrable=False).execute(context())
 
 
-def test_an_unreadable_record_submits_nothing_and_a_retry_may_help(vidgen: Connect) -> None:
+def test_an_unreadable_record_submits_nothing_and_is_retryable(vidgen: Connect) -> None:
     vidgen("apixo")
     task = context()
 
@@ -142,7 +142,7 @@ def test_an_unreadable_record_submits_nothing_and_a_retry_may_help(vidgen: Conne
 
 
 @pytest.mark.parametrize("at_last", [True, False])
-def test_a_blocking_task_without_a_link_looks_once_more_before_it_fails(
+def test_a_blocking_task_without_a_link_checks_once_more_before_it_fails(
     at_last: bool, vidgen: Connect
 ) -> None:
     vidgen("apixo")
@@ -161,7 +161,7 @@ def test_a_blocking_task_without_a_link_looks_once_more_before_it_fails(
         assert sum(sent.method == "GET" for sent in web.request_history) == 7
 
 
-def test_a_blocking_task_keeps_its_own_interval(vidgen: Connect, clock: Clock) -> None:
+def test_a_blocking_task_uses_its_poll_interval(vidgen: Connect, clock: Clock) -> None:
     vidgen("apixo")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
@@ -171,7 +171,7 @@ def test_a_blocking_task_keeps_its_own_interval(vidgen: Connect, clock: Clock) -
     assert all(81 <= slept <= 99 for slept in clock.slept)
 
 
-def test_a_blocking_task_shows_its_progress_as_a_deferred_one_does(vidgen: Connect) -> None:
+def test_a_blocking_task_pushes_its_progress_to_xcom(vidgen: Connect) -> None:
     vidgen("apixgo")
     task = context()
     with requests_mock.Mocker() as web:
@@ -182,7 +182,7 @@ def test_a_blocking_task_shows_its_progress_as_a_deferred_one_does(vidgen: Conne
     assert ("progress", {"state": "running", "percent": 50}) in task["ti"].pushed
 
 
-def test_a_blocking_task_whose_link_comes_late_lands_it(vidgen: Connect, tmp_path: Path) -> None:
+def test_a_blocking_task_lands_a_link_that_is_reported_late(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
@@ -193,7 +193,9 @@ def test_a_blocking_task_whose_link_comes_late_lands_it(vidgen: Connect, tmp_pat
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
-def test_a_blocking_task_does_not_believe_no_such_job_when_asked_with_another_key(vidgen: Connect) -> None:
+def test_a_blocking_task_reports_job_not_found_with_another_api_key_as_a_changed_account(
+    vidgen: Connect,
+) -> None:
     vidgen("apixgo")
     task = context()
     with requests_mock.Mocker() as web:
@@ -209,7 +211,7 @@ def test_a_blocking_task_does_not_believe_no_such_job_when_asked_with_another_ke
 
 
 @pytest.mark.parametrize("full", [True, False])
-def test_with_a_store_of_the_workers_all_is_kept_in_airflows_own_rows_of_this_try(
+def test_with_a_state_store_backend_records_and_tickets_stay_in_airflows_own_rows(
     full: bool, vidgen: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vidgen("apixo")

@@ -51,9 +51,7 @@ def posts(web: requests_mock.Mocker) -> int:
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_blocking_task_brings_the_result_the_design_promises(
-    vendor: str, vidgen: Connect, clock: Clock
-) -> None:
+def test_a_blocking_task_returns_the_documented_result(vendor: str, vidgen: Connect, clock: Clock) -> None:
     vidgen(vendor)
     task = context()
     with requests_mock.Mocker() as web:
@@ -72,7 +70,7 @@ def test_a_blocking_task_brings_the_result_the_design_promises(
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_deferrable_task_leaves_the_worker_for_the_trigger(vendor: str, vidgen: Connect) -> None:
+def test_a_deferrable_task_defers_to_the_trigger(vendor: str, vidgen: Connect) -> None:
     vidgen(vendor)
     task = context()
     with requests_mock.Mocker() as web:
@@ -100,7 +98,7 @@ def test_a_deferrable_task_leaves_the_worker_for_the_trigger(vendor: str, vidgen
 
 
 @pytest.mark.parametrize(("heartbeat", "seconds"), [("", 10), ("1", 10), ("5", 10), ("20", 25)])
-def test_no_task_wakes_before_its_first_leg_is_surely_reported(
+def test_the_trigger_fires_no_earlier_than_the_minimum_deferral(
     heartbeat: str, seconds: int, vidgen: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if heartbeat:
@@ -114,7 +112,7 @@ def test_no_task_wakes_before_its_first_leg_is_surely_reported(
     assert deferred.value.trigger.not_before == earliest
 
 
-def test_a_re_attached_task_whose_deadline_is_near_is_given_time_to_end(
+def test_a_task_re_attached_after_its_deadline_keeps_the_deferral_margin(
     vidgen: Connect, clock: Clock
 ) -> None:
     vidgen("apixo")
@@ -131,7 +129,7 @@ def test_a_re_attached_task_whose_deadline_is_near_is_given_time_to_end(
     assert deferred.value.kwargs["deadline"] == (NOW + timedelta(seconds=1800)).isoformat()
 
 
-def test_a_retry_asks_about_the_job_and_does_not_defer_on_a_finished_one(vidgen: Connect) -> None:
+def test_a_retry_returns_a_finished_job_without_deferring(vidgen: Connect) -> None:
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web:
@@ -146,7 +144,7 @@ def test_a_retry_asks_about_the_job_and_does_not_defer_on_a_finished_one(vidgen:
     assert posts(web) == 1
 
 
-def test_a_retry_whose_vendor_is_down_waits_on_for_the_job(vidgen: Connect) -> None:
+def test_a_retry_defers_again_while_the_vendor_is_unavailable(vidgen: Connect) -> None:
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web:
@@ -176,7 +174,7 @@ def test_the_synchronous_endpoint_returns_without_waiting(
     assert clock.slept == []
 
 
-def test_an_invalid_request_fails_for_good_with_all_its_problems_and_no_post(vidgen: Connect) -> None:
+def test_an_invalid_request_is_fatal_with_all_its_problems_and_no_request(vidgen: Connect) -> None:
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web, pytest.raises(AirflowFailException) as failure:
@@ -188,14 +186,14 @@ def test_an_invalid_request_fails_for_good_with_all_its_problems_and_no_post(vid
     assert task["task_state_store"] == {}
 
 
-def test_a_connection_that_cannot_be_used_fails_for_good_before_anything_is_sent(vidgen: Connect) -> None:
+def test_an_invalid_connection_is_fatal_before_any_request(vidgen: Connect) -> None:
     vidgen("apixo", password="")
     with requests_mock.Mocker() as web, pytest.raises(AirflowFailException, match="password"):
         operator().execute(context())
     assert web.request_history == []
 
 
-def test_doubts_are_logged_and_the_request_goes_out(vidgen: Connect, logged: Callable[[], str]) -> None:
+def test_warnings_are_logged_and_the_request_is_sent(vidgen: Connect, logged: Callable[[], str]) -> None:
     vidgen("apimodels")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apimodels"], json=create_body("apimodels"))
@@ -231,7 +229,7 @@ def test_each_field_of_the_request_reaches_the_vendor(field: str, value: Any, vi
     assert body == expected.body
 
 
-def test_an_unknown_submission_is_repeated_by_those_who_take_the_risk(vidgen: Connect) -> None:
+def test_resubmit_repeats_a_submission_of_unknown_outcome(vidgen: Connect) -> None:
     vidgen("apixo")
     task = context()
     risky = operator(deferrable=True, on_unknown_submit="resubmit")
@@ -244,7 +242,7 @@ def test_an_unknown_submission_is_repeated_by_those_who_take_the_risk(vidgen: Co
     assert posts(web) == 2
 
 
-def test_a_delivery_that_cannot_be_recorded_is_a_delivery_all_the_same(
+def test_a_delivery_that_cannot_be_recorded_still_succeeds(
     vidgen: Connect, logged: Callable[[], str]
 ) -> None:
     vidgen("apixo")
@@ -277,7 +275,7 @@ def test_a_delivery_that_cannot_be_recorded_is_a_delivery_all_the_same(
         ({"exc": requests.ConnectTimeout}, AirflowException, "ConnectionFailed"),
     ],
 )
-def test_each_failed_submission_ends_retries_or_does_not(
+def test_a_failed_submission_is_fatal_or_retryable_by_its_class(
     reply: dict[str, Any], kind: type[Exception], name: str, vidgen: Connect
 ) -> None:
     vidgen("apixo")
@@ -289,7 +287,7 @@ def test_each_failed_submission_ends_retries_or_does_not(
     assert str(failure.value).startswith(name)
 
 
-def test_an_unknown_submission_is_not_repeated_by_a_retry(vidgen: Connect) -> None:
+def test_a_retry_does_not_repeat_a_submission_of_unknown_outcome(vidgen: Connect) -> None:
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web:

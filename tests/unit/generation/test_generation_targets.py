@@ -32,7 +32,7 @@ def posts(web: requests_mock.Mocker) -> int:
 
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize("late", [{"status_code": 404}, {"status_code": 403}, {"text": "<html>wait</html>"}])
-def test_a_link_that_is_late_is_waited_for_and_then_left_to_the_next_try(
+def test_a_link_that_is_not_live_yet_is_retried_and_then_left_to_the_next_try(
     vendor: str, late: dict[str, Any], vidgen: Connect, clock: Clock, tmp_path: Path
 ) -> None:
     vidgen(vendor, extra={"allow_private_urls": True})
@@ -68,7 +68,7 @@ def test_a_link_that_is_late_is_waited_for_and_then_left_to_the_next_try(
     ],
 )
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_a_place_where_nothing_can_land_is_refused_before_anything_is_paid(
+def test_an_unusable_output_path_is_refused_before_payment(
     path: str, deferrable: bool, vidgen: Connect, tmp_path: Path
 ) -> None:
     vidgen("apixo")

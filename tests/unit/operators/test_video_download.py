@@ -278,7 +278,7 @@ def test_a_missing_xcom_is_an_error(field: str, vidgen: Callable[..., None]) -> 
         operator.execute(context())
 
 
-def test_text_that_is_no_link_is_refused(download: Callable[..., Any]) -> None:
+def test_text_that_is_not_a_link_is_refused(download: Callable[..., Any]) -> None:
     with pytest.raises(AirflowFailException, match="UnsafeLink"):
         download({}, url=f"['{LINK}']")
 

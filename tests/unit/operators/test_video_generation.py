@@ -27,11 +27,11 @@ TEMPLATED = (
 )
 
 
-def test_everything_about_the_video_can_be_templated() -> None:
+def test_every_field_of_the_request_is_templated() -> None:
     assert set(TEMPLATED) <= set(VideoGenerationOperator.template_fields)
 
 
-def test_every_templated_field_is_an_attribute_that_holds_what_was_given() -> None:
+def test_every_templated_field_is_an_attribute_with_the_given_value() -> None:
     given = {name: f"{{{{ params.{name} }}}}" for name in TEMPLATED}
     operator = VideoGenerationOperator(task_id="t", **given)  # type: ignore[arg-type]
     assert {name: getattr(operator, name) for name in TEMPLATED} == given
@@ -68,7 +68,7 @@ def test_the_operator_can_be_mapped() -> None:
         {"on_clear": "always"},
     ],
 )
-def test_a_wrong_setting_is_found_when_the_dag_is_read(wrong: dict[str, Any]) -> None:
+def test_an_invalid_argument_is_refused_when_the_dag_is_parsed(wrong: dict[str, Any]) -> None:
     (name,) = wrong
     with pytest.raises(ValueError, match=name):
         VideoGenerationOperator(task_id="t", prompt="x", **wrong)
@@ -93,12 +93,12 @@ def test_a_wrong_setting_is_found_when_the_dag_is_read(wrong: dict[str, Any]) ->
         {"deferrable": True},
     ],
 )
-def test_a_setting_is_kept_as_it_was_given(right: dict[str, Any]) -> None:
+def test_a_valid_argument_is_stored_unchanged(right: dict[str, Any]) -> None:
     ((name, value),) = right.items()
     assert getattr(VideoGenerationOperator(task_id="t", prompt="x", **right), name) == value
 
 
-def test_defaults_are_those_of_the_design() -> None:
+def test_the_defaults_are_the_documented_ones() -> None:
     operator = VideoGenerationOperator(task_id="t", prompt="x")
     assert operator.vidgen_conn_id == "vidgen_default"
     assert (operator.timeout, operator.poll_interval, operator.use_callback) == (1800, None, False)

@@ -42,7 +42,7 @@ def _with(vendor: str, reply: dict[str, Any], act: Callable[[], Any]) -> Any:
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_poke_finds_the_video_with_the_generations_result(vendor: str, vidgen: Connect) -> None:
+def test_a_poke_returns_a_finished_job_with_the_generations_result(vendor: str, vidgen: Connect) -> None:
     vidgen(vendor)
     task = context()
     found = poke(vendor, finished(vendor), task)
@@ -65,20 +65,20 @@ def test_a_poke_finds_the_video_with_the_generations_result(vendor: str, vidgen:
         {"status_code": 200, "text": "<html>"},
     ],
 )
-def test_a_poke_that_finds_nothing_yet_goes_on(reply: Any, vidgen: Connect) -> None:
+def test_a_poke_of_an_unfinished_job_continues(reply: Any, vidgen: Connect) -> None:
     vidgen("apixo")
     assert poke("apixo", reply) is False
 
 
 @pytest.mark.parametrize("code", ["CONTENT_VIOLATION", "GENERATION_FAILED"])
-def test_a_failed_job_fails_the_sensor_for_good(code: str, vidgen: Connect) -> None:
+def test_a_failed_job_is_fatal_for_the_sensor(code: str, vidgen: Connect) -> None:
     """Another try would ask about the same job, which has ended."""
     vidgen("apixo")
     with pytest.raises(AirflowFailException, match="apixo job task_1"):
         poke("apixo", failed("apixo", "no", code))
 
 
-def test_a_key_that_stays_refused_ends_the_try_and_not_the_retries(vidgen: Connect) -> None:
+def test_a_refused_api_key_fails_the_try_and_is_retryable(vidgen: Connect) -> None:
     vidgen("apixo")
     with pytest.raises(AirflowException, match="StatusRefused") as failure:
         poke("apixo", {"status_code": 401, "json": {}})
@@ -87,7 +87,9 @@ def test_a_key_that_stays_refused_ends_the_try_and_not_the_retries(vidgen: Conne
 
 @pytest.mark.parametrize("job_id", [None, "", "  ", 7])
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_a_sensor_without_a_job_fails_and_asks_nobody(job_id: Any, deferrable: bool, vidgen: Connect) -> None:
+def test_a_sensor_without_a_job_id_is_fatal_and_sends_no_request(
+    job_id: Any, deferrable: bool, vidgen: Connect
+) -> None:
     vidgen("apixo")
     waiting = sensor(job_id=job_id, deferrable=deferrable)
     act = waiting.execute if deferrable else waiting.poke
@@ -96,7 +98,7 @@ def test_a_sensor_without_a_job_fails_and_asks_nobody(job_id: Any, deferrable: b
     assert web.request_history == []
 
 
-def test_the_model_is_the_tasks_the_connections_or_the_documents(vidgen: Connect) -> None:
+def test_the_model_is_taken_from_the_task_the_connection_or_the_vendors_default(vidgen: Connect) -> None:
     url = "https://api.apixo.ai/api/v1/statusTask/{}?taskId=task_1"
     for given, in_connection, asked in (
         ("other", "grok-video", "other"),
@@ -118,9 +120,7 @@ def test_a_deferrable_sensor_returns_at_once_for_a_finished_job(vidgen: Connect)
 
 
 @pytest.mark.parametrize("reply", [running("apixo"), DOWN])
-def test_a_deferrable_sensor_leaves_the_worker_with_a_deadline_from_its_start(
-    reply: Any, vidgen: Connect
-) -> None:
+def test_a_deferrable_sensor_defers_with_a_deadline_from_its_start(reply: Any, vidgen: Connect) -> None:
     vidgen("apixo")
     waiting = sensor(deferrable=True, timeout=600, poll_interval=3)
     with pytest.raises(TaskDeferred) as deferred:
@@ -148,16 +148,18 @@ def resumed(vidgen: Connect, reply: Any, event: Any) -> Any:
     return _with("apixo", reply, lambda: waiting.execute_complete(context(), event=event, **kwargs))
 
 
-def test_a_resumed_sensor_asks_and_hands_on_the_video(vidgen: Connect, clock: Clock) -> None:
+def test_a_resumed_sensor_checks_the_job_and_returns_the_video(vidgen: Connect, clock: Clock) -> None:
     assert resumed(vidgen, finished("apixo"), None)["result_urls"] == [LINK]
 
 
-def test_a_resumed_sensor_believes_no_event(vidgen: Connect, clock: Clock) -> None:
+def test_a_resumed_sensor_with_a_running_job_defers_again_whatever_the_event_reports(
+    vidgen: Connect, clock: Clock
+) -> None:
     with pytest.raises(TaskDeferred):
         resumed(vidgen, running("apixo"), {"v": 1, "reason": "ended", "task_id": "task_1"})
 
 
-def test_a_resumed_sensor_ends_at_its_deadline(vidgen: Connect, clock: Clock) -> None:
+def test_a_resumed_sensor_times_out_at_its_deadline(vidgen: Connect, clock: Clock) -> None:
     clock.sleep(601)
     with pytest.raises(AirflowSensorTimeout, match="DeadlineExceeded"):
         resumed(vidgen, running("apixo"), None)
@@ -169,12 +171,12 @@ def test_a_resumed_sensor_reports_a_lost_job(vidgen: Connect, clock: Clock) -> N
         resumed(vidgen, {"status_code": 404, "json": {"code": 404, "message": "not found"}}, event)
 
 
-def test_a_poking_sensor_runs_through_airflows_own_loop(vidgen: Connect) -> None:
+def test_a_blocking_sensor_runs_in_airflows_own_poke_loop(vidgen: Connect) -> None:
     vidgen("apixo")
     task = context()
     result = _with("apixo", finished("apixo"), lambda: sensor(deferrable=False).execute(task))
     assert result["result_urls"] == [LINK]
 
 
-def test_what_a_dag_author_sets_is_templated() -> None:
+def test_the_fields_of_a_dag_author_are_templated() -> None:
     assert set(VideoTaskSensor.template_fields) >= {"job_id", "model", "vidgen_conn_id"}

@@ -83,7 +83,7 @@ def _connected(vidgen: Connect) -> None:
 
 @WAYS
 @pytest.mark.parametrize("reply", FATAL.values(), ids=FATAL)
-def test_a_job_that_has_ended_fails_the_sensor_or_skips_it(way: Way, reply: Any) -> None:
+def test_a_job_that_ended_without_a_video_fails_or_skips_the_sensor(way: Way, reply: Any) -> None:
     with pytest.raises(AirflowFailException):
         way(reply)
     for skips in ("soft_fail", "never_fail"):
@@ -92,7 +92,7 @@ def test_a_job_that_has_ended_fails_the_sensor_or_skips_it(way: Way, reply: Any)
 
 
 @WAYS
-def test_a_bad_connection_fails_the_sensor_or_skips_it(way: Way, vidgen: Connect) -> None:
+def test_an_invalid_connection_fails_or_skips_the_sensor(way: Way, vidgen: Connect) -> None:
     vidgen("apixo", password="")
     with pytest.raises(AirflowFailException, match="InvalidConnection"):
         way(running("apixo"))
@@ -101,7 +101,7 @@ def test_a_bad_connection_fails_the_sensor_or_skips_it(way: Way, vidgen: Connect
 
 
 @WAYS
-def test_a_task_that_takes_too_long_is_skipped_alike(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_execution_timeout_fails_or_skips_the_sensor(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(*_: Any) -> None:
         raise AirflowTaskTimeout
 
@@ -122,7 +122,7 @@ def test_a_deferred_sensor_times_out_as_other_sensors_do(reply: Any, clock: Cloc
         resume(reply, soft_fail=True)
 
 
-def test_why_a_sensor_is_skipped_is_in_its_log(logged: Callable[[], str]) -> None:
+def test_the_reason_for_a_skip_is_logged(logged: Callable[[], str]) -> None:
     for way in (poke, defer, resume):
         with pytest.raises(AirflowSkipException):
             way(FATAL["content"], soft_fail=True)
@@ -160,38 +160,38 @@ def pokes(task: Any, clock: Clock, *, seconds: float, same_process: bool, replie
 
 @pytest.mark.parametrize("same_process", [True, False])
 @pytest.mark.parametrize(("seconds", "asked"), [(1, 61), (25, 4), (60, 3), (3600, 3)])
-def test_an_unknown_job_is_lost_after_three_answers_and_a_minute(
+def test_an_unknown_job_is_lost_after_three_replies_and_a_minute(
     same_process: bool, seconds: float, asked: int, clock: Clock
 ) -> None:
     many = [UNKNOWN] * 500
     assert pokes(context(), clock, seconds=seconds, same_process=same_process, replies=many) == asked
 
 
-def test_a_lost_job_skips_a_sensor_that_may_fail_softly(clock: Clock) -> None:
+def test_a_lost_job_skips_a_sensor_with_soft_fail(clock: Clock) -> None:
     task = context()
     assert pokes(task, clock, seconds=60, same_process=False, replies=[UNKNOWN] * 2) == 0
     with pytest.raises(AirflowSkipException):
         poke(UNKNOWN, task, soft_fail=True)
 
 
-def test_a_job_that_is_known_in_between_is_not_lost(clock: Clock) -> None:
+def test_a_job_that_is_found_in_between_is_not_lost(clock: Clock) -> None:
     replies = [UNKNOWN, UNKNOWN, running("apixo")] * 20
     assert pokes(context(), clock, seconds=60, same_process=False, replies=replies) == 0
 
 
-def test_a_vendor_that_is_down_in_between_says_nothing_about_the_job(clock: Clock) -> None:
+def test_an_unavailable_vendor_does_not_reset_the_count_of_unknown_replies(clock: Clock) -> None:
     replies = [UNKNOWN, DOWN, UNKNOWN, DOWN, UNKNOWN, UNKNOWN]
     assert pokes(context(), clock, seconds=60, same_process=False, replies=replies) == 5
 
 
-def test_another_try_begins_anew(clock: Clock) -> None:
+def test_another_try_restarts_the_count_of_unknown_replies(clock: Clock) -> None:
     task = context()
     assert pokes(task, clock, seconds=60, same_process=False, replies=[UNKNOWN] * 2) == 0
     task["ti"].try_number = 2
     assert pokes(task, clock, seconds=60, same_process=False, replies=[UNKNOWN] * 5) == 3
 
 
-def test_without_the_store_nothing_is_counted_and_nothing_fails(clock: Clock) -> None:
+def test_without_a_state_store_an_unknown_job_is_never_lost(clock: Clock) -> None:
     class Broken(FakeStateStore):
         def get(self, key: str, default: Any = None) -> Any:
             raise ConnectionError
@@ -208,7 +208,7 @@ def test_without_the_store_nothing_is_counted_and_nothing_fails(clock: Clock) ->
 
 @WAYS
 @pytest.mark.parametrize("reply", FATAL.values(), ids=FATAL)
-def test_it_does_not_promise_to_submit_anything(way: Way, reply: Any) -> None:
+def test_no_error_of_the_sensor_promises_a_submission(way: Way, reply: Any) -> None:
     with pytest.raises(AirflowFailException) as failure:
         way(reply)
     said = str(failure.value)
@@ -217,7 +217,7 @@ def test_it_does_not_promise_to_submit_anything(way: Way, reply: Any) -> None:
         assert promise not in said
 
 
-def test_a_lost_job_is_not_said_to_be_submitted_anew(clock: Clock) -> None:
+def test_the_error_about_a_lost_job_promises_no_submission(clock: Clock) -> None:
     task = context()
     pokes(task, clock, seconds=60, same_process=True, replies=[UNKNOWN] * 2)
     event = {"v": 1, "reason": "job_lost", "task_id": "task_1"}
