@@ -462,6 +462,20 @@ def test_an_unknown_submission_is_resent_with_the_same_idempotency_key(try_kind:
     assert first.startswith("vidgen-")
 
 
+def test_the_error_before_a_resend_has_the_expiry_of_the_idempotency_key() -> None:
+    task = Task("apimart")
+    task.client.replies = [UNKNOWN_OUTCOME, UNKNOWN_OUTCOME]
+    with pytest.raises(UnknownSubmitWillResend, match=r"until the key expires at 2026-11-20T04:00:00\+00:00"):
+        task.run_try()
+    task.clock.time += timedelta(minutes=50)
+    # A resend does not extend it.
+    with pytest.raises(UnknownSubmitWillResend, match=r"until the key expires at 2026-11-20T04:00:00\+00:00"):
+        task.run_try()
+    task.clock.time += timedelta(minutes=50)
+    with pytest.raises(SubmitOutcomeUnknown, match=r"key expired at 2026-11-20T04:00:00\+00:00"):
+        task.run_try()
+
+
 @pytest.mark.parametrize(
     "error", [ConnectionFailed("no route"), RateLimited("429"), InsufficientFunds("402")]
 )

@@ -36,10 +36,10 @@ def test_an_existing_file_at_the_output_path_is_reported_before_payment(
     vidgen: Connect, tmp_path: Path
 ) -> None:
     vidgen("apixo")
-    taken = tmp_path / "v.mp4"
-    taken.write_bytes(MP4)
+    existing = tmp_path / "v.mp4"
+    existing.write_bytes(MP4)
     with requests_mock.Mocker() as web, pytest.raises(AirflowFailException) as failure:
-        operator(output_path=f"file://{taken}").execute(context())
+        operator(output_path=f"file://{existing}").execute(context())
     assert "Nothing was spent." in str(failure.value)
     assert "v.mp4" in str(failure.value)
     assert web.request_history == []
@@ -54,7 +54,7 @@ def test_an_output_path_of_an_unknown_storage_is_reported_before_payment(vidgen:
 
 def mapped(**fields: Any) -> Any:
     with DAG("d", schedule=None) as dag:
-        VideoGenerationOperator.partial(task_id="t", **fields.pop("given", {})).expand(**fields)
+        VideoGenerationOperator.partial(task_id="t", **fields.pop("fixed", {})).expand(**fields)
     return dag
 
 
@@ -74,7 +74,7 @@ def test_mapped_tasks_with_the_same_output_path_are_reported_before_payment(
 ) -> None:
     vidgen("apixo")
     path = f"file://{tmp_path}/{{{{ ds }}}}.mp4"
-    for dag in (mapped(given={"output_path": path}, prompt=[PROMPT, "b"]), in_a_mapped_group(path)):
+    for dag in (mapped(fixed={"output_path": path}, prompt=[PROMPT, "b"]), in_a_mapped_group(path)):
         (name,) = dag.task_dict
         task = {**context(map_index=map_index, task_id=name), "dag": dag}
         with requests_mock.Mocker() as web, pytest.raises(AirflowFailException) as failure:
@@ -89,7 +89,7 @@ def test_mapped_tasks_with_the_same_output_path_are_reported_before_payment(
 def test_mapped_tasks_with_different_output_paths_are_submitted(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo")
     path = f"file://{tmp_path}/a.mp4"
-    dag = mapped(given={"prompt": PROMPT}, output_path=[path, "b.mp4"])
+    dag = mapped(fixed={"prompt": PROMPT}, output_path=[path, "b.mp4"])
     task = {**context(map_index=0, task_id="t"), "dag": dag}
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
@@ -101,7 +101,7 @@ def test_mapped_tasks_with_different_output_paths_are_submitted(vidgen: Connect,
 def test_the_file_of_a_mapped_task_is_named_by_its_map_index(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     path = f"file://{tmp_path}/v-{{map_index}}.mp4"
-    dag = mapped(given={"output_path": path}, prompt=[PROMPT, "b", "c", "d"])
+    dag = mapped(fixed={"output_path": path}, prompt=[PROMPT, "b", "c", "d"])
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))
@@ -121,10 +121,10 @@ def test_the_file_lands_in_the_same_task(vidgen: Connect, tmp_path: Path) -> Non
         result = operator(deferrable=False, output_path=f"file://{tmp_path}/").execute(context())
     (file,) = result["files"]
     assert (tmp_path / "task_1-0.mp4").read_bytes() == MP4
-    told = json.loads((tmp_path / "task_1-0.mp4.json").read_text())
-    assert (told["task_id"], told["request"]["prompt"]) == ("task_1", PROMPT)
-    assert told["file"]["sha256"] == file["sha256"]
-    assert "s3cret" not in json.dumps(told)
+    sidecar = json.loads((tmp_path / "task_1-0.mp4.json").read_text())
+    assert (sidecar["task_id"], sidecar["request"]["prompt"]) == ("task_1", PROMPT)
+    assert sidecar["file"]["sha256"] == file["sha256"]
+    assert "s3cret" not in json.dumps(sidecar)
     assert file["task_id"] == "task_1"
 
 
@@ -140,9 +140,9 @@ def test_a_dead_link_is_refreshed_by_a_status_check(vidgen: Connect, tmp_path: P
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
-@pytest.mark.parametrize("prompt_kept", [True, False])
+@pytest.mark.parametrize("sidecar_prompt", [True, False])
 def test_the_sidecar_has_the_request_and_the_prompt_only_if_enabled(
-    prompt_kept: bool, vidgen: Connect, tmp_path: Path
+    sidecar_prompt: bool, vidgen: Connect, tmp_path: Path
 ) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     task = context()
@@ -152,13 +152,13 @@ def test_the_sidecar_has_the_request_and_the_prompt_only_if_enabled(
         web.get(LINK, content=MP4)
         path = f"file://{tmp_path}/v.mp4"
         operator(
-            deferrable=False, output_path=path, sidecar_prompt=prompt_kept, verify=False, duration=6
+            deferrable=False, output_path=path, sidecar_prompt=sidecar_prompt, verify=False, duration=6
         ).execute(task)
-    told = json.loads((tmp_path / "v.mp4.json").read_text())
-    assert told["request"].get("prompt") == (PROMPT if prompt_kept else None)
-    assert told["request"]["duration"] == 6
-    assert told["fingerprint"] == record_of(task)["fingerprint"]
-    assert told["mismatches"] == []
+    sidecar = json.loads((tmp_path / "v.mp4.json").read_text())
+    assert sidecar["request"].get("prompt") == (PROMPT if sidecar_prompt else None)
+    assert sidecar["request"]["duration"] == 6
+    assert sidecar["fingerprint"] == record_of(task)["fingerprint"]
+    assert sidecar["mismatches"] == []
 
 
 def test_the_sidecar_never_contains_the_api_key(vidgen: Connect, tmp_path: Path) -> None:
@@ -170,8 +170,8 @@ def test_the_sidecar_never_contains_the_api_key(vidgen: Connect, tmp_path: Path)
         web.get(STATUS["apixo"], json=finished("apixo"))
         web.get(LINK, content=MP4)
         operator(deferrable=False, output_path=f"file://{tmp_path}/", extra=extra).execute(context())
-    told = json.loads((tmp_path / "task_1-0.mp4.json").read_text())["request"]["extra"]
-    assert told == {"notes": ["paid with ***, as agreed"], "param": '{"by": "***"}', "***": 1}
+    sidecar = json.loads((tmp_path / "task_1-0.mp4.json").read_text())["request"]["extra"]
+    assert sidecar == {"notes": ["paid with ***, as agreed"], "param": '{"by": "***"}', "***": 1}
 
 
 def test_the_thumbnail_lands_in_the_same_task_and_is_returned_after_a_clear(
@@ -187,16 +187,16 @@ def test_the_thumbnail_lands_in_the_same_task_and_is_returned_after_a_clear(
         web.get(STATUS["apimart"], json=reply)
         web.get(LINK, content=MP4)
         web.get(thumb, content=jpg)
-        made = operator(model=MODEL["apimart"], deferrable=False, output_path=path)
-        (file,) = made.execute(task)["files"]
+        task_operator = operator(model=MODEL["apimart"], deferrable=False, output_path=path)
+        (file,) = task_operator.execute(task)["files"]
         assert file["poster"] == f"file://{tmp_path}/task_1-0.jpg"
         assert (tmp_path / "task_1-0.jpg").read_bytes() == jpg
         web.get(STATUS["apimart"], json=status_body("apimart", "completed", result={}))
         cleared = context(max_tries=5)
         cleared["task_state_store"] = task["task_state_store"]
-        (again,) = made.execute(cleared)["files"]
-    kept = ("path", "bytes", "sha256", "content_type", "poster")
-    assert again == {name: file[name] for name in kept}
+        (again,) = task_operator.execute(cleared)["files"]
+    recorded_fields = ("path", "bytes", "sha256", "content_type", "poster")
+    assert again == {name: file[name] for name in recorded_fields}
     assert posts(web) == 1
 
 
@@ -213,17 +213,17 @@ def test_no_poster_lands_with_poster_false(vidgen: Connect, tmp_path: Path) -> N
 def test_a_download_that_fails_leaves_the_job_attached(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     task = context()
-    landing = operator(deferrable=False, output_path=f"file://{tmp_path}/v.mp4")
+    task_operator = operator(deferrable=False, output_path=f"file://{tmp_path}/v.mp4")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))
         web.get(LINK, status_code=500)
         with pytest.raises(AirflowException, match="DownloadFailed") as failure:
-            landing.execute(task)
+            task_operator.execute(task)
         assert "apixo job task_1" in str(failure.value)
         assert list(tmp_path.iterdir()) == []
         web.get(LINK, content=MP4)
-        assert landing.execute(task)["files"][0]["bytes"] == len(MP4)
+        assert task_operator.execute(task)["files"][0]["bytes"] == len(MP4)
     assert posts(web) == 1
 
 
@@ -236,7 +236,7 @@ def test_a_target_created_after_the_submission_can_be_changed_by_a_clear(
         web.post(CREATE["apixo"], json=create_body("apixo"))
         with pytest.raises(TaskDeferred):
             operator(deferrable=True, output_path=f"file://{tmp_path}/v.mp4").execute(task)
-        (tmp_path / "v.mp4").write_bytes(b"theirs")
+        (tmp_path / "v.mp4").write_bytes(b"another file")
         web.get(STATUS["apixo"], json=finished("apixo"))
         web.get(LINK, content=MP4)
         with pytest.raises(AirflowFailException, match="clear the task before the link expires") as failure:
@@ -245,7 +245,7 @@ def test_a_target_created_after_the_submission_can_be_changed_by_a_clear(
         cleared = context(max_tries=5)
         cleared["task_state_store"] = task["task_state_store"]
         operator(deferrable=False, output_path=f"file://{tmp_path}/w.mp4").execute(cleared)
-    assert (tmp_path / "v.mp4").read_bytes() == b"theirs"
+    assert (tmp_path / "v.mp4").read_bytes() == b"another file"
     assert (tmp_path / "w.mp4").read_bytes() == MP4
     assert posts(web) == 1
 

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""How a job can end for its task, and what the next try makes of it."""
+"""The outcomes of a job for its task, and what the next try does."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def posts(web: requests_mock.Mocker) -> int:
 
 @pytest.mark.parametrize("deferrable", [True, False])
 @pytest.mark.parametrize(
-    ("words", "code", "kind"),
+    ("vendor_message", "code", "exception_type"),
     [
         ("unsafe", "CONTENT_VIOLATION", AirflowFailException),
         ("cannot fetch", "INVALID_IMAGE_URL", AirflowFailException),
@@ -59,21 +59,21 @@ def posts(web: requests_mock.Mocker) -> int:
     ],
 )
 def test_a_failed_job_is_fatal_only_if_the_same_request_would_fail_again(
-    words: str, code: str, kind: type[Exception], deferrable: bool, vidgen: Connect
+    vendor_message: str, code: str, exception_type: type[Exception], deferrable: bool, vidgen: Connect
 ) -> None:
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
-        web.get(STATUS["apixo"], json=failed("apixo", words, code))
+        web.get(STATUS["apixo"], json=failed("apixo", vendor_message, code))
         if deferrable:
             with pytest.raises(TaskDeferred):
                 operator(deferrable=True).execute(task)
         with pytest.raises(AirflowException) as failure:
             operator(deferrable=deferrable).execute(task)
-    assert type(failure.value) is kind
+    assert type(failure.value) is exception_type
     assert "apixo job task_1" in str(failure.value)
-    assert words in str(failure.value)
+    assert vendor_message in str(failure.value)
     assert record_of(task)["phase"] == "failed"
 
 
@@ -110,7 +110,7 @@ def test_the_deadline_leaves_the_job_attached(vidgen: Connect, clock: Clock) -> 
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixgo"], json=create_body("apixgo"))
         web.get(STATUS["apixgo"], json=running("apixgo"))
-        with pytest.raises(AirflowException, match="DeadlineExceeded") as failure:
+        with pytest.raises(AirflowException, match=r"DeadlineExceeded.*2026-11-20T12:01:00") as failure:
             operator(deferrable=False, timeout=60).execute(task)
         assert not isinstance(failure.value, AirflowFailException)
         web.get(STATUS["apixgo"], json=finished("apixgo"))
@@ -131,32 +131,32 @@ def test_an_unreadable_record_submits_nothing_and_is_retryable(vidgen: Connect) 
     vidgen("apixo")
     task = context()
 
-    def broken(*_: Any) -> Any:
+    def fail(*_: Any) -> Any:
         raise ConnectionError("no API server")
 
-    task["task_state_store"].get = broken
+    task["task_state_store"].get = fail
     with requests_mock.Mocker() as web, pytest.raises(AirflowException, match="LedgerUnreadable") as failure:
         operator().execute(task)
     assert not isinstance(failure.value, AirflowFailException)
     assert web.request_history == []
 
 
-@pytest.mark.parametrize("at_last", [True, False])
+@pytest.mark.parametrize("has_link_at_last", [True, False])
 def test_a_blocking_task_without_a_link_checks_once_more_before_it_fails(
-    at_last: bool, vidgen: Connect
+    has_link_at_last: bool, vidgen: Connect
 ) -> None:
     vidgen("apixo")
     task, no_link = context(), status_body("apixo", "success")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
-        last = finished("apixo") if at_last else no_link
+        last = finished("apixo") if has_link_at_last else no_link
         web.get(STATUS["apixo"], [*[{"json": no_link}] * 6, {"json": last}])
-        if at_last:
+        if has_link_at_last:
             assert operator(deferrable=False).execute(task)["result_urls"] == [LINK]
         else:
             with pytest.raises(AirflowFailException, match=r"ResultMissing.*task_1"):
                 operator(deferrable=False).execute(task)
-            # When its links will have died is kept, for a later clear.
+            # The expiry of its links is recorded, for a later clear.
             assert record_of(task)["expires_at"]
         assert sum(sent.method == "GET" for sent in web.request_history) == 7
 
@@ -210,9 +210,9 @@ def test_a_blocking_task_reports_job_not_found_with_another_api_key_as_a_changed
     assert posts(web) == 1
 
 
-@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("at_capacity", [True, False])
 def test_with_a_state_store_backend_records_and_tickets_stay_in_airflows_own_rows(
-    full: bool, vidgen: Connect, monkeypatch: pytest.MonkeyPatch
+    at_capacity: bool, vidgen: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vidgen("apixo")
     rows: dict[tuple[Any, str], Any] = {}
@@ -223,10 +223,10 @@ def test_with_a_state_store_backend_records_and_tickets_stay_in_airflows_own_row
     )
     task = context()
     with requests_mock.Mocker() as web:
-        answer = {"status_code": 429, "json": {"code": 429}} if full else {"json": create_body("apixo")}
-        web.post(CREATE["apixo"], **answer)
+        reply = {"status_code": 429, "json": {"code": 429}} if at_capacity else {"json": create_body("apixo")}
+        web.post(CREATE["apixo"], **reply)
         with pytest.raises((AirflowRescheduleException, TaskDeferred)):
             operator(deferrable=True).execute(task)
     assert {ti_id for ti_id, _ in rows} == {task["ti"].id}
-    assert (("ti-1", "vidgen_queue_ticket") in rows) is full
+    assert (("ti-1", "vidgen_queue_ticket") in rows) is at_capacity
     assert len(task["task_state_store"]) == 0

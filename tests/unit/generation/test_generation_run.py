@@ -16,6 +16,7 @@ import requests
 import requests_mock
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
+from airflow_provider_vidgen import submission
 from airflow_provider_vidgen.models import VideoRequest
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
@@ -77,22 +78,22 @@ def test_a_deferrable_task_defers_to_the_trigger(vendor: str, vidgen: Connect) -
         web.post(CREATE[vendor], json=create_body(vendor))
         with pytest.raises(TaskDeferred) as deferred:
             operator(deferrable=True, timeout=900, poll_interval=7).execute(task)
-    left = deferred.value
-    assert isinstance(left.trigger, VideoTaskTrigger)
-    assert left.method_name == "execute_complete"
-    assert left.kwargs == {
+    deferral = deferred.value
+    assert isinstance(deferral.trigger, VideoTaskTrigger)
+    assert deferral.method_name == "execute_complete"
+    assert deferral.kwargs == {
         "job": job(vendor).to_dict(),
         "submitted_at": NOW.isoformat(),
         "deadline": (NOW + timedelta(seconds=900)).isoformat(),
     }
-    assert {name: getattr(left.trigger, name) for name in left.kwargs} == left.kwargs
-    assert left.trigger.vidgen_conn_id == "vidgen_default"
-    assert left.trigger.poll_interval == 7
-    assert left.trigger.not_before == (NOW + timedelta(seconds=10)).isoformat()
+    assert {name: getattr(deferral.trigger, name) for name in deferral.kwargs} == deferral.kwargs
+    assert deferral.trigger.vidgen_conn_id == "vidgen_default"
+    assert deferral.trigger.poll_interval == 7
+    assert deferral.trigger.not_before == (NOW + timedelta(seconds=10)).isoformat()
     # Airflow's own end of the deferral comes later than ours, which keeps the job.
-    # Exactly that type: Airflow's supervisor takes no other kind of duration.
-    assert type(left.timeout) is timedelta
-    assert left.timeout > timedelta(seconds=900)
+    # Exactly that type: Airflow's supervisor takes no other exception_type of duration.
+    assert type(deferral.timeout) is timedelta
+    assert deferral.timeout > timedelta(seconds=900)
     assert task["ti"].pushed == [("task_id", "task_1")]
     assert posts(web) == 1
 
@@ -199,9 +200,9 @@ def test_warnings_are_logged_and_the_request_is_sent(vidgen: Connect, logged: Ca
         web.post(CREATE["apimodels"], json=create_body("apimodels"))
         with pytest.raises(TaskDeferred):
             operator(deferrable=True, aspect_ratio="2:3").execute(context())
-    told = logged()
-    assert "aspect_ratio=2:3: the document clearly confirms only 16:9, 1:1, 9:16" in told
-    assert "The job is apimodels job task_1" in told
+    log = logged()
+    assert "aspect_ratio=2:3: the document clearly confirms only 16:9, 1:1, 9:16" in log
+    assert "The job is apimodels job task_1" in log
 
 
 @pytest.mark.parametrize(
@@ -219,26 +220,26 @@ def test_warnings_are_logged_and_the_request_is_sent(vidgen: Connect, logged: Ca
 )
 def test_each_field_of_the_request_reaches_the_vendor(field: str, value: Any, vidgen: Connect) -> None:
     vidgen("apixo")
-    given = {"duration": 6, "prompt": PROMPT, field: value}
+    arguments = {"duration": 6, "prompt": PROMPT, field: value}
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
         with pytest.raises(TaskDeferred):
-            operator(deferrable=True, **given).execute(context())
+            operator(deferrable=True, **arguments).execute(context())
         body = web.last_request.json()
-    expected = get_vendor("apixo").submit_call(VideoRequest(model=MODEL["apixo"], **given))
+    expected = get_vendor("apixo").submit_call(VideoRequest(model=MODEL["apixo"], **arguments))
     assert body == expected.body
 
 
 def test_resubmit_repeats_a_submission_of_unknown_outcome(vidgen: Connect) -> None:
     vidgen("apixo")
     task = context()
-    risky = operator(deferrable=True, on_unknown_submit="resubmit")
+    resubmitting = operator(deferrable=True, on_unknown_submit="resubmit")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], [{"exc": requests.ReadTimeout}, {"json": create_body("apixo")}])
         with pytest.raises(AirflowException, match="UnknownSubmitWillResubmit"):
-            risky.execute(task)
+            resubmitting.execute(task)
         with pytest.raises(TaskDeferred):
-            risky.execute(task)
+            resubmitting.execute(task)
     assert posts(web) == 2
 
 
@@ -248,14 +249,14 @@ def test_a_delivery_that_cannot_be_recorded_still_succeeds(
     vidgen("apixo")
     task = context()
     store = task["task_state_store"]
-    put = store.set
+    write = store.set
 
-    def refuse(key: str, value: Any, **options: Any) -> None:
+    def fail_on_delivered(key: str, value: Any, **options: Any) -> None:
         if value.get("phase") == "delivered":
-            raise ConnectionError("the API server is away")
-        put(key, value, **options)
+            raise ConnectionError("the API server is unreachable")
+        write(key, value, **options)
 
-    store.set = refuse
+    store.set = fail_on_delivered
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))
@@ -264,7 +265,7 @@ def test_a_delivery_that_cannot_be_recorded_still_succeeds(
 
 
 @pytest.mark.parametrize(
-    ("reply", "kind", "name"),
+    ("reply", "exception_type", "name"),
     [
         ({"status_code": 400, "json": {"code": 400}}, AirflowFailException, "SubmitRefused"),
         ({"status_code": 401, "json": {"code": 401}}, AirflowFailException, "BadCredentials"),
@@ -276,14 +277,14 @@ def test_a_delivery_that_cannot_be_recorded_still_succeeds(
     ],
 )
 def test_a_failed_submission_is_fatal_or_retryable_by_its_class(
-    reply: dict[str, Any], kind: type[Exception], name: str, vidgen: Connect
+    reply: dict[str, Any], exception_type: type[Exception], name: str, vidgen: Connect
 ) -> None:
     vidgen("apixo")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], **reply)
         with pytest.raises(AirflowException) as failure:
             operator().execute(context())
-    assert type(failure.value) is kind
+    assert type(failure.value) is exception_type
     assert str(failure.value).startswith(name)
 
 
@@ -296,3 +297,40 @@ def test_a_retry_does_not_repeat_a_submission_of_unknown_outcome(vidgen: Connect
             with pytest.raises(AirflowFailException, match="Money may have been spent"):
                 operator().execute(task)
     assert posts(web) == 1
+
+
+@pytest.mark.parametrize(("map_index", "argument"), [(-1, ""), (3, " --map-index 3")])
+def test_the_error_about_an_unknown_submission_has_the_adopt_command_of_this_task(
+    map_index: int, argument: str, vidgen: Connect
+) -> None:
+    vidgen("apixo")
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], exc=requests.ReadTimeout)
+        with pytest.raises(AirflowFailException) as failure:
+            operator().execute(
+                context(dag_id="the_dag", run_id="the run", task_id="make", map_index=map_index)
+            )
+    command = f"`airflow vidgen adopt the_dag 'the run' make{argument} --job-id JOB_ID`"
+    assert command in str(failure.value)
+
+
+def test_the_error_about_a_job_that_cannot_be_recorded_has_its_id_in_the_adopt_command(
+    vidgen: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vidgen("apixo")
+    monkeypatch.setattr(submission, "_WRITE_ATTEMPTS", 1)
+    task = context(map_index=0)
+    store = task["task_state_store"]
+    write = store.set
+
+    def fail_on_submitted(key: str, value: Any, **options: Any) -> None:
+        if value.get("phase") == "submitted":
+            raise ConnectionError("the API server is unreachable")
+        write(key, value, **options)
+
+    store.set = fail_on_submitted
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=create_body("apixo"))
+        with pytest.raises(AirflowFailException, match="JobNotRecorded") as failure:
+            operator().execute(task)
+    assert "`airflow vidgen adopt d r t --map-index 0 --job-id task_1`" in str(failure.value)
