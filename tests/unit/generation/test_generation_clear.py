@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A clear returns the existing video, or submits a new job if there is none or with on_clear="regenerate"."""
+"""A clear returns the existing video, or submits a new job if none exists, or with regenerate."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_an_output_path_of_an_unknown_storage_is_reported_before_payment(vidgen:
     assert web.request_history == []
 
 
-def mapped(**fields: Any) -> Any:
+def mapped_dag(**fields: Any) -> Any:
     with DAG("d", schedule=None) as dag:
         VideoGenerationOperator.partial(task_id="t", **fields.pop("fixed", {})).expand(**fields)
     return dag
@@ -74,7 +74,7 @@ def test_mapped_tasks_with_the_same_output_path_are_reported_before_payment(
 ) -> None:
     vidgen("apixo")
     path = f"file://{tmp_path}/{{{{ ds }}}}.mp4"
-    for dag in (mapped(fixed={"output_path": path}, prompt=[PROMPT, "b"]), in_a_mapped_group(path)):
+    for dag in (mapped_dag(fixed={"output_path": path}, prompt=[PROMPT, "b"]), in_a_mapped_group(path)):
         (name,) = dag.task_dict
         task = {**context(map_index=map_index, task_id=name), "dag": dag}
         with requests_mock.Mocker() as web, pytest.raises(AirflowFailException) as failure:
@@ -89,7 +89,7 @@ def test_mapped_tasks_with_the_same_output_path_are_reported_before_payment(
 def test_mapped_tasks_with_different_output_paths_are_submitted(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo")
     path = f"file://{tmp_path}/a.mp4"
-    dag = mapped(fixed={"prompt": PROMPT}, output_path=[path, "b.mp4"])
+    dag = mapped_dag(fixed={"prompt": PROMPT}, output_path=[path, "b.mp4"])
     task = {**context(map_index=0, task_id="t"), "dag": dag}
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
@@ -101,7 +101,7 @@ def test_mapped_tasks_with_different_output_paths_are_submitted(vidgen: Connect,
 def test_the_file_of_a_mapped_task_is_named_by_its_map_index(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     path = f"file://{tmp_path}/v-{{map_index}}.mp4"
-    dag = mapped(fixed={"output_path": path}, prompt=[PROMPT, "b", "c", "d"])
+    dag = mapped_dag(fixed={"output_path": path}, prompt=[PROMPT, "b", "c", "d"])
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))

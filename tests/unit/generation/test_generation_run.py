@@ -90,8 +90,8 @@ def test_a_deferrable_task_defers_to_the_trigger(vendor: str, vidgen: Connect) -
     assert deferral.trigger.vidgen_conn_id == "vidgen_default"
     assert deferral.trigger.poll_interval == 7
     assert deferral.trigger.not_before == (NOW + timedelta(seconds=10)).isoformat()
-    # Airflow's own end of the deferral comes later than ours, which keeps the job.
-    # Exactly that type: Airflow's supervisor takes no other exception_type of duration.
+    # Airflow's timeout of the deferral is later than the deadline, which keeps the job attached.
+    # A plain timedelta: Airflow's supervisor accepts no other type.
     assert type(deferral.timeout) is timedelta
     assert deferral.timeout > timedelta(seconds=900)
     assert task["ti"].pushed == [("task_id", "task_1")]

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A generation whose link is not_live, or whose place is none: no second video is paid for, no first in vain."""
+"""Links that are not live yet, and unusable output paths: neither costs a second payment."""
 
 from __future__ import annotations
 

@@ -53,14 +53,14 @@ def test_a_generation_whose_download_would_be_blocked_is_refused_before_payment(
     with pytest.raises(AirflowFailException) as failure:
         generation(f"file://{tmp_path}/{{product}}/", deferrable=deferrable).execute(context())
     text = str(failure.value)
-    for words in (
+    for part in (
         "allow_proxied_downloads=false: must be true in the connection 'vidgen_default'",
         "or NO_PROXY must be *",
         "the proxy proxy.example.com:3128 from HTTPS_PROXY",
         "output_path=",
         "Nothing was spent.",
     ):
-        assert words in text
+        assert part in text
     assert "s3cret" not in text
     assert web.request_history == []
 

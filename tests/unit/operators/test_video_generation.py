@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What the operator takes, and what of it a Dag author may template."""
+"""The operator's arguments: validation, defaults, templates."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def test_every_templated_field_is_an_attribute_with_the_given_value() -> None:
 def test_templates_are_rendered_inside_lists_and_mappings() -> None:
     operator = VideoGenerationOperator(
         task_id="t",
-        prompt="{{ what }} at night",
+        prompt="{{ subject }} at night",
         image_urls=["{{ url }}"],
-        extra={"input": {"x": "{{ what }}"}},
+        extra={"input": {"x": "{{ subject }}"}},
     )
-    operator.render_template_fields({"what": "a cat", "url": "https://example.com/a.png"})  # type: ignore[arg-type]
+    operator.render_template_fields({"subject": "a cat", "url": "https://example.com/a.png"})  # type: ignore[arg-type]
     assert operator.prompt == "a cat at night"
     assert operator.image_urls == ["https://example.com/a.png"]
     assert operator.extra == {"input": {"x": "a cat"}}
@@ -56,7 +56,7 @@ def test_the_operator_can_be_mapped() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid",
     [
         {"on_unknown_submit": "retry"},
         {"on_unknown_submit": None},
@@ -68,14 +68,14 @@ def test_the_operator_can_be_mapped() -> None:
         {"on_clear": "always"},
     ],
 )
-def test_an_invalid_argument_is_refused_when_the_dag_is_parsed(wrong: dict[str, Any]) -> None:
-    (name,) = wrong
+def test_an_invalid_argument_is_refused_when_the_dag_is_parsed(invalid: dict[str, Any]) -> None:
+    (name,) = invalid
     with pytest.raises(ValueError, match=name):
-        VideoGenerationOperator(task_id="t", prompt="x", **wrong)
+        VideoGenerationOperator(task_id="t", prompt="x", **invalid)
 
 
 @pytest.mark.parametrize(
-    "right",
+    "valid",
     [
         {"on_unknown_submit": "fail"},
         {"on_unknown_submit": "resubmit"},
@@ -93,9 +93,9 @@ def test_an_invalid_argument_is_refused_when_the_dag_is_parsed(wrong: dict[str, 
         {"deferrable": True},
     ],
 )
-def test_a_valid_argument_is_stored_unchanged(right: dict[str, Any]) -> None:
-    ((name, value),) = right.items()
-    assert getattr(VideoGenerationOperator(task_id="t", prompt="x", **right), name) == value
+def test_a_valid_argument_is_stored_unchanged(valid: dict[str, Any]) -> None:
+    ((name, value),) = valid.items()
+    assert getattr(VideoGenerationOperator(task_id="t", prompt="x", **valid), name) == value
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
