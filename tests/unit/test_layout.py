@@ -79,7 +79,7 @@ def files(*modules: str) -> list[Path]:
 
 
 def imports(path: Path, *, include_typing: bool = False) -> Iterator[str]:
-    """Yield the modules that a file imports, also in functions; imports for typing only if asked for."""
+    """Yield the modules that a file imports, also in functions; ``include_typing`` adds those for typing."""
     tree = ast.parse(path.read_text())
     skipped: set[int] = set()
     for node in ast.walk(tree):

@@ -51,7 +51,7 @@ _tasks = st.builds(
 )
 _fault_points = st.none() | st.integers(1, 32)
 _status_faults = st.lists(st.sampled_from(("ok", *STATUS_FAULTS)), max_size=3).map(tuple)
-#: Lost replies twice as often as refusals.
+#: Accepted jobs without a usable reply are listed twice, to be drawn more often.
 _SUBMIT_FAULTS = ("ok", *FAULTS_BEFORE_ACCEPTANCE, *FAULTS_AFTER_ACCEPTANCE, *FAULTS_AFTER_ACCEPTANCE)
 _plans = st.builds(
     FaultPlan,
@@ -101,9 +101,9 @@ class NeverPayTwice(RuleBasedStateMachine):
         )
         self._count("worker")
 
-    @rule(index=_task_index, phase=st.sampled_from(("submitting", "unknown", "delivered")))
+    @rule(index=_task_index, phase=st.sampled_from(("submitting", "unknown", "delivered", "failed")))
     def a_worker_is_killed_right_after_a_record(self, index: int, phase: str) -> None:
-        submit_faults = () if phase == "delivered" else ("timeout_after",) * 4
+        submit_faults = () if phase in ("delivered", "failed") else ("timeout_after",) * 4
         self.deployment.run(
             self.deployment.tasks[index], FaultPlan(kill_after=phase, submit_faults=submit_faults)
         )
@@ -336,6 +336,8 @@ def _treat_a_retry_after_delivery_as_a_clear(patch: pytest.MonkeyPatch) -> None:
 
 def _record_a_delivery_as_failed(patch: pytest.MonkeyPatch) -> None:
     real = Generation._record
+    # Only a retry pays again at once: a clear checks a failed job first.
+    _set_fields_of_all_tasks(patch, retries=3)
 
     def record(self: Any, job: Any, phase: ledger.Phase, **changes: Any) -> None:
         phase = ledger.Phase.FAILED if phase is ledger.Phase.DELIVERED else phase

@@ -784,7 +784,7 @@ def test_an_expired_link_that_is_still_live_is_used_and_nothing_is_submitted(pha
 
 
 def test_the_first_reported_expiry_of_a_link_counts() -> None:
-    """A vendor that tells no time of its own seems to give its links a new life at each look."""
+    """A vendor without an expiry of its own seems to extend its links' life at each status check."""
     task = reported_task("lost", expires_at=(START + timedelta(minutes=5)).isoformat())
     task.client.statuses["task_1"] = VIDEO
     task.clock.time = START + timedelta(minutes=6)
