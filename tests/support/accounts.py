@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Accounts at the four vendors: connections, settings, handles of jobs."""
+"""Accounts at the four vendors: connections, settings, job handles."""
 
 from __future__ import annotations
 

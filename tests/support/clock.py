@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Clock:
-    """A clock that moves only when somebody sleeps."""
+    """A clock that moves only on a sleep."""
 
     def __init__(self, start: datetime = NOW) -> None:
         self.time = start

@@ -11,7 +11,7 @@ from typing import Any
 from airflow_provider_vidgen.simulator.placeholder_media import mp4_head
 from tests.support.accounts import BASE
 
-STATE_WORDS = {
+RAW_STATES = {
     "apimodels": ("processing", "completed", "failed"),
     "apixo": ("processing", "success", "failed"),
     "apixgo": ("IN_PROGRESS", "SUCCESS", "FAILURE"),
@@ -35,18 +35,18 @@ STATUS = {
 
 def running(vendor: str, **data: Any) -> dict[str, Any]:
     """Return a status reply of a running job."""
-    return status_body(vendor, STATE_WORDS[vendor][0], **data)
+    return status_body(vendor, RAW_STATES[vendor][0], **data)
 
 
 def finished(vendor: str, link: str = LINK) -> dict[str, Any]:
     """Return a status reply with a video."""
     progress = {"apixgo": {"progress": "100%"}, "apimart": {"progress": 100}}.get(vendor, {})
-    return status_body(vendor, STATE_WORDS[vendor][1], **video_data(vendor, link), **progress)
+    return status_body(vendor, RAW_STATES[vendor][1], **video_data(vendor, link), **progress)
 
 
-def failed(vendor: str, words: str, code: str = "") -> dict[str, Any]:
+def failed(vendor: str, message: str, code: str = "") -> dict[str, Any]:
     """Return a status reply of a failed job."""
-    return status_body(vendor, STATE_WORDS[vendor][2], **failure_data(vendor, words, code))
+    return status_body(vendor, RAW_STATES[vendor][2], **failure_data(vendor, message, code))
 
 
 def unknown(vendor: str) -> dict[str, Any]:
@@ -69,21 +69,25 @@ def create_body(vendor: str, task_id: Any = "task_1") -> Any:
     }[vendor]
 
 
-def status_body(vendor: str, word: Any, **data: Any) -> dict[str, Any]:
+def status_body(vendor: str, raw_state: Any, **data: Any) -> dict[str, Any]:
     """Return the vendor's status envelope with a state and further fields."""
     if vendor in ("apimodels", "apixo"):
-        message = "msg" if vendor == "apimodels" else "message"
-        return {"code": 200, message: "success", "data": {"taskId": "task_1", "state": word, **data}}
+        message_field = "msg" if vendor == "apimodels" else "message"
+        return {
+            "code": 200,
+            message_field: "success",
+            "data": {"taskId": "task_1", "state": raw_state, **data},
+        }
     if vendor == "apixgo":
-        return {"code": "success", "message": "", "data": {"task_id": "task_1", "status": word, **data}}
-    return {"code": 200, "data": {"id": "task_1", "status": word, **data}}
+        return {"code": "success", "message": "", "data": {"task_id": "task_1", "status": raw_state, **data}}
+    return {"code": 200, "data": {"id": "task_1", "status": raw_state, **data}}
 
 
-def error_body(vendor: str, code: int | str, words: str) -> Any:
+def error_body(vendor: str, code: int | str, message: str) -> Any:
     """Return the vendor's error envelope."""
     if vendor in ("apimodels", "apixo"):
-        return {"code": code, "msg" if vendor == "apimodels" else "message": words, "data": None}
-    return {"error": {"code": code, "message": words, "type": "error"}}
+        return {"code": code, "msg" if vendor == "apimodels" else "message": message, "data": None}
+    return {"error": {"code": code, "message": message, "type": "error"}}
 
 
 def video_data(vendor: str, link: str = LINK) -> dict[str, Any]:
@@ -96,11 +100,11 @@ def video_data(vendor: str, link: str = LINK) -> dict[str, Any]:
     }[vendor]
 
 
-def failure_data(vendor: str, words: str, code: str = "") -> dict[str, Any]:
+def failure_data(vendor: str, message: str, code: str = "") -> dict[str, Any]:
     """Return the fields of a status reply that hold the reason of a failure."""
     return {
-        "apimodels": {"failMsg": words, "failCode": code},
-        "apixo": {"failMsg": words, "failCode": code},
-        "apixgo": {"fail_reason": f"{code} {words}".strip()},
-        "apimart": {"error": {"code": code, "message": words}},
+        "apimodels": {"failMsg": message, "failCode": code},
+        "apixo": {"failMsg": message, "failCode": code},
+        "apixgo": {"fail_reason": f"{code} {message}".strip()},
+        "apimart": {"error": {"code": code, "message": message}},
     }[vendor]

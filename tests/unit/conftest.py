@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Fixtures of the unit tests: a clock that moves only when somebody sleeps, hooks, and the log."""
+"""Fixtures of the unit tests: a clock that moves only on a sleep, hooks, and the log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.clock import Clock
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock that only moves when somebody sleeps; everything that waits or looks at the time uses it."""
+    """A clock that moves only on a sleep; everything that waits or reads the time uses it."""
     from airflow_provider_vidgen import client, generation, landing
     from airflow_provider_vidgen import clock as clock_module
     from airflow_provider_vidgen.hooks import video_gen

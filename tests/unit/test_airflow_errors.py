@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What is in the log of a failed task: one error, short, and nothing that must not be written down."""
+"""The log of a failed task: one short error without secrets."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from tests.support.clock import NOW
 from tests.support.task_instance import context
 from tests.support.vendor_replies import CREATE, LINK, STATUS, create_body, failed
 
-#: As a vendor may quote it: all of it, in capitals, and cut off.
-WORDS = f"cannot make '{PROMPT}' or {PROMPT.upper()!r} ({PROMPT[:18]}...) for {KEY}, see {LINK}"
+#: A vendor may quote the prompt in full, in capitals, or truncated.
+VENDOR_MESSAGE = f"cannot make '{PROMPT}' or {PROMPT.upper()!r} ({PROMPT[:18]}...) for {KEY}, see {LINK}"
 SECRETS = ("lighthouse", "heavy storm", KEY, "s3cret-signature")
-ENDED = {"json": failed("apixo", WORDS, "GENERATION_FAILED")}
-REFUSED = {"status_code": 401, "json": {"code": 401, "message": WORDS}}
-INVALID = {"status_code": 400, "json": {"code": 400, "message": WORDS}}
-BUSY = {"status_code": 503, "json": {"code": 503, "message": WORDS}}
+FAILED = {"json": failed("apixo", VENDOR_MESSAGE, "GENERATION_FAILED")}
+REFUSED = {"status_code": 401, "json": {"code": 401, "message": VENDOR_MESSAGE}}
+INVALID = {"status_code": 400, "json": {"code": 400, "message": VENDOR_MESSAGE}}
+UNAVAILABLE = {"status_code": 503, "json": {"code": 503, "message": VENDOR_MESSAGE}}
 ACCEPTED = {"json": create_body("apixo")}
 TIMES = {"submitted_at": NOW.isoformat(), "deadline": (NOW + timedelta(minutes=30)).isoformat()}
 
@@ -55,24 +55,24 @@ def download(folder: Path, **fields: Any) -> Any:
     return operator.execute(context())
 
 
-#: What the vendor answers a submission and a check, and what the task does.
+#: The vendor's replies to a submission and a status check, and the run of the task.
 CASES: dict[str, tuple[Any, Any, Callable[[Path], Any]]] = {
-    "blocking, failed": (ACCEPTED, ENDED, lambda _: generation().execute(context())),
+    "blocking, failed": (ACCEPTED, FAILED, lambda _: generation().execute(context())),
     "blocking, refused": (INVALID, None, lambda _: generation().execute(context())),
-    "blocking, in doubt": (BUSY, None, lambda _: generation().execute(context())),
+    "blocking, unknown outcome": (UNAVAILABLE, None, lambda _: generation().execute(context())),
     "blocking, failed check": (ACCEPTED, REFUSED, lambda _: generation().execute(context())),
     "deferrable, refused": (INVALID, None, lambda _: generation(deferrable=True).execute(context())),
-    "resumed, failed": (None, ENDED, lambda _: resumed(generation(), "ended")),
-    "resumed, failed check": (None, BUSY, lambda _: resumed(generation(), "vendor_unavailable")),
+    "resumed, failed": (None, FAILED, lambda _: resumed(generation(), "ended")),
+    "resumed, failed check": (None, UNAVAILABLE, lambda _: resumed(generation(), "vendor_unavailable")),
     "resumed, refused": (None, REFUSED, lambda _: resumed(generation(), "access_denied")),
     "sensor, failed": (
         None,
-        ENDED,
+        FAILED,
         lambda _: VideoTaskSensor(task_id="t", job_id="task_1").execute(context()),
     ),
     "sensor, resumed": (
         None,
-        ENDED,
+        FAILED,
         lambda _: resumed(VideoTaskSensor(task_id="t", job_id="task_1"), "ended"),
     ),
     "sensor, refused": (
@@ -86,9 +86,9 @@ CASES: dict[str, tuple[Any, Any, Callable[[Path], Any]]] = {
 
 @pytest.fixture(params=CASES.values(), ids=CASES)
 def failure(request: Any, vidgen: Callable[..., None], tmp_path: Path) -> AirflowException:
-    """What a task fails with whose vendor repeats the prompt, the key and a signed link."""
+    """Return the exception of a task whose vendor repeats the prompt, the API key and a signed link."""
     vidgen("apixo", extra={"allow_private_urls": True})
-    submit, check, act = request.param
+    submit, check, run = request.param
     with requests_mock.Mocker() as web:
         web.get(LINK, status_code=403)
         if submit is not None:
@@ -96,7 +96,7 @@ def failure(request: Any, vidgen: Callable[..., None], tmp_path: Path) -> Airflo
         if check is not None:
             web.get(STATUS["apixo"], **check)
         with pytest.raises(AirflowException) as raised:
-            act(tmp_path)
+            run(tmp_path)
     return raised.value
 
 
@@ -106,46 +106,46 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def test_nothing_of_what_the_vendor_repeated_is_in_the_log(
+def test_no_secret_that_the_vendor_repeats_is_in_the_log(
     failure: AirflowException, logged: Callable[[], str]
 ) -> None:
-    told = "".join(traceback.format_exception(failure)) + logged()
-    # Nor with those who look behind what is printed.
-    told += "".join(repr(error) + str(error) + str(vars(error)) for error in chain(failure))
+    text = "".join(traceback.format_exception(failure)) + logged()
+    # Nor in the attributes of the exceptions in the chain.
+    text += "".join(repr(error) + str(error) + str(vars(error)) for error in chain(failure))
     for secret in SECRETS:
-        assert secret not in told.lower(), told
+        assert secret not in text.lower(), text
 
 
-def test_there_is_one_error_and_its_sentence_is_the_last_word(failure: AirflowException) -> None:
-    told = "".join(traceback.format_exception(failure)).strip()
-    assert told.count("Traceback (most recent call last)") == 1
-    assert told.endswith(str(failure))
+def test_one_traceback_is_printed_and_the_message_is_its_last_line(failure: AirflowException) -> None:
+    text = "".join(traceback.format_exception(failure)).strip()
+    assert text.count("Traceback (most recent call last)") == 1
+    assert text.endswith(str(failure))
     frames = traceback.extract_tb(failure.__traceback__)
-    ours = [frame.filename for frame in frames if "/airflow_provider_vidgen/" in frame.filename]
-    assert len(ours) <= 4, told
+    own_frames = [frame.filename for frame in frames if "/airflow_provider_vidgen/" in frame.filename]
+    assert len(own_frames) <= 4, text
     for library in ("tenacity", "concurrent", "requests", "urllib3", "landing"):
-        assert f"/{library}/" not in told
-    assert str(failure).startswith(f"{type(behind(failure)).__name__}: ")
+        assert f"/{library}/" not in text
+    assert str(failure).startswith(f"{type(original_error(failure)).__name__}: ")
 
 
-def test_airflows_own_log_prints_that_one_error(failure: AirflowException) -> None:
+def test_airflows_log_has_exactly_one_exception(failure: AirflowException) -> None:
     processors, *_ = structlog_processors(json_output=True, log_format="", colors=False)
     event: Any = {"event": "Task failed with exception", "exc_info": failure}
     for processor in processors:
         if type(processor).__name__ == "ExceptionRenderer":
             event = processor(logging.getLogger(), "error", event)
-    (told,) = event["exception"]
-    assert told["exc_value"] == str(failure)
-    assert len(told["frames"]) <= 10
+    (text,) = event["exception"]
+    assert text["exc_value"] == str(failure)
+    assert len(text["frames"]) <= 10
 
 
-def behind(failure: AirflowException) -> VidgenError:
+def original_error(failure: AirflowException) -> VidgenError:
     error = failure.__context__
     assert isinstance(error, VidgenError)
     return error
 
 
-def test_what_nobody_has_foreseen_is_shown_with_its_frames_and_without_its_secrets(
+def test_an_unexpected_error_keeps_its_frames_and_is_redacted(
     vidgen: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def land(*_: Any, **__: Any) -> Any:
@@ -155,21 +155,21 @@ def test_what_nobody_has_foreseen_is_shown_with_its_frames_and_without_its_secre
     monkeypatch.setattr(Landing, "land", land)
     with pytest.raises(AirflowException, match="ConnectionError: HTTPSConnectionPool") as failure:
         download(tmp_path)
-    told = "".join(traceback.format_exception(failure.value))
-    assert told.count("Traceback (most recent call last)") == 1
-    assert "in land" in told
+    text = "".join(traceback.format_exception(failure.value))
+    assert text.count("Traceback (most recent call last)") == 1
+    assert "in land" in text
     for secret in SECRETS:
-        assert secret not in told
+        assert secret not in text
 
 
-def test_airflows_own_exceptions_pass_as_they_are() -> None:
+def test_airflows_own_exceptions_pass_unchanged() -> None:
     for raised in (AirflowSkipException("enough"), KeyboardInterrupt()):
         with pytest.raises(type(raised)) as passed, as_airflow_errors(prompt=PROMPT):
             raise raised
         assert passed.value is raised
 
 
-def test_the_vendor_is_quoted_where_the_prompt_is_known_and_only_there(vidgen: Callable[..., None]) -> None:
+def test_the_vendors_message_is_included_only_if_the_prompt_is_known(vidgen: Callable[..., None]) -> None:
     vidgen("apixo")
     reply = {"json": failed("apixo", f"the sky of '{PROMPT}' is too dark", "CONTENT_VIOLATION")}
     with requests_mock.Mocker() as web:
@@ -178,6 +178,6 @@ def test_the_vendor_is_quoted_where_the_prompt_is_known_and_only_there(vidgen: C
             resumed(generation(), "ended")
         with pytest.raises(AirflowFailException, match=r'content_policy\): "CONTENT_VIOLATION"\.') as unknown:
             resumed(VideoTaskSensor(task_id="t", job_id="task_1"), "ended")
-    error = behind(unknown.value)
+    error = original_error(unknown.value)
     assert isinstance(error, GenerationFailed)
     assert (error.failure.code, error.failure.message) == ("CONTENT_VIOLATION", "")

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""docs/errors.md is generated from the error classes and lists every class that a user can meet."""
+"""docs/errors.md is generated from the error classes and lists every class that is raised."""
 
 from __future__ import annotations
 

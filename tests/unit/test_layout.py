@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The house stands as it was drawn: imports run downward, files say what they are, start-up is light."""
+"""The package's layout: import directions, cheap imports, docstrings and licence headers."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ import airflow_provider_vidgen
 PACKAGE = Path(airflow_provider_vidgen.__file__).parent
 ROOT = PACKAGE.parent
 NAME = PACKAGE.name
-#: The licence: this very file begins with it.
+#: The licence header, which this file begins with.
 HEADER = "".join(Path(__file__).read_text().splitlines(keepends=True)[:2])
 HTTP = {"requests", "aiohttp", "urllib3", "httpx", "http", "socket"}
 AIRFLOW = {"airflow"}
 
-#: Room -> the rooms of ours it may import from, besides itself.
+#: Module or subpackage -> those of this package that it may import, besides itself.
 BOTTOM = {"models", "errors"}
 MIDDLE = BOTTOM | {"vendors", "polling", "addresses", "redaction"}
 ALLOWED = {
@@ -44,6 +44,19 @@ ALLOWED = {
     "decision": {"ledger"},
     "submission": MIDDLE | {"client", "connection", "http", "ledger", "decision", "clock"},
 }
+#: The same for modules that import Airflow.
+ALLOWED_WITH_AIRFLOW = {
+    "airflow_internals": set(),
+    "airflow_errors": {"errors", "redaction"},
+    "state_store": {"airflow_internals"},
+    "capacity": {"airflow_internals", "clock", "errors", "state_store"},
+    "hooks": MIDDLE | {"airflow_internals", "client", "clock", "connection", "http"},
+    "triggers": MIDDLE | {"airflow_internals", "client", "clock", "hooks", "xcom"},
+    "job_wait": BOTTOM | {"airflow_internals", "clock", "hooks", "triggers", "xcom"},
+    "generation": BOTTOM
+    | {"airflow_errors", "airflow_internals", "capacity", "clock", "decision", "hooks", "job_wait", "landing"}
+    | {"ledger", "state_store", "submission", "xcom"},
+}
 PURE = (
     "models",
     "errors",
@@ -59,17 +72,18 @@ PURE = (
 )
 
 
-def files(*rooms: str) -> list[Path]:
-    found = [PACKAGE / f"{room}.py" for room in rooms if (PACKAGE / f"{room}.py").exists()]
-    return found + [path for room in rooms for path in sorted((PACKAGE / room).rglob("*.py"))]
+def files(*modules: str) -> list[Path]:
+    """Return the files of modules and subpackages."""
+    single = [PACKAGE / f"{module}.py" for module in modules if (PACKAGE / f"{module}.py").exists()]
+    return single + [path for module in modules for path in sorted((PACKAGE / module).rglob("*.py"))]
 
 
-def imports(path: Path, *, typing_too: bool = False) -> Iterator[str]:
-    """All modules a file imports, also inside functions; not what is only for the type checker."""
+def imports(path: Path, *, include_typing: bool = False) -> Iterator[str]:
+    """Yield the modules that a file imports, also in functions; ``include_typing`` adds those for typing."""
     tree = ast.parse(path.read_text())
     skipped: set[int] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not typing_too:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" and not include_typing:
             skipped |= {id(inner) for inner in ast.walk(node)}
         if id(node) in skipped:
             continue
@@ -84,54 +98,64 @@ def imports(path: Path, *, typing_too: bool = False) -> Iterator[str]:
                 yield node.module
 
 
-def room_of(module: str) -> str | None:
+def top_module(module: str) -> str | None:
     parts = module.split(".")
     return parts[1] if parts[0] == NAME and len(parts) > 1 else None
 
 
-@pytest.mark.parametrize("room", ALLOWED)
-def test_imports_run_downward_only(room: str) -> None:
-    for path in files(room):
-        used = {room_of(module) for module in imports(path, typing_too=True)} - {None, room}
-        assert used <= ALLOWED[room], f"{path} imports {used - ALLOWED[room]}"
+@pytest.mark.parametrize("module", ALLOWED_WITH_AIRFLOW)
+def test_imports_of_modules_with_airflow_run_downward_only(module: str) -> None:
+    assert files(module)
+    for path in files(module):
+        used = {top_module(name) for name in imports(path)} - {None, module}
+        assert used <= ALLOWED_WITH_AIRFLOW[module], f"{path} imports {used - ALLOWED_WITH_AIRFLOW[module]}"
 
 
-@pytest.mark.parametrize("room", PURE)
-def test_the_rooms_below_know_neither_airflow_nor_a_network(room: str) -> None:
-    assert files(room)
-    for path in files(room):
-        used = {module.split(".")[0] for module in imports(path, typing_too=True)}
+@pytest.mark.parametrize("module", ALLOWED)
+def test_imports_run_downward_only(module: str) -> None:
+    for path in files(module):
+        used = {top_module(name) for name in imports(path, include_typing=True)} - {None, module}
+        assert used <= ALLOWED[module], f"{path} imports {used - ALLOWED[module]}"
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_pure_modules_import_neither_airflow_nor_a_network_library(module: str) -> None:
+    assert files(module)
+    for path in files(module):
+        used = {name.split(".")[0] for name in imports(path, include_typing=True)}
         assert not used & (HTTP | AIRFLOW), f"{path} imports {used & (HTTP | AIRFLOW)}"
 
 
-def test_the_http_client_imports_no_airflow() -> None:
+def test_client_http_limits_and_submission_import_no_airflow() -> None:
     for path in files("client", "http", "limits", "submission"):
-        assert "airflow" not in {module.split(".")[0] for module in imports(path)}, path
+        assert "airflow" not in {name.split(".")[0] for name in imports(path)}, path
 
 
 def test_the_package_needs_no_other_provider() -> None:
     for path in PACKAGE.rglob("*.py"):
-        used = {module for module in imports(path) if module.startswith("airflow.providers")}
+        used = {name for name in imports(path) if name.startswith("airflow.providers")}
         assert not used, f"{path} imports {used}"
 
 
-def test_nothing_leans_on_the_simulator() -> None:
+def test_nothing_imports_the_simulator() -> None:
     for path in PACKAGE.rglob("*.py"):
         if "simulator" not in path.relative_to(PACKAGE).parts:
-            assert "simulator" not in {room_of(module) for module in imports(path)}, path
+            assert "simulator" not in {top_module(name) for name in imports(path)}, path
 
 
-def test_the_simulator_stands_on_its_own() -> None:
+def test_the_simulator_imports_nothing_of_the_package() -> None:
     for path in files("simulator"):
-        rooms = {room_of(module) for module in imports(path)} - {None}
-        assert rooms <= {"simulator"}, f"{path} imports {rooms}"
+        modules = {top_module(name) for name in imports(path)} - {None}
+        assert modules <= {"simulator"}, f"{path} imports {modules}"
 
 
-def test_no_module_level_import_is_from_above() -> None:
-    facing = {"hooks", "operators", "sensors", "triggers", "decorators", "links", "plugins", "cli"}
-    for room in ALLOWED:
-        for path in files(room):
-            assert not facing & {room_of(module) or "" for module in imports(path, typing_too=True)}, path
+def test_no_lower_module_imports_an_airflow_component() -> None:
+    components = {"hooks", "operators", "sensors", "triggers", "decorators", "links", "plugins", "cli"}
+    for module in ALLOWED:
+        for path in files(module):
+            assert not components & {top_module(name) or "" for name in imports(path, include_typing=True)}, (
+                path
+            )
 
 
 @pytest.mark.parametrize(
@@ -144,7 +168,7 @@ def test_no_module_level_import_is_from_above() -> None:
         "get_provider_info",
     ],
 )
-def test_reading_a_dag_loads_no_http_library_for_our_sake(module: str) -> None:
+def test_parsing_a_dag_loads_no_http_library(module: str) -> None:
     code = (
         "import sys, airflow.sdk\n"
         "from airflow.sdk import BaseHook, BaseOperator, BaseSensorOperator, PokeReturnValue, conf\n"
@@ -152,9 +176,25 @@ def test_reading_a_dag_loads_no_http_library_for_our_sake(module: str) -> None:
         f"import airflow_provider_vidgen.{module}\n"
         "print(sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = set(ast.literal_eval(told.stdout.strip().splitlines()[-1]))
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(ast.literal_eval(process.stdout.strip().splitlines()[-1]))
     assert not loaded & {"requests", "aiohttp", "urllib3", "tenacity", "fsspec", "upath"}, loaded
+
+
+def test_the_generation_operator_imports_the_rest_of_the_package_only_when_it_runs() -> None:
+    module = f"{NAME}.operators.video_generation"
+    code = (
+        "import sys\n"
+        "from airflow.sdk import BaseOperator, conf\n"
+        "before = set(sys.modules)\n"
+        f"import {module}\n"
+        f"print([name for name in set(sys.modules) - before if name.startswith('{NAME}.')])"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(ast.literal_eval(process.stdout.strip().splitlines()[-1]))
+    # Airflow loads the metadata of installed providers.
+    metadata = {f"{NAME}.get_provider_info", f"{NAME}.vendors"}
+    assert loaded - metadata == {f"{NAME}.operators", module}
 
 
 def repository_files() -> list[Path]:
@@ -162,31 +202,31 @@ def repository_files() -> list[Path]:
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
-def test_every_file_begins_with_its_licence() -> None:
+def test_every_file_begins_with_the_licence_header() -> None:
     assert "Apache License, Version 2.0" in HEADER
     assert [str(path) for path in repository_files() if not path.read_text().startswith(HEADER)] == []
 
 
-def test_every_module_of_the_package_says_what_it_is() -> None:
-    silent = [
+def test_every_module_of_the_package_has_a_docstring() -> None:
+    undocumented = [
         str(path)
         for path in sorted(PACKAGE.rglob("*.py"))
         if not ast.get_docstring(tree := ast.parse(path.read_text())) and tree.body
     ]
-    assert silent == []
+    assert undocumented == []
 
 
-def test_every_public_class_and_function_says_what_it_does() -> None:
-    silent = []
+def test_every_public_class_and_function_has_a_docstring() -> None:
+    undocumented = []
     for path in sorted(PACKAGE.rglob("*.py")):
         tree = ast.parse(path.read_text())
         for node in tree.body:
             if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             if not node.name.startswith("_") and not ast.get_docstring(node):
-                silent.append(f"{path.name}:{node.name}")
-    assert silent == []
+                undocumented.append(f"{path.name}:{node.name}")
+    assert undocumented == []
 
 
-def test_types_are_shipped() -> None:
+def test_py_typed_is_shipped() -> None:
     assert (PACKAGE / "py.typed").exists()

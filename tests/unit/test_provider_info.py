@@ -28,7 +28,7 @@ INFO = get_provider_info()
 
 
 def dotted_names(value: Any) -> Iterator[str]:
-    """Every dotted name of this package in the metadata."""
+    """Yield every dotted name of this package in the metadata."""
     if isinstance(value, str):
         if value.startswith("airflow_provider_vidgen."):
             yield value
@@ -41,7 +41,7 @@ def dotted_names(value: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("schema", ["provider_info.schema.json"])
-def test_the_metadata_is_valid_by_airflows_own_schema(schema: str) -> None:
+def test_the_metadata_is_valid_against_airflows_schema(schema: str) -> None:
     path = Path(airflow.__file__).parent / schema
     jsonschema.validate(INFO, json.loads(path.read_text()))
 
@@ -80,7 +80,7 @@ def test_the_public_names_exist_and_are_listed() -> None:
 
 
 def form_vendors() -> list[str]:
-    """The vendors that the connection form offers now."""
+    """Return the vendors that the connection form offers."""
     vendor_names.cache_clear()
     (connection_type,) = get_provider_info()["connection-types"]
     return list(connection_type["conn-fields"]["vendor"]["schema"]["enum"])

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What README and documents tell people to type is possible as it stands there."""
+"""The code blocks and links in README and docs work as they are."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def blocks(language: str) -> list[Any]:
-    """All blocks in a language, each under the name of its document."""
-    found = [
+    """Return all code blocks of a language, with their documents' names as ids."""
+    params = [
         pytest.param(block, id=f"{path.name}-{number}")
         for path in DOCUMENTS
         for number, block in enumerate(re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.DOTALL))
     ]
-    assert len(found) >= 4
-    return found
+    assert len(params) >= 4
+    return params
 
 
 @pytest.mark.parametrize("block", blocks("python"))
 def test_each_python_block_runs_by_itself(block: str) -> None:
     code = compile(block, "snippet", "exec")
-    # Those with the simulator open sockets: they run in the integration tests.
+    # Blocks with the simulator open sockets, so they run in the integration tests.
     if "Simulator" not in block:
         exec(code, {})
 
 
 @pytest.mark.parametrize("block", blocks("bash"))
-def test_each_command_exists_and_takes_these_arguments(block: str) -> None:
-    # What stands in brackets may be left out.
+def test_each_command_exists_and_accepts_its_arguments(block: str) -> None:
+    # Arguments in brackets are optional.
     lines = re.sub(r" \[[^]]*\]", "", block.replace("\\\n", " ")).splitlines()
     commands = [command for line in lines if (command := shlex.split(line, comments=True))]
     assert commands
@@ -53,8 +53,8 @@ def check(command: list[str]) -> None:
     match command:
         case ["make", target, *_]:
             assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        case ["pip", "install", wanted]:
-            name, _, extras = wanted.rstrip("]").partition("[")
+        case ["pip", "install", requirement]:
+            name, _, extras = requirement.rstrip("]").partition("[")
             assert name == PROJECT["name"]
             assert set(filter(None, extras.split(","))) <= set(PROJECT["optional-dependencies"])
         case ["python", "-m", "airflow_provider_vidgen.simulator", *arguments]:
@@ -64,16 +64,16 @@ def check(command: list[str]) -> None:
 
             get_parser().parse_args(arguments)
         case _:
-            pytest.fail(f"Nothing is known of {command[0]!r}")
+            pytest.fail(f"There is no check for the command {command[0]!r}")
 
 
-def test_what_an_index_shows_links_to_nothing_that_is_not_there() -> None:
+def test_the_readme_has_absolute_links_only() -> None:
     links = re.findall(r"\]\(([^)]*)\)", (ROOT / "README.md").read_text())
     assert links
     assert [link for link in links if not link.startswith("https://")] == []
 
 
-def test_links_between_documents_lead_somewhere() -> None:
+def test_links_between_documents_resolve() -> None:
     for path in DOCUMENTS[1:]:
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text()):
             assert link.startswith("https://") or (path.parent / link).exists(), f"{path.name}: {link}"

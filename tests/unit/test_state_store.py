@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The record of a submission does not expire, and no outdated try replaces it."""
+"""Values in the task state store do not expire, and an outdated try cannot replace them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TI_ID = "01938f4e-0000-7000-8000-000000000001"
 
 
 class Supervisor:
-    """Airflow's side: one row, which it refuses to an outdated try."""
+    """Airflow's supervisor, with one row that an outdated try can neither read nor write."""
 
     def __init__(self) -> None:
         self.row: Any = None
@@ -48,13 +48,13 @@ class Supervisor:
         return TaskStateStoreResult(value=self.row)
 
 
-class External:
-    """A backend outside of Airflow's database, which takes whatever it is given."""
+class ExternalBackend:
+    """A state store backend outside of Airflow's database, which accepts every write."""
 
     written: ClassVar[list[Any]] = []
 
     def serialize_task_state_store_to_ref(self, *, value: Any, key: str, scope: Any) -> str:
-        External.written.append(value)
+        ExternalBackend.written.append(value)
         return "ref"
 
 
@@ -62,7 +62,7 @@ class External:
 def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
     supervisor = Supervisor()
     monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", supervisor, raising=False)
-    External.written.clear()
+    ExternalBackend.written.clear()
     context_module._get_worker_state_store_backend.cache_clear()
     yield supervisor
     context_module._get_worker_state_store_backend.cache_clear()
@@ -73,7 +73,7 @@ def store(
     request: pytest.FixtureRequest, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> NonExpiringStateStore:
     if request.param == "an external backend":
-        monkeypatch.setenv("AIRFLOW__WORKERS__STATE_STORE_BACKEND", f"{__name__}.External")
+        monkeypatch.setenv("AIRFLOW__WORKERS__STATE_STORE_BACKEND", f"{__name__}.ExternalBackend")
     return NonExpiringStateStore(TaskStateStoreAccessor(TI_ID, scope=None), TI_ID)  # type: ignore[arg-type]
 
 
@@ -83,21 +83,21 @@ def test_a_record_is_read_back_and_never_expires(
     assert store.get("vidgen") is None
     store.set("vidgen", {"phase": "submitted"})
     assert store.get("vidgen") == {"phase": "submitted"}
-    # After 30 days of Airflow's default a clear would pay again.
+    # With Airflow's default of 30 days, a later clear would pay again.
     assert supervisor.expires_at == [None]
 
 
-def test_an_outdated_try_replaces_nothing(store: NonExpiringStateStore, supervisor: Supervisor) -> None:
+def test_an_outdated_try_cannot_write(store: NonExpiringStateStore, supervisor: Supervisor) -> None:
     store.set("vidgen", {"phase": "submitted"})
     supervisor.outdated = True
     with pytest.raises(AirflowRuntimeError):
         store.set("vidgen", {"phase": "submitting"})
     assert supervisor.row == {"phase": "submitted"}
-    # An external backend would have taken it before Airflow refused.
-    assert External.written == []
+    # Airflow writes to an external backend before it refuses the try.
+    assert ExternalBackend.written == []
 
 
-def test_a_row_that_cannot_be_read_is_not_an_empty_one(
+def test_an_unreadable_row_is_not_treated_as_empty(
     store: NonExpiringStateStore, supervisor: Supervisor
 ) -> None:
     supervisor.outdated = True
@@ -105,7 +105,7 @@ def test_a_row_that_cannot_be_read_is_not_an_empty_one(
         store.get("vidgen")
 
 
-def test_airflows_own_word_for_what_does_not_expire_is_used() -> None:
+def test_the_retention_is_airflows_never_expire() -> None:
     class Accessor:
         def set(self, key: str, value: Any, *, retention: Any = None) -> None:
             assert retention is NEVER_EXPIRE

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""One try at one logical request: how often is paid, what is written down, and what a person is told."""
+"""The tries of one request: what is submitted, what is recorded, and which error is raised."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ from airflow_provider_vidgen.models import (
     VideoJob,
     VideoRequest,
 )
-from airflow_provider_vidgen.submission import ActiveJob, Submitter
+from airflow_provider_vidgen.submission import ActiveJob, Submitter, api_key_hash, fingerprint
+from tests.support.clock import Clock
 from tests.support.state_store import FakeStateStore
 
 START = datetime(2026, 11, 20, 3, 0, tzinfo=UTC)
@@ -58,7 +59,7 @@ MODELS = {
 }
 QUEUED = JobStatus(state=JobState.QUEUED, raw_state="queued")
 LINK = "https://cdn.example.com/a.mp4"
-RENDERS = JobStatus(state=JobState.RUNNING, raw_state="IN_PROGRESS")
+RUNNING = JobStatus(state=JobState.RUNNING, raw_state="IN_PROGRESS")
 NO_LINK = JobStatus(state=JobState.SUCCEEDED, raw_state="SUCCESS", expires_at=START + timedelta(hours=1))
 VIDEO = replace(NO_LINK, result_urls=(LINK,))
 FAILED = JobStatus(
@@ -67,29 +68,29 @@ FAILED = JobStatus(
 FILES = [{"path": "s3://b/a.mp4", "bytes": 7, "sha256": "0f"}]
 
 
-class Killed(BaseException):
-    """The worker is gone."""
+class WorkerKilled(BaseException):
+    """SIGKILL of the worker."""
 
 
 class UnreliableStore(FakeStateStore):
-    """A state store that can be out of reach, for reading, or for the next so many writes."""
+    """A state store whose reads, or next writes, can be made to fail."""
 
     def __init__(self) -> None:
         super().__init__()
         self.unreadable = False
-        self.refuse: list[bool] = []
+        self.failing_writes: list[bool] = []
         self.written: list[str] = []
         self.before_write: Callable[[str], None] = lambda phase: None
 
     def get(self, key: str, default: Any = None) -> Any:
         if self.unreadable:
-            raise ConnectionError("away")
+            raise ConnectionError("the API server is unreachable")
         return super().get(key, default)
 
     def set(self, key: str, value: Any, **options: Any) -> None:
         self.before_write(value["phase"])
-        if self.refuse and self.refuse.pop(0):
-            raise ConnectionError("away")
+        if self.failing_writes and self.failing_writes.pop(0):
+            raise ConnectionError("the API server is unreachable")
         super().set(key, value, **options)
         self.written.append(value["phase"])
 
@@ -103,20 +104,20 @@ class UnreliableStore(FakeStateStore):
         return dict(json.loads(self[entry_key(len(self))]))
 
 
-class Client:
-    """An account that counts what is sent and what is billed."""
+class FakeClient:
+    """A client that counts the requests sent and the jobs billed."""
 
     def __init__(self, vendor: str) -> None:
         self.vendor = vendor
         self.connect()
-        self.answers: list[Any] = []
+        self.replies: list[Any] = []
         self.keys: list[str | None] = []
         self.sent: list[VideoRequest] = []
         self.billed: list[str] = []
-        #: What the vendor says of jobs it is asked about.
+        #: The replies to status checks, by job id; any other job is unknown.
         self.statuses: dict[str, JobStatus | Exception] = {}
-        self.asked: list[str] = []
-        self.before: Callable[[], None] = lambda: None
+        self.checked: list[str] = []
+        self.before_submit: Callable[[], None] = lambda: None
 
     def connect(
         self, *, password: str = "k3y-of-a-test", host: str | None = None, conn_id: str = "vidgen_default"
@@ -134,25 +135,25 @@ class Client:
         self, request: VideoRequest, *, idempotency_key: str | None = None, when_at_capacity: str = "wait"
     ) -> Submission:
         assert when_at_capacity == "raise", (
-            "a worker that waits while the record says submitting is in doubt if it dies"
+            "a worker killed while it waits for capacity would leave the phase submitting"
         )
-        self.before()
+        self.before_submit()
         self.keys.append(idempotency_key)
         self.sent.append(request)
-        answer = self.answers.pop(0) if self.answers else f"task_{self.posts}"
-        if isinstance(answer, BaseException):
-            raise answer
-        if isinstance(answer, Submission):
-            return answer
-        self.billed.append(answer)
-        return Submission(job=_job(self.settings, answer), status=QUEUED)
+        reply = self.replies.pop(0) if self.replies else f"task_{self.posts}"
+        if isinstance(reply, BaseException):
+            raise reply
+        if isinstance(reply, Submission):
+            return reply
+        self.billed.append(reply)
+        return Submission(job=_job(self.settings, reply), status=QUEUED)
 
     def status(self, job: VideoJob) -> JobStatus:
-        self.asked.append(job.task_id)
-        answer = self.statuses.get(job.task_id, JobNotFound("no such job", job=job))
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        self.checked.append(job.task_id)
+        reply = self.statuses.get(job.task_id, JobNotFound("no such job", job=job))
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
 
 def _job(settings: ConnectionSettings, task_id: str) -> VideoJob:
@@ -160,15 +161,15 @@ def _job(settings: ConnectionSettings, task_id: str) -> VideoJob:
     return VideoJob(vendor=name, base_url=settings.base_url, model=MODELS[name], task_id=task_id)
 
 
-class ListHandler(logging.Handler):
-    """Collects the warnings of a module."""
+class WarningCollector(logging.Handler):
+    """Collects the warnings that a module logs."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.messages: list[str] = []
 
     @classmethod
-    def of(cls, module: Any) -> list[str]:
+    def attach_to(cls, module: Any) -> list[str]:
         handler = cls()
         module._log.addHandler(handler)
         return handler.messages
@@ -183,190 +184,190 @@ def _remove_handlers() -> Iterator[None]:
     submission._log.handlers.clear()
 
 
-class Case:
-    """A task instance whose tries are run one by one."""
+class Task:
+    """A task instance, and the storage with its videos."""
 
     def __init__(self, vendor: str = "apixgo", on_unknown: OnUnknown = "fail") -> None:
-        self.store, self.client, self.on_unknown = UnreliableStore(), Client(vendor), on_unknown
-        self.now, self.max_tries, self.timeout = START, 2, 600.0
-        self.prompt, self.model, self.callback = "a lighthouse", MODELS[vendor], None
-        self.warnings = ListHandler.of(submission)
-        self.slept: list[float] = []
-        self.before_paying: Callable[[], None] = lambda: None
+        self.store, self.client, self.on_unknown = UnreliableStore(), FakeClient(vendor), on_unknown
+        self.clock, self.max_tries, self.timeout = Clock(START), 2, 600.0
+        self.prompt, self.model, self.callback_url = "a lighthouse", MODELS[vendor], None
+        #: The warnings of all tries.
+        self.warnings = WarningCollector.attach_to(submission)
+        self.check_before_payment: Callable[[], None] = lambda: None
         self.on_clear: OnClear = "reuse"
-        self.there: list[Any] = []
-        self.live, self.tried = False, list[str]()
+        self.existing_files: list[Any] = []
+        self.links_live, self.checked_links = False, list[str]()
 
-    def attempt(self) -> ActiveJob:
+    def run_try(self) -> ActiveJob:
         submitter = Submitter(
             self.client,
-            Ledger(self.store, max_tries=self.max_tries, now=lambda: self.now),
+            Ledger(self.store, max_tries=self.max_tries, now=self.clock.now),
             self,
             task=TaskRef(dag_id="d", run_id="r", task_id="t"),
             timeout=self.timeout,
             on_unknown=self.on_unknown,
             on_clear=self.on_clear,
-            now=lambda: self.now,
-            sleep=self.slept.append,
+            now=self.clock.now,
+            sleep=self.clock.sleep,
         )
         resolution = submitter.resolve(self.request)
         if resolution.action is Action.SUBMIT:
-            self.before_paying()
+            self.check_before_payment()
         return submitter.perform(resolution, self.request)
 
     @property
     def request(self) -> VideoRequest:
-        return VideoRequest(prompt=self.prompt, model=self.model, callback_url=self.callback)
+        return VideoRequest(prompt=self.prompt, model=self.model, callback_url=self.callback_url)
 
     def files_exist(self, files: Sequence[Any]) -> bool:
-        return bool(files) and list(files) == self.there
+        return bool(files) and list(files) == self.existing_files
 
     def links_are_live(self, links: Sequence[str]) -> bool:
-        self.tried += links
-        return self.live
+        self.checked_links += links
+        return self.links_live
 
     def clear(self) -> None:
         self.max_tries += 1
 
-    def becomes(self, phase: str, **fields: Any) -> None:
-        """Have the record say so."""
+    def record_phase(self, phase: str, **fields: Any) -> None:
+        """Write another phase of the newest record."""
         record = {**self.store.record, "phase": phase, **fields}
         self.store[entry_key(len(self.store) + 1)] = json.dumps(record)
 
 
-UNKNOWN = SubmitOutcomeUnknown("no reply came")
+UNKNOWN_OUTCOME = SubmitOutcomeUnknown("no reply came")
 
-# --- the plain way --------------------------------------------------------------------------------------
+# --- without faults -------------------------------------------------------------------------------------
 
 
-def test_the_intent_is_written_before_the_call_and_the_id_right_after_it() -> None:
-    case = Case()
+def test_the_intent_is_recorded_before_the_paid_call_and_the_job_id_right_after_it() -> None:
+    task = Task()
     seen: list[str] = []
-    case.client.before = lambda: seen.append(case.store.phase)
-    attached = case.attempt()
+    task.client.before_submit = lambda: seen.append(task.store.phase)
+    active = task.run_try()
     assert seen == ["submitting"]
-    assert case.store.written == ["submitting", "submitted"]
-    assert (attached.job.task_id, attached.status) == ("task_1", QUEUED)
-    assert (attached.submitted_at, attached.deadline) == (START, START + timedelta(seconds=600))
-    assert case.store.record["deadline"] == attached.deadline.isoformat()
-    assert case.client.sent == [case.request]
+    assert task.store.written == ["submitting", "submitted"]
+    assert (active.job.task_id, active.status) == ("task_1", QUEUED)
+    assert (active.submitted_at, active.deadline) == (START, START + timedelta(seconds=600))
+    assert task.store.record["deadline"] == active.deadline.isoformat()
+    assert task.client.sent == [task.request]
 
 
-def test_ten_more_tries_ask_about_the_same_job() -> None:
-    case = Case()
-    case.attempt()
+def test_ten_more_tries_re_attach_to_the_same_job() -> None:
+    task = Task()
+    task.run_try()
     for _ in range(10):
-        case.now += timedelta(minutes=5)
-        attached = case.attempt()
-        assert (attached.job.task_id, attached.submitted_at, attached.status) == ("task_1", START, None)
-    assert case.client.posts == 1
+        task.clock.time += timedelta(minutes=5)
+        active = task.run_try()
+        assert (active.job.task_id, active.submitted_at, active.status) == ("task_1", START, None)
+    assert task.client.posts == 1
 
 
-def test_a_larger_timeout_goes_on_waiting_for_the_same_job() -> None:
-    case = Case()
-    case.attempt()
-    case.timeout = 7200.0
-    assert case.attempt().deadline == START + timedelta(hours=2)
+def test_a_larger_timeout_extends_the_deadline_of_the_same_job() -> None:
+    task = Task()
+    task.run_try()
+    task.timeout = 7200.0
+    assert task.run_try().deadline == START + timedelta(hours=2)
 
 
-def test_a_clear_of_a_running_task_asks_about_the_same_job() -> None:
-    case = Case()
-    case.attempt()
-    case.clear()
-    assert case.attempt().job.task_id == "task_1"
-    assert case.client.posts == 1
+def test_a_clear_of_a_running_task_re_attaches_to_the_same_job() -> None:
+    task = Task()
+    task.run_try()
+    task.clear()
+    assert task.run_try().job.task_id == "task_1"
+    assert task.client.posts == 1
 
 
-def test_another_place_to_report_to_is_not_another_video() -> None:
-    case = Case("apixo")
-    case.attempt()
-    case.callback = "https://airflow.example.com/hook"
-    case.attempt()
-    assert case.client.posts == 1
+def test_another_callback_url_is_not_another_request() -> None:
+    task = Task("apixo")
+    task.run_try()
+    task.callback_url = "https://airflow.example.com/hook"
+    task.run_try()
+    assert task.client.posts == 1
 
 
-def test_a_changed_request_submits_afresh_and_names_the_job_it_leaves() -> None:
-    case = Case()
-    case.attempt()
-    case.prompt = "another lighthouse"
-    assert case.attempt().job.task_id == "task_2"
-    assert "task_1" in case.warnings[-1]
+def test_a_changed_request_submits_a_new_job_and_logs_the_one_left_behind() -> None:
+    task = Task()
+    task.run_try()
+    task.prompt = "another lighthouse"
+    assert task.run_try().job.task_id == "task_2"
+    assert "task_1" in task.warnings[-1]
 
 
 def test_another_model_or_connection_is_another_request() -> None:
-    case = Case("apixo")
-    case.attempt()
-    case.model = "seedance-2"
-    assert case.attempt().job.task_id == "task_2"
-    case.client.connect(conn_id="of_another_account")
-    assert case.attempt().job.task_id == "task_3"
+    task = Task("apixo")
+    task.run_try()
+    task.model = "seedance-2"
+    assert task.run_try().job.task_id == "task_2"
+    task.client.connect(conn_id="of_another_account")
+    assert task.run_try().job.task_id == "task_3"
 
 
-def test_what_is_checked_before_paying_is_not_checked_for_a_job_that_exists() -> None:
-    case = Case()
+def test_the_checks_before_payment_are_skipped_for_an_existing_job() -> None:
+    task = Task()
 
-    def refuse() -> None:
-        raise RuntimeError("the place is taken")
+    def fail() -> None:
+        raise RuntimeError("the target exists")
 
-    case.before_paying = refuse
+    task.check_before_payment = fail
     with pytest.raises(RuntimeError):
-        case.attempt()
-    assert (case.client.posts, dict(case.store)) == (0, {})
-    case.before_paying = lambda: None
-    case.attempt()
-    case.before_paying = refuse
-    case.attempt()
+        task.run_try()
+    assert (task.client.posts, dict(task.store)) == (0, {})
+    task.check_before_payment = lambda: None
+    task.run_try()
+    task.check_before_payment = fail
+    task.run_try()
 
 
-# --- the vendor took nothing ----------------------------------------------------------------------------
+# --- not accepted ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "error",
     [ConnectionFailed("no route"), RateLimited("429"), InsufficientFunds("402"), ContentRefused("no")],
 )
-def test_after_a_certain_refusal_the_next_try_submits(error: Exception) -> None:
-    case = Case()
-    case.client.answers = [error]
+def test_after_a_submission_that_was_not_accepted_the_next_try_submits(error: Exception) -> None:
+    task = Task()
+    task.client.replies = [error]
     with pytest.raises(type(error)):
-        case.attempt()
-    assert case.store.phase == "not_accepted"
-    case.attempt()
-    assert case.client.billed == ["task_2"]
+        task.run_try()
+    assert task.store.phase == "not_accepted"
+    task.run_try()
+    assert task.client.billed == ["task_2"]
 
 
 # --- the outcome is unknown -----------------------------------------------------------------------------
 
 
 def test_an_unknown_outcome_is_reported_until_a_clear_submits() -> None:
-    case = Case()
-    case.client.answers = [UNKNOWN]
+    task = Task()
+    task.client.replies = [UNKNOWN_OUTCOME]
     with pytest.raises(SubmitOutcomeUnknown) as first:
-        case.attempt()
+        task.run_try()
     assert first.value.fatal
     for _ in range(2):
         with pytest.raises(SubmitOutcomeUnknown) as again:
-            case.attempt()
+            task.run_try()
         assert type(again.value) is SubmitOutcomeUnknown
         assert START.isoformat() in str(again.value)
         assert again.value.job is None
-        assert case.store.record["task_id"] == ""
-    assert case.client.posts == 1
-    case.clear()
-    case.attempt()
-    assert case.client.posts == 2
+        assert task.store.record["task_id"] == ""
+    assert task.client.posts == 1
+    task.clear()
+    task.run_try()
+    assert task.client.posts == 2
 
 
-def test_a_job_that_an_error_names_is_named_to_the_person() -> None:
-    case = Case()
-    case.client.answers = [SubmitOutcomeUnknown("500", job=_job(case.client.settings, "task_7"))]
+def test_a_job_id_in_the_vendors_error_is_in_the_error_message() -> None:
+    task = Task()
+    task.client.replies = [SubmitOutcomeUnknown("500", job=_job(task.client.settings, "task_7"))]
     for _ in range(2):
         with pytest.raises(SubmitOutcomeUnknown, match="task_7"):
-            case.attempt()
+            task.run_try()
 
 
 @pytest.mark.parametrize(
-    ("vendor", "on_unknown", "kind", "comes_back"),
+    ("vendor", "on_unknown", "error_type", "may_wait"),
     [
         ("apixgo", "fail", SubmitOutcomeUnknown, False),
         ("apixgo", "resubmit", UnknownSubmitWillResubmit, False),
@@ -374,640 +375,684 @@ def test_a_job_that_an_error_names_is_named_to_the_person() -> None:
     ],
 )
 @pytest.mark.parametrize("at_capacity", [False, True])
-def test_what_the_vendor_said_is_handed_on_and_only_a_key_makes_it_safe_to_come_back_for_room(
-    vendor: str, on_unknown: OnUnknown, kind: type[SubmitOutcomeUnknown], comes_back: bool, at_capacity: bool
+def test_the_vendors_error_is_kept_and_only_an_idempotency_key_allows_waiting_for_capacity(
+    vendor: str,
+    on_unknown: OnUnknown,
+    error_type: type[SubmitOutcomeUnknown],
+    may_wait: bool,
+    at_capacity: bool,
 ) -> None:
-    case = Case(vendor, on_unknown)
-    answer = SubmitOutcomeUnknown(
+    task = Task(vendor, on_unknown)
+    reply = SubmitOutcomeUnknown(
         "no reply came", vendor_code="504", vendor_message="gateway timeout", retry_after=7.0
     )
-    answer.at_capacity = at_capacity
-    case.client.answers = [answer]
+    reply.at_capacity = at_capacity
+    task.client.replies = [reply]
     with pytest.raises(SubmitOutcomeUnknown) as error:
-        case.attempt()
-    assert type(error.value) is kind
+        task.run_try()
+    assert type(error.value) is error_type
     assert (error.value.summary, error.value.vendor_code, error.value.vendor_message) == (
-        answer.summary,
+        reply.summary,
         "504",
-        answer.vendor_message,
+        reply.vendor_message,
     )
-    assert (error.value.retry_after, error.value.at_capacity) == (7.0, at_capacity and comes_back)
+    assert (error.value.retry_after, error.value.at_capacity) == (7.0, at_capacity and may_wait)
 
 
-def test_a_worker_that_died_in_the_call_is_reported_first_even_to_a_clear() -> None:
-    case = Case()
-    case.client.answers = [Killed()]
-    with pytest.raises(Killed):
-        case.attempt()
-    assert (case.store.phase, case.store.record["task_id"]) == ("submitting", "")
-    case.clear()
+def test_a_worker_killed_during_the_paid_call_is_reported_before_a_clear_submits() -> None:
+    task = Task()
+    task.client.replies = [WorkerKilled()]
+    with pytest.raises(WorkerKilled):
+        task.run_try()
+    assert (task.store.phase, task.store.record["task_id"]) == ("submitting", "")
+    task.clear()
     with pytest.raises(SubmitOutcomeUnknown):
-        case.attempt()
-    assert case.client.posts == 1
-    case.clear()
-    case.attempt()
-    assert case.client.posts == 2
+        task.run_try()
+    assert task.client.posts == 1
+    task.clear()
+    task.run_try()
+    assert task.client.posts == 2
 
 
-def test_resubmit_retries_by_itself_and_says_so_each_time() -> None:
-    case = Case(on_unknown="resubmit")
-    case.client.answers = [UNKNOWN, UNKNOWN]
+def test_resubmit_submits_at_each_retry_and_logs_the_risk() -> None:
+    task = Task(on_unknown="resubmit")
+    task.client.replies = [UNKNOWN_OUTCOME, UNKNOWN_OUTCOME]
     for _ in range(2):
         with pytest.raises(UnknownSubmitWillResubmit) as error:
-            case.attempt()
+            task.run_try()
         assert not error.value.fatal
-    case.attempt()
-    assert [text for text in case.warnings if "both may be billed" in text] == case.warnings
-    assert (len(case.warnings), case.client.posts) == (2, 3)
+    task.run_try()
+    assert [text for text in task.warnings if "both may be billed" in text] == task.warnings
+    assert (len(task.warnings), task.client.posts) == (2, 3)
 
 
-def test_a_lost_job_is_reported_again_and_submitted_by_a_clear() -> None:
-    case = Case(on_unknown="resubmit")
-    case.attempt()
-    case.becomes("lost")
+def test_a_lost_job_is_reported_by_a_retry_and_submitted_anew_by_a_clear() -> None:
+    task = Task(on_unknown="resubmit")
+    task.run_try()
+    task.record_phase("lost")
     with pytest.raises(JobLost, match=r"the vendor does not know the job.*task_1"):
-        case.attempt()
-    case.clear()
-    assert case.attempt().job.task_id == "task_2"
+        task.run_try()
+    task.clear()
+    assert task.run_try().job.task_id == "task_2"
 
 
 # --- idempotency keys -----------------------------------------------------------------------------------
 
 
-def test_a_vendor_without_keys_is_sent_none() -> None:
-    case = Case()
-    case.attempt()
-    assert case.client.keys == [None]
-    assert case.store.record["idempotency_key"] == ""
+def test_no_idempotency_key_is_sent_to_a_vendor_without_them() -> None:
+    task = Task()
+    task.run_try()
+    assert task.client.keys == [None]
+    assert task.store.record["idempotency_key"] == ""
 
 
-@pytest.mark.parametrize("how", ["retry", "clear"])
-def test_with_a_key_the_same_request_is_sent_under_it_again(how: str) -> None:
-    case = Case("apimart")
-    case.client.answers = [UNKNOWN]
+@pytest.mark.parametrize("try_kind", ["retry", "clear"])
+def test_an_unknown_submission_is_resent_with_the_same_idempotency_key(try_kind: str) -> None:
+    task = Task("apimart")
+    task.client.replies = [UNKNOWN_OUTCOME]
     with pytest.raises(UnknownSubmitWillResend) as error:
-        case.attempt()
+        task.run_try()
     assert not error.value.fatal
-    if how == "clear":
-        case.clear()
-    case.attempt()
-    first, second = case.client.keys
+    if try_kind == "clear":
+        task.clear()
+    task.run_try()
+    first, second = task.client.keys
     assert first == second
     assert first is not None
     assert first.startswith("vidgen-")
 
 
+def test_the_error_before_a_resend_has_the_expiry_of_the_idempotency_key() -> None:
+    task = Task("apimart")
+    task.client.replies = [UNKNOWN_OUTCOME, UNKNOWN_OUTCOME]
+    with pytest.raises(UnknownSubmitWillResend, match=r"until the key expires at 2026-11-20T04:00:00\+00:00"):
+        task.run_try()
+    task.clock.time += timedelta(minutes=50)
+    # A resend does not extend it.
+    with pytest.raises(UnknownSubmitWillResend, match=r"until the key expires at 2026-11-20T04:00:00\+00:00"):
+        task.run_try()
+    task.clock.time += timedelta(minutes=50)
+    with pytest.raises(SubmitOutcomeUnknown, match=r"key expired at 2026-11-20T04:00:00\+00:00"):
+        task.run_try()
+
+
 @pytest.mark.parametrize(
     "error", [ConnectionFailed("no route"), RateLimited("429"), InsufficientFunds("402")]
 )
-def test_a_refused_resend_does_not_prove_that_the_first_one_was_not_taken(error: Exception) -> None:
-    case = Case("apimart")
-    case.client.answers = [Killed(), error]
-    with pytest.raises(Killed):
-        case.attempt()
-    # Not "nothing was spent", for that is not known.
+def test_a_refused_resend_leaves_the_first_submission_unknown(error: Exception) -> None:
+    task = Task("apimart")
+    task.client.replies = [WorkerKilled(), error]
+    with pytest.raises(WorkerKilled):
+        task.run_try()
+    # Not "nothing was spent": that is not known.
     with pytest.raises(UnknownSubmitWillResend, match=f"outcome of an earlier.* and now: {error.args[0]}"):
-        case.attempt()
-    assert case.store.phase == "unknown"
-    case.attempt()
-    assert len(set(case.client.keys)) == 1
+        task.run_try()
+    assert task.store.phase == "unknown"
+    task.run_try()
+    assert len(set(task.client.keys)) == 1
 
 
 @pytest.mark.parametrize("error", [ConnectionFailed, RateLimited])
-def test_a_refused_resend_hands_on_what_the_vendor_said(error: type[SubmitError]) -> None:
-    case = Case("apimart")
-    case.client.answers = [
-        UNKNOWN,
+def test_the_error_of_a_refused_resend_has_the_vendors_details(error: type[SubmitError]) -> None:
+    task = Task("apimart")
+    task.client.replies = [
+        UNKNOWN_OUTCOME,
         error("busy", vendor_code="429", vendor_message="slow down", retry_after=7.0),
     ]
     with pytest.raises(UnknownSubmitWillResend):
-        case.attempt()
-    with pytest.raises(UnknownSubmitWillResend) as told:
-        case.attempt()
-    assert (told.value.vendor_code, told.value.vendor_message, told.value.retry_after) == (
+        task.run_try()
+    with pytest.raises(UnknownSubmitWillResend) as raised:
+        task.run_try()
+    assert (raised.value.vendor_code, raised.value.vendor_message, raised.value.retry_after) == (
         "429",
         "slow down",
         7.0,
     )
-    assert told.value.at_capacity is error.at_capacity
+    assert raised.value.at_capacity is error.at_capacity
 
 
-def test_an_old_key_is_not_trusted_and_resending_does_not_make_it_younger() -> None:
-    case = Case("apimart")
-    case.client.answers = [UNKNOWN, UNKNOWN]
+def test_a_resend_does_not_extend_the_validity_of_an_idempotency_key() -> None:
+    task = Task("apimart")
+    task.client.replies = [UNKNOWN_OUTCOME, UNKNOWN_OUTCOME]
     with pytest.raises(UnknownSubmitWillResend):
-        case.attempt()
-    case.now += timedelta(minutes=50)
+        task.run_try()
+    task.clock.time += timedelta(minutes=50)
     with pytest.raises(UnknownSubmitWillResend):
-        case.attempt()
-    case.now += timedelta(minutes=50)
+        task.run_try()
+    task.clock.time += timedelta(minutes=50)
     with pytest.raises(SubmitOutcomeUnknown) as error:
-        case.attempt()
+        task.run_try()
     assert error.value.fatal
-    assert "API key" not in str(error.value)  # which has not changed
-    assert case.client.posts == 2
-    case.clear()
-    case.attempt()
-    assert len(set(case.client.keys)) == 2
+    assert "API key" not in str(error.value)  # it has not changed
+    assert task.client.posts == 2
+    task.clear()
+    task.run_try()
+    assert len(set(task.client.keys)) == 2
 
 
-def test_a_resend_does_not_forget_the_id_that_an_error_named() -> None:
-    case = Case("apimart")
-    named = _job(case.client.settings, "task_7")
-    case.client.answers = [SubmitOutcomeUnknown("500", job=named), RateLimited("429"), UNKNOWN]
+def test_a_resend_keeps_the_job_id_of_an_earlier_error() -> None:
+    task = Task("apimart")
+    job_in_error = _job(task.client.settings, "task_7")
+    task.client.replies = [SubmitOutcomeUnknown("500", job=job_in_error), RateLimited("429"), UNKNOWN_OUTCOME]
     for _ in range(3):
         with pytest.raises(UnknownSubmitWillResend):
-            case.attempt()
-        assert case.store.record["task_id"] == "task_7"
-    case.now += timedelta(hours=2)
-    case.clear()
-    case.client.statuses["task_7"] = RENDERS
-    assert case.attempt().job.task_id == "task_7"
-    assert (case.client.posts, case.client.asked) == (3, ["task_7"])
+            task.run_try()
+        assert task.store.record["task_id"] == "task_7"
+    task.clock.time += timedelta(hours=2)
+    task.clear()
+    task.client.statuses["task_7"] = RUNNING
+    assert task.run_try().job.task_id == "task_7"
+    assert (task.client.posts, task.client.checked) == (3, ["task_7"])
 
 
-def test_resubmit_asks_about_an_id_that_an_error_named_before_it_pays() -> None:
-    case = Case(on_unknown="resubmit")
-    named = _job(case.client.settings, "task_7")
-    case.client.answers = [SubmitOutcomeUnknown("500", job=named)]
+def test_resubmit_checks_a_job_id_of_an_earlier_error_before_it_submits() -> None:
+    task = Task(on_unknown="resubmit")
+    job_in_error = _job(task.client.settings, "task_7")
+    task.client.replies = [SubmitOutcomeUnknown("500", job=job_in_error)]
     with pytest.raises(UnknownSubmitWillResubmit):
-        case.attempt()
-    case.client.statuses["task_7"] = RENDERS
-    assert case.attempt().job.task_id == "task_7"
-    assert (case.client.posts, case.client.asked) == (1, ["task_7"])
+        task.run_try()
+    task.client.statuses["task_7"] = RUNNING
+    assert task.run_try().job.task_id == "task_7"
+    assert (task.client.posts, task.client.checked) == (1, ["task_7"])
 
 
-def test_a_new_submission_after_a_failure_has_a_key_of_its_own() -> None:
-    case = Case("apimart")
-    case.attempt()
-    case.becomes("failed")
-    case.attempt()
-    assert len(set(case.client.keys)) == 2
+def test_a_new_submission_after_a_failed_job_has_a_new_idempotency_key() -> None:
+    task = Task("apimart")
+    task.run_try()
+    task.record_phase("failed")
+    task.run_try()
+    assert len(set(task.client.keys)) == 2
 
 
 # --- the store ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("on_unknown", ["fail", "resubmit"])
-def test_an_unreadable_store_stops_the_try_without_a_submission(on_unknown: OnUnknown) -> None:
-    case = Case(on_unknown=on_unknown)
-    case.store.unreadable = True
+def test_an_unreadable_store_fails_the_try_without_a_submission(on_unknown: OnUnknown) -> None:
+    task = Task(on_unknown=on_unknown)
+    task.store.unreadable = True
     with pytest.raises(LedgerUnreadable):
-        case.attempt()
-    assert case.client.posts == 0
+        task.run_try()
+    assert task.client.posts == 0
 
 
-def test_an_intent_that_cannot_be_written_stops_the_try_without_a_submission() -> None:
-    case = Case()
-    case.store.refuse = [True]
+def test_an_unwritable_intent_fails_the_try_without_a_submission() -> None:
+    task = Task()
+    task.store.failing_writes = [True]
     with pytest.raises(LedgerUnreadable):
-        case.attempt()
-    assert case.client.posts == 0
+        task.run_try()
+    assert task.client.posts == 0
 
 
-def test_the_id_of_a_paid_job_is_written_with_patience() -> None:
-    case = Case()
-    case.store.refuse = [False, True, True, True, True]
-    assert case.attempt().job.task_id == "task_1"
-    assert case.store.phase == "submitted"
-    assert case.slept == [1, 2, 4, 8]
-    assert len(case.warnings) == 4
+def test_recording_the_job_id_is_retried_with_backoff() -> None:
+    task = Task()
+    task.store.failing_writes = [False, True, True, True, True]
+    assert task.run_try().job.task_id == "task_1"
+    assert task.store.phase == "submitted"
+    assert task.clock.slept == [1, 2, 4, 8]
+    assert len(task.warnings) == 4
     assert all(
-        "refused the phase submitted of the job task_1; trying again" in text for text in case.warnings
+        "refused the phase submitted of the job task_1; trying again" in text for text in task.warnings
     )
 
 
-def test_that_nothing_was_taken_is_written_with_patience_too() -> None:
-    case = Case()
-    case.client.answers = [ConnectionFailed("no route")]
-    case.store.refuse = [False, True, True]
+def test_recording_a_refusal_is_retried_with_backoff() -> None:
+    task = Task()
+    task.client.replies = [ConnectionFailed("no route")]
+    task.store.failing_writes = [False, True, True]
     with pytest.raises(ConnectionFailed):
-        case.attempt()
-    assert case.store.phase == "not_accepted"
-    assert len(case.warnings) == 2
-    assert all("refused the phase not_accepted of the submission" in text for text in case.warnings)
+        task.run_try()
+    assert task.store.phase == "not_accepted"
+    assert len(task.warnings) == 2
+    assert all("refused the phase not_accepted of the submission" in text for text in task.warnings)
 
 
-def test_a_paid_job_that_cannot_be_written_down_is_named_and_not_paid_again() -> None:
-    case = Case()
-    case.store.refuse = [False, *[True] * 5]
+def test_a_job_that_cannot_be_recorded_is_reported_with_its_id_and_not_submitted_again() -> None:
+    task = Task()
+    task.store.failing_writes = [False, *[True] * 5]
     with pytest.raises(JobNotRecorded, match=r"accepted the job, .*\(ConnectionError\).*task_1") as error:
-        case.attempt()
+        task.run_try()
     assert error.value.fatal
     with pytest.raises(SubmitOutcomeUnknown):
-        case.attempt()
-    assert case.client.posts == 1
+        task.run_try()
+    assert task.client.posts == 1
 
 
-def test_what_the_vendor_said_is_told_even_if_it_cannot_be_written_down() -> None:
-    case = Case()
-    case.client.answers = [UNKNOWN]
-    case.store.refuse = [False, *[True] * 5]
+def test_an_unknown_outcome_is_reported_even_if_it_cannot_be_recorded() -> None:
+    task = Task()
+    task.client.replies = [UNKNOWN_OUTCOME]
+    task.store.failing_writes = [False, *[True] * 5]
     with pytest.raises(SubmitOutcomeUnknown, match="no reply came"):
-        case.attempt()
-    assert case.store.phase == "submitting"
-    assert case.warnings[-1] == "The phase unknown could not be recorded (ConnectionError)"
+        task.run_try()
+    assert task.store.phase == "submitting"
+    assert task.warnings[-1] == "The phase unknown could not be recorded (ConnectionError)"
 
 
 # --- a synchronous endpoint -----------------------------------------------------------------------------
 
 
-def test_a_result_that_cannot_be_asked_for_again_is_kept() -> None:
-    case = Case()
-    done = JobStatus(state=JobState.SUCCEEDED, raw_state="succeeded", result_urls=(LINK,))
-    case.client.answers = [Submission(job=_job(case.client.settings, ""), status=done)]
-    assert case.attempt().status == done
-    assert case.attempt().status == replace(done, raw_state="recorded")
-    assert case.client.posts == 1
+def test_the_result_of_a_synchronous_endpoint_is_recorded() -> None:
+    task = Task()
+    finished = JobStatus(state=JobState.SUCCEEDED, raw_state="succeeded", result_urls=(LINK,))
+    task.client.replies = [Submission(job=_job(task.client.settings, ""), status=finished)]
+    assert task.run_try().status == finished
+    assert task.run_try().status == replace(finished, raw_state="recorded")
+    assert task.client.posts == 1
 
 
-def test_a_result_that_cannot_be_asked_for_again_is_kept_with_the_time_of_its_links() -> None:
-    case = Case()
-    case.client.answers = [Submission(job=_job(case.client.settings, ""), status=VIDEO)]
-    case.attempt()
-    assert case.store.record["expires_at"] == (START + timedelta(hours=1)).isoformat()
-    case.becomes("delivered")
-    case.clear()
-    case.now += timedelta(minutes=59)
-    assert case.attempt().status is not None
-    case.now += timedelta(minutes=1)
-    assert case.attempt().job.task_id == "task_2"
+def test_the_result_of_a_synchronous_endpoint_is_recorded_with_its_expiry() -> None:
+    task = Task()
+    task.client.replies = [Submission(job=_job(task.client.settings, ""), status=VIDEO)]
+    task.run_try()
+    assert task.store.record["expires_at"] == (START + timedelta(hours=1)).isoformat()
+    task.record_phase("delivered")
+    task.clear()
+    task.clock.time += timedelta(minutes=59)
+    assert task.run_try().status is not None
+    task.clock.time += timedelta(minutes=1)
+    assert task.run_try().job.task_id == "task_2"
 
 
 @pytest.mark.parametrize("cleared", [False, True])
-def test_a_delivered_result_without_an_id_is_returned_without_asking(cleared: bool) -> None:
-    case = Case()
-    done = JobStatus(state=JobState.SUCCEEDED, raw_state="succeeded", result_urls=(LINK,))
-    case.client.answers = [Submission(job=_job(case.client.settings, ""), status=done)]
-    case.attempt()
-    case.becomes("delivered")
+def test_a_delivered_result_without_a_job_id_is_returned_without_a_status_check(cleared: bool) -> None:
+    task = Task()
+    finished = JobStatus(state=JobState.SUCCEEDED, raw_state="succeeded", result_urls=(LINK,))
+    task.client.replies = [Submission(job=_job(task.client.settings, ""), status=finished)]
+    task.run_try()
+    task.record_phase("delivered")
     if cleared:
-        case.clear()
-    assert case.attempt().status == replace(done, raw_state="recorded")
-    assert (case.client.asked, case.client.posts) == ([], 1)
+        task.clear()
+    assert task.run_try().status == replace(finished, raw_state="recorded")
+    assert (task.client.checked, task.client.posts) == ([], 1)
 
 
-def test_a_failure_without_an_id_leaves_nothing_to_ask_about() -> None:
-    case = Case()
+def test_a_failure_without_a_job_id_is_recorded_as_failed() -> None:
+    task = Task()
     failure = Failure(category=FailureCategory.INTERNAL)
     ended = JobStatus(state=JobState.FAILED, raw_state="failed", failure=failure)
-    case.client.answers = [Submission(job=_job(case.client.settings, ""), status=ended)]
-    assert case.attempt().status == ended
-    assert case.store.phase == "failed"
-    assert case.attempt().job.task_id == "task_2"
+    task.client.replies = [Submission(job=_job(task.client.settings, ""), status=ended)]
+    assert task.run_try().status == ended
+    assert task.store.phase == "failed"
+    assert task.run_try().job.task_id == "task_2"
 
 
-def test_a_failure_with_an_id_is_asked_about_like_any_other_job() -> None:
-    case = Case()
-    case.client.answers = [Submission(job=_job(case.client.settings, "task_1"), status=FAILED)]
-    assert case.attempt().status == FAILED
-    assert case.store.phase == "submitted"
-    assert case.attempt().job.task_id == "task_1"
+def test_a_failure_with_a_job_id_is_recorded_as_submitted() -> None:
+    task = Task()
+    task.client.replies = [Submission(job=_job(task.client.settings, "task_1"), status=FAILED)]
+    assert task.run_try().status == FAILED
+    assert task.store.phase == "submitted"
+    assert task.run_try().job.task_id == "task_1"
 
 
-# --- two processes at once ------------------------------------------------------------------------------
+# --- concurrent processes -------------------------------------------------------------------------------
 
 
-def test_a_second_process_sees_the_intent_of_the_first_one() -> None:
-    first, second = Case(), Case()
+def test_a_second_process_reads_the_intent_of_the_first_one() -> None:
+    first, second = Task(), Task()
     second.store = first.store
 
-    def meanwhile() -> None:
+    def run_second_try() -> None:
         with pytest.raises(SubmitOutcomeUnknown):
-            second.attempt()
+            second.run_try()
 
-    first.client.before = meanwhile
-    first.attempt()
+    first.client.before_submit = run_second_try
+    first.run_try()
     assert first.client.posts + second.client.posts == 1
 
 
 def test_an_outdated_process_reads_nothing_and_cannot_submit() -> None:
-    class Outdated(UnreliableStore):
+    class OutdatedStore(UnreliableStore):
         def get(self, key: str, default: Any = None) -> Any:
             return default
 
         def set(self, key: str, value: Any) -> None:
             raise PermissionError("404: no such task instance")
 
-    case = Case()
-    case.store = Outdated()
+    task = Task()
+    task.store = OutdatedStore()
     with pytest.raises(LedgerUnreadable):
-        case.attempt()
-    assert case.client.posts == 0
+        task.run_try()
+    assert task.client.posts == 0
 
 
-# --- a clear asks before it pays ------------------------------------------------------------------------
+# --- a clear checks before it submits -------------------------------------------------------------------
 
 REPORTED = ["unknown", "lost", "failed"]
 
 
-def reported(phase: str, **fields: Any) -> Case:
-    case = Case()
-    case.attempt()
-    case.becomes(phase, **fields)
-    case.clear()
-    return case
+def reported_task(phase: str, **fields: Any) -> Task:
+    task = Task()
+    task.run_try()
+    task.record_phase(phase, **fields)
+    task.clear()
+    return task
 
 
 @pytest.mark.parametrize("phase", REPORTED)
-@pytest.mark.parametrize("found", [RENDERS, VIDEO, NO_LINK])
-def test_a_cleared_job_that_lives_after_all_is_used_and_not_paid_again(phase: str, found: JobStatus) -> None:
-    case = reported(phase)
-    case.client.statuses["task_1"] = found
-    attached = case.attempt()
-    assert (attached.job.task_id, attached.status) == ("task_1", found)
-    assert (case.client.asked, case.client.posts, case.store.phase) == (["task_1"], 1, "submitted")
+@pytest.mark.parametrize("status", [RUNNING, VIDEO, NO_LINK])
+def test_a_clear_re_attaches_to_a_reported_job_that_is_still_alive(phase: str, status: JobStatus) -> None:
+    task = reported_task(phase)
+    task.client.statuses["task_1"] = status
+    active = task.run_try()
+    assert (active.job.task_id, active.status) == ("task_1", status)
+    assert (task.client.checked, task.client.posts, task.store.phase) == (["task_1"], 1, "submitted")
     assert (
-        case.warnings[-1]
-        == f"apixgo job task_1 is {found.state} at the vendor: re-attaching, nothing is paid"
+        task.warnings[-1]
+        == f"apixgo job task_1 is {status.state} at the vendor: re-attaching, nothing is paid"
     )
 
 
 @pytest.mark.parametrize("phase", REPORTED)
-def test_a_clear_pays_once_the_vendor_has_said_that_there_is_no_video(phase: str) -> None:
-    for answer in (JobNotFound("no such job"), FAILED):
-        case = reported(phase)
-        case.client.statuses["task_1"] = answer
-        assert case.attempt().job.task_id == "task_2"
-        assert (case.client.asked, case.client.posts) == (["task_1"], 2)
-        said = "apixgo job task_1 has no video and will bring none; a new, paid job is submitted"
-        assert case.warnings[-1] == said
-        # The new one is this request's: the next try asks about it.
-        assert (case.attempt().job.task_id, case.client.posts) == ("task_2", 2)
+def test_a_clear_submits_once_the_status_check_confirms_that_there_is_no_video(phase: str) -> None:
+    for reply in (JobNotFound("no such job"), FAILED):
+        task = reported_task(phase)
+        task.client.statuses["task_1"] = reply
+        assert task.run_try().job.task_id == "task_2"
+        assert (task.client.checked, task.client.posts) == (["task_1"], 2)
+        message = "apixgo job task_1 has no video and will bring none; a new, paid job is submitted"
+        assert task.warnings[-1] == message
+        # The new job belongs to this request: the next try re-attaches to it.
+        assert (task.run_try().job.task_id, task.client.posts) == ("task_2", 2)
 
 
 @pytest.mark.parametrize("phase", REPORTED)
-@pytest.mark.parametrize("dead", [VIDEO, NO_LINK])
-def test_a_clear_pays_once_the_links_have_outlived_their_time(phase: str, dead: JobStatus) -> None:
-    case = reported(phase)
-    case.client.statuses["task_1"] = dead
-    case.now = START + timedelta(minutes=59)
-    assert case.attempt().job.task_id == "task_1"
-    case = reported(phase)
-    case.client.statuses["task_1"] = dead
-    case.now = START + timedelta(hours=1)
-    assert case.attempt().job.task_id == "task_2"
+@pytest.mark.parametrize("status", [VIDEO, NO_LINK])
+def test_a_clear_submits_once_the_links_have_expired(phase: str, status: JobStatus) -> None:
+    task = reported_task(phase)
+    task.client.statuses["task_1"] = status
+    task.clock.time = START + timedelta(minutes=59)
+    assert task.run_try().job.task_id == "task_1"
+    task = reported_task(phase)
+    task.client.statuses["task_1"] = status
+    task.clock.time = START + timedelta(hours=1)
+    assert task.run_try().job.task_id == "task_2"
 
 
 @pytest.mark.parametrize("phase", [*REPORTED, "delivered"])
-def test_a_link_that_outlives_its_time_is_used_and_nothing_is_paid(phase: str) -> None:
-    case = reported(phase)
-    case.client.statuses["task_1"] = VIDEO
-    case.live = True
-    case.now = START + timedelta(minutes=59)
-    case.attempt()
-    assert case.tried == []
-    case.becomes(phase)
-    case.clear()
-    case.now = START + timedelta(days=2)
-    assert case.attempt().status == VIDEO
-    assert (case.tried, case.client.posts) == ([LINK], 1)
+def test_an_expired_link_that_is_still_live_is_used_and_nothing_is_submitted(phase: str) -> None:
+    task = reported_task(phase)
+    task.client.statuses["task_1"] = VIDEO
+    task.links_live = True
+    task.clock.time = START + timedelta(minutes=59)
+    task.run_try()
+    assert task.checked_links == []
+    task.record_phase(phase)
+    task.clear()
+    task.clock.time = START + timedelta(days=2)
+    assert task.run_try().status == VIDEO
+    assert (task.checked_links, task.client.posts) == ([LINK], 1)
 
 
-def test_the_first_time_that_was_told_for_a_link_counts() -> None:
-    """A vendor that tells no time of its own seems to give its links a new life at each look."""
-    case = reported("lost", expires_at=(START + timedelta(minutes=5)).isoformat())
-    case.client.statuses["task_1"] = VIDEO
-    case.now = START + timedelta(minutes=6)
-    assert case.attempt().job.task_id == "task_2"
+def test_the_first_reported_expiry_of_a_link_counts() -> None:
+    """A vendor without an expiry of its own seems to extend its links' life at each status check."""
+    task = reported_task("lost", expires_at=(START + timedelta(minutes=5)).isoformat())
+    task.client.statuses["task_1"] = VIDEO
+    task.clock.time = START + timedelta(minutes=6)
+    assert task.run_try().job.task_id == "task_2"
 
 
 @pytest.mark.parametrize("phase", REPORTED)
-def test_a_job_that_runs_has_no_links_that_could_have_outlived_their_time(phase: str) -> None:
-    case = reported(phase, expires_at=(START + timedelta(minutes=5)).isoformat())
-    case.client.statuses["task_1"] = RENDERS
-    case.now = START + timedelta(minutes=6)
-    assert case.attempt().job.task_id == "task_1"
-    assert case.client.posts == 1
+def test_a_recorded_expiry_does_not_apply_to_a_running_job(phase: str) -> None:
+    task = reported_task(phase, expires_at=(START + timedelta(minutes=5)).isoformat())
+    task.client.statuses["task_1"] = RUNNING
+    task.clock.time = START + timedelta(minutes=6)
+    assert task.run_try().job.task_id == "task_1"
+    assert task.client.posts == 1
 
 
 @pytest.mark.parametrize("phase", [*REPORTED, "delivered"])
 @pytest.mark.parametrize("error", [StatusUnavailable("502"), StatusRefused("401")])
-def test_a_clear_does_not_pay_while_the_vendor_does_not_answer(phase: str, error: Exception) -> None:
-    case = reported(phase)
-    case.client.statuses["task_1"] = error
+def test_a_clear_submits_nothing_while_the_status_check_fails(phase: str, error: Exception) -> None:
+    task = reported_task(phase)
+    task.client.statuses["task_1"] = error
     with pytest.raises(type(error)) as raised:
-        case.attempt()
+        task.run_try()
     assert raised.value is error
     assert not raised.value.fatal  # type: ignore[attr-defined]
-    assert case.client.posts == 1
+    assert task.client.posts == 1
 
 
-def test_a_retry_after_a_failed_job_submits_without_asking() -> None:
-    case = Case()
-    case.attempt()
-    case.becomes("failed")
-    assert case.attempt().job.task_id == "task_2"
-    assert case.client.asked == []
+def test_a_retry_after_a_failed_job_submits_without_a_status_check() -> None:
+    task = Task()
+    task.run_try()
+    task.record_phase("failed")
+    assert task.run_try().job.task_id == "task_2"
+    assert task.client.checked == []
 
 
-def test_what_is_checked_before_paying_is_checked_when_a_clear_pays() -> None:
-    case = reported("lost")
-    case.client.statuses["task_1"] = FAILED
+def test_the_checks_before_payment_run_before_a_clear_submits() -> None:
+    task = reported_task("lost")
+    task.client.statuses["task_1"] = FAILED
 
-    def refuse() -> None:
-        raise RuntimeError("the place is taken")
+    def fail() -> None:
+        raise RuntimeError("the target exists")
 
-    case.before_paying = refuse
+    task.check_before_payment = fail
     with pytest.raises(RuntimeError):
-        case.attempt()
-    assert case.client.posts == 1
+        task.run_try()
+    assert task.client.posts == 1
 
 
 # --- a delivered video ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cleared", [False, True])
-def test_a_delivered_video_is_returned_while_its_link_lives(cleared: bool) -> None:
-    case = reported("delivered", files=FILES) if cleared else Case()
+def test_a_delivered_video_is_returned_while_its_link_is_live(cleared: bool) -> None:
+    task = reported_task("delivered", files=FILES) if cleared else Task()
     if not cleared:
-        case.attempt()
-        case.becomes("delivered")
-    case.client.statuses["task_1"] = VIDEO
-    attached = case.attempt()
-    assert (attached.job.task_id, attached.status, attached.files) == ("task_1", VIDEO, ())
-    assert case.client.posts == 1
-    assert ("airflow vidgen regenerate" in case.warnings[-1]) == cleared
+        task.run_try()
+        task.record_phase("delivered")
+    task.client.statuses["task_1"] = VIDEO
+    active = task.run_try()
+    assert (active.job.task_id, active.status, active.files) == ("task_1", VIDEO, ())
+    assert task.client.posts == 1
+    assert ("airflow vidgen regenerate" in task.warnings[-1]) == cleared
 
 
 @pytest.mark.parametrize("cleared", [False, True])
 @pytest.mark.parametrize(
-    "answer", [JobNotFound("no such job"), VIDEO, NO_LINK, StatusUnavailable("502"), StatusRefused("401")]
+    "reply", [JobNotFound("no such job"), VIDEO, NO_LINK, StatusUnavailable("502"), StatusRefused("401")]
 )
-def test_a_delivered_video_is_returned_while_its_file_exists(cleared: bool, answer: Any) -> None:
-    case = Case()
-    case.attempt()
-    case.becomes("delivered", files=FILES)
+def test_a_delivered_video_is_returned_while_its_file_exists(cleared: bool, reply: Any) -> None:
+    task = Task()
+    task.run_try()
+    task.record_phase("delivered", files=FILES)
     if cleared:
-        case.clear()
-    case.client.statuses["task_1"] = answer
-    case.there = FILES
-    case.now = START + timedelta(days=3)
-    attached = case.attempt()
-    assert attached.job.task_id == "task_1"
-    assert list(attached.files) == FILES
-    assert attached.status is not None
-    assert attached.status == JobStatus(state=JobState.SUCCEEDED, raw_state="landed")
-    assert case.client.posts == 1
-    if isinstance(answer, StatusUnavailable | StatusRefused):
-        assert case.warnings[-1] == f"{answer.summary}; the landed files still exist"
+        task.clear()
+    task.client.statuses["task_1"] = reply
+    task.existing_files = FILES
+    task.clock.time = START + timedelta(days=3)
+    active = task.run_try()
+    assert active.job.task_id == "task_1"
+    assert list(active.files) == FILES
+    assert active.status is not None
+    assert active.status == JobStatus(state=JobState.SUCCEEDED, raw_state="landed")
+    assert task.client.posts == 1
+    if isinstance(reply, StatusUnavailable | StatusRefused):
+        assert task.warnings[-1] == f"{reply.summary}; the landed files still exist"
 
 
-@pytest.mark.parametrize("answer", [JobNotFound("no such job"), VIDEO, NO_LINK, FAILED])
-def test_a_delivered_video_that_is_gone_is_paid_anew_by_a_clear_and_never_by_a_retry(answer: Any) -> None:
-    case = Case()
-    case.attempt()
-    case.becomes("delivered", files=FILES)
-    case.client.statuses["task_1"] = answer
-    case.now = START + timedelta(days=3)
+@pytest.mark.parametrize("reply", [JobNotFound("no such job"), VIDEO, NO_LINK, FAILED])
+def test_a_delivered_video_that_no_longer_exists_is_submitted_anew_by_a_clear_but_not_by_a_retry(
+    reply: Any,
+) -> None:
+    task = Task()
+    task.run_try()
+    task.record_phase("delivered", files=FILES)
+    task.client.statuses["task_1"] = reply
+    task.clock.time = START + timedelta(days=3)
     with pytest.raises(ResultExpired, match=r"neither its file nor its link exists.*task_1"):
-        case.attempt()
-    assert case.client.posts == 1
-    case.clear()
-    assert case.attempt().job.task_id == "task_2"
-    assert case.warnings[-1] == "Neither a link nor a file of apixgo job task_1 exists any more"
-    # The new one is this request's: the next try asks about it.
-    assert (case.attempt().job.task_id, case.client.posts) == ("task_2", 2)
+        task.run_try()
+    assert task.client.posts == 1
+    task.clear()
+    assert task.run_try().job.task_id == "task_2"
+    assert task.warnings[-1] == "Neither a link nor a file of apixgo job task_1 exists any more"
+    # The new job belongs to this request: the next try re-attaches to it.
+    assert (task.run_try().job.task_id, task.client.posts) == ("task_2", 2)
 
 
-@pytest.mark.parametrize("answer", [RENDERS, replace(NO_LINK, expires_at=None)])
-def test_a_delivered_job_that_its_vendor_calls_unfinished_is_waited_for(answer: JobStatus) -> None:
-    case = reported("delivered")
-    case.client.statuses["task_1"] = answer
-    assert case.attempt().status == answer
-    assert case.client.posts == 1
+@pytest.mark.parametrize("reply", [RUNNING, replace(NO_LINK, expires_at=None)])
+def test_a_delivered_job_whose_status_is_unfinished_is_re_attached(reply: JobStatus) -> None:
+    task = reported_task("delivered")
+    task.client.statuses["task_1"] = reply
+    assert task.run_try().status == reply
+    assert task.client.posts == 1
 
 
-def test_regenerate_pays_for_a_new_video_at_each_clear_and_at_no_retry() -> None:
-    case = Case()
-    case.on_clear = "regenerate"
-    case.attempt()
-    case.becomes("delivered")
-    case.client.statuses["task_1"] = VIDEO
-    assert case.attempt().job.task_id == "task_1"
-    case.clear()
-    assert case.attempt().job.task_id == "task_2"
-    assert case.attempt().job.task_id == "task_2"
-    assert case.client.posts == 2
+def test_regenerate_submits_at_each_clear_and_at_no_retry() -> None:
+    task = Task()
+    task.on_clear = "regenerate"
+    task.run_try()
+    task.record_phase("delivered")
+    task.client.statuses["task_1"] = VIDEO
+    assert task.run_try().job.task_id == "task_1"
+    task.clear()
+    assert task.run_try().job.task_id == "task_2"
+    assert task.run_try().job.task_id == "task_2"
+    assert task.client.posts == 2
 
 
 @pytest.mark.parametrize("phase", ["submitted", "delivered", "unknown", "lost"])
-def test_a_discarded_job_is_left_for_a_new_one(phase: str) -> None:
-    case = Case()
-    case.attempt()
-    case.becomes("discarded")
-    assert case.attempt().job.task_id == "task_2"
-    assert "task_1" in case.warnings[-1]
+def test_a_discarded_job_is_replaced_by_a_new_one(phase: str) -> None:
+    task = Task()
+    task.run_try()
+    task.record_phase("discarded")
+    assert task.run_try().job.task_id == "task_2"
+    assert "task_1" in task.warnings[-1]
 
 
-# --- another host, another key --------------------------------------------------------------------------
+# --- another host or API key ----------------------------------------------------------------------------
 
-ELSEWHERE = "https://staging.example.com"
+OTHER_BASE_URL = "https://staging.example.com"
 
 
 @pytest.mark.parametrize("phase", ["submitting", "submitted", "unknown", "delivered", "lost"])
 @pytest.mark.parametrize("cleared", [False, True])
 @pytest.mark.parametrize("on_unknown", ["fail", "resubmit"])
-def test_a_connection_that_leads_elsewhere_names_both_hosts_and_pays_nothing(
+def test_a_changed_base_url_is_reported_with_both_hosts_and_submits_nothing(
     phase: str, cleared: bool, on_unknown: OnUnknown
 ) -> None:
     for vendor in MODELS:
-        case = Case(vendor, on_unknown)
-        case.attempt()
-        first = case.client.settings.base_url
-        case.becomes(phase)
+        task = Task(vendor, on_unknown)
+        task.run_try()
+        first = task.client.settings.base_url
+        task.record_phase(phase)
         if cleared:
-            case.clear()
-        case.client.connect(host=ELSEWHERE)
+            task.clear()
+        task.client.connect(host=OTHER_BASE_URL)
         with pytest.raises(JobConnectionMismatch) as error:
-            case.attempt()
-        assert ELSEWHERE in str(error.value)
+            task.run_try()
+        assert OTHER_BASE_URL in str(error.value)
         assert first in str(error.value)
         assert not error.value.fatal
-        assert (case.client.posts, case.client.asked, case.store.phase) == (1, [], phase)
+        assert (task.client.posts, task.client.checked, task.store.phase) == (1, [], phase)
 
 
-def test_a_changed_request_can_be_submitted_elsewhere() -> None:
-    case = Case()
-    case.attempt()
-    case.prompt = "another lighthouse"
-    case.client.connect(host=ELSEWHERE)
-    assert case.attempt().job.base_url == ELSEWHERE
-    assert "task_1" in case.warnings[-1]
+def test_a_changed_request_can_be_submitted_to_another_base_url() -> None:
+    task = Task()
+    task.run_try()
+    task.prompt = "another lighthouse"
+    task.client.connect(host=OTHER_BASE_URL)
+    assert task.run_try().job.base_url == OTHER_BASE_URL
+    assert "task_1" in task.warnings[-1]
 
 
 @pytest.mark.parametrize("phase", ["not_accepted", "discarded"])
-def test_a_job_that_nobody_has_can_be_submitted_elsewhere(phase: str) -> None:
-    case = Case()
-    case.attempt()
-    case.becomes(phase)
-    case.client.connect(host=ELSEWHERE)
-    assert case.attempt().job.base_url == ELSEWHERE
+def test_without_an_existing_job_the_base_url_may_change(phase: str) -> None:
+    task = Task()
+    task.run_try()
+    task.record_phase(phase)
+    task.client.connect(host=OTHER_BASE_URL)
+    assert task.run_try().job.base_url == OTHER_BASE_URL
 
 
-def test_another_key_voids_the_idempotency_key_and_says_so() -> None:
-    case = Case("apimart")
-    case.client.answers = [UNKNOWN]
+def test_a_changed_api_key_invalidates_the_idempotency_key_and_is_reported() -> None:
+    task = Task("apimart")
+    task.client.replies = [UNKNOWN_OUTCOME]
     with pytest.raises(UnknownSubmitWillResend):
-        case.attempt()
-    case.client.connect(password="k3y-of-another-account")
+        task.run_try()
+    task.client.connect(password="api-key-of-another-account")
     with pytest.raises(SubmitOutcomeUnknown, match=r"An earlier try sent .*new API key") as error:
-        case.attempt()
+        task.run_try()
     assert error.value.fatal
-    assert case.client.posts == 1
-    case.client.connect()
-    case.attempt()
-    assert len(set(case.client.keys)) == 1
+    assert task.client.posts == 1
+    task.client.connect()
+    task.run_try()
+    assert len(set(task.client.keys)) == 1
 
 
-def test_a_vendor_without_keys_has_none_that_could_be_worth_nothing() -> None:
-    case = Case()
-    case.client.answers = [UNKNOWN]
+def test_no_error_mentions_idempotency_for_a_vendor_without_keys() -> None:
+    task = Task()
+    task.client.replies = [UNKNOWN_OUTCOME]
     with pytest.raises(SubmitOutcomeUnknown):
-        case.attempt()
-    case.client.connect(password="k3y-of-another-account")
+        task.run_try()
+    task.client.connect(password="api-key-of-another-account")
     with pytest.raises(SubmitOutcomeUnknown, match="An earlier try sent") as error:
-        case.attempt()
+        task.run_try()
     assert "idempotency" not in str(error.value)
 
 
 @pytest.mark.parametrize("phase", ["unknown", "lost", "failed", "delivered"])
-def test_no_such_job_is_not_believed_when_asked_with_another_key(phase: str) -> None:
-    case = reported(phase)
-    case.client.statuses["task_1"] = JobNotFound(
+def test_job_not_found_with_another_api_key_is_reported_as_a_changed_account(phase: str) -> None:
+    task = reported_task(phase)
+    task.client.statuses["task_1"] = JobNotFound(
         "no such job", vendor_code="404", vendor_message="task_not_exist"
     )
-    case.client.connect(password="k3y-of-another-account")
+    task.client.connect(password="api-key-of-another-account")
     with pytest.raises(AccountChanged, match=r"API key is not the one.*task_1") as error:
-        case.attempt()
+        task.run_try()
     assert (error.value.vendor_code, error.value.vendor_message) == ("404", "task_not_exist")
-    assert case.client.posts == 1
+    assert task.client.posts == 1
 
 
-def test_the_record_tells_nothing_about_the_key() -> None:
-    case, other = Case(), Case()
-    case.attempt()
+def test_the_record_reveals_nothing_about_the_api_key() -> None:
+    task, other = Task(), Task()
+    task.run_try()
     other.prompt = "another lighthouse"
-    other.attempt()
-    assert "k3y" not in str(case.store.record)
-    hashes = {one.store.record["api_key_hash"] for one in (case, other)}
-    assert {len(told) for told in hashes} == {32}
-    assert len(hashes) == 2  # records cannot even be compared
+    other.run_try()
+    assert "k3y" not in str(task.store.record)
+    hashes = {each_task.store.record["api_key_hash"] for each_task in (task, other)}
+    assert {len(value) for value in hashes} == {32}
+    assert len(hashes) == 2  # even the same key has another hash in each record
 
 
-# --- the id ---------------------------------------------------------------------------------------------
+# --- the job id -----------------------------------------------------------------------------------------
 
 
-def test_the_id_is_in_the_log_before_it_is_written_down(caplog: pytest.LogCaptureFixture) -> None:
-    case = Case()
+def test_the_job_id_is_logged_before_it_is_recorded(caplog: pytest.LogCaptureFixture) -> None:
+    task = Task()
     caplog.set_level(logging.INFO)
 
-    def die(phase: str) -> None:
+    def kill(phase: str) -> None:
         if phase == "submitted":
-            raise Killed
+            raise WorkerKilled
 
-    case.store.before_write = die
-    with pytest.raises(Killed):
-        case.attempt()
+    task.store.before_write = kill
+    with pytest.raises(WorkerKilled):
+        task.run_try()
     assert "The vendor accepted apixgo job task_1" in caplog.text
-    assert case.store.phase == "submitting"
+    assert task.store.phase == "submitting"
+
+
+# --- the fingerprint ------------------------------------------------------------------------------------
+
+
+def test_fingerprint_and_api_key_hash_do_not_change_between_versions() -> None:
+    """If they changed, an upgrade would treat each running job as another request's, and pay again."""
+    request_hash = fingerprint({"a": 1, "b": "é"}, path="/p", conn_id="c")
+    assert request_hash == "55c62ff1aa314986102cca5fdef9359bea677c71543029ec6fc124faab5d8465"
+    assert api_key_hash("k3y-of-a-test", request_hash) == "4f59b5e5c144863d698d839085167910"
+
+
+def test_the_fingerprint_depends_on_body_path_and_account_only() -> None:
+    original = fingerprint({"a": 1, "b": "é"}, path="/p", conn_id="c")
+    assert original == fingerprint({"b": "é", "a": 1}, path="/p", conn_id="c")
+    assert len({
+        original,
+        fingerprint({"a": 2, "b": "é"}, path="/p", conn_id="c"),
+        fingerprint({"a": 1, "b": "é"}, path="/q", conn_id="c"),
+        fingerprint({"a": 1, "b": "é"}, path="/p", conn_id="d"),
+        fingerprint({"a": "1", "b": "é"}, path="/p", conn_id="c"),
+        fingerprint(None, path="/p", conn_id="c"),
+        fingerprint({"a": "an unpaired surrogate: \ud83d"}, path="/p", conn_id="c"),
+    }) == 7  # fmt: skip

@@ -18,15 +18,9 @@ from airflow_provider_vidgen.cli import jobs
 from airflow_provider_vidgen.cli.definition import get_commands
 from airflow_provider_vidgen.decision import Action, decide
 from airflow_provider_vidgen.ledger import Ledger, Phase, Record, entry_key
+from tests.support.state_store import FakeStateStore
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
-
-
-class Store(dict[str, Any]):
-    """A state store in memory."""
-
-    def set(self, key: str, value: Any) -> None:
-        self[key] = value
 
 
 def record(phase: Phase, task_id: str = "") -> Record:
@@ -46,7 +40,9 @@ def record(phase: Phase, task_id: str = "") -> Record:
 
 
 def task(stored: Any = None, *, state: str = "failed", map_index: int = -1) -> CoreTask:
-    store = Store({} if stored is None else {entry_key(1): stored})
+    store = FakeStateStore()
+    if stored is not None:
+        store.set(entry_key(1), stored)
     return CoreTask(task_id="make", map_index=map_index, state=state, max_tries=1, store=store)  # type: ignore[arg-type]
 
 
@@ -65,83 +61,87 @@ def regenerate(map_index: int = -1) -> None:
     jobs.regenerate(Namespace(dag_id="dag", run_id="run", task_id="make", map_index=map_index))
 
 
-def stored(task: CoreTask) -> Record:
-    found = Ledger(task.store, max_tries=1, now=lambda: NOW).read()
-    assert found is not None
-    return found
+def newest_record(task: CoreTask) -> Record:
+    newest = Ledger(task.store, max_tries=1, now=lambda: NOW).read()
+    assert newest is not None
+    return newest
 
 
 @pytest.mark.parametrize(
     "phase", [Phase.SUBMITTING, Phase.UNKNOWN, Phase.LOST, Phase.FAILED, Phase.NOT_ACCEPTED]
 )
-def test_a_clear_asks_about_an_adopted_job_instead_of_submitting(run: list[CoreTask], phase: Phase) -> None:
+def test_a_clear_re_attaches_to_an_adopted_job(run: list[CoreTask], phase: Phase) -> None:
     run.append(task(record(phase).to_json()))
     adopt()
-    found = stored(run[0])
-    assert (found.phase, found.task_id) == (Phase.SUBMITTED, "task_9")
-    next_try = decide(found, "f" * 64, cleared=True, key_is_valid=False, on_unknown="fail", on_clear="reuse")
+    newest = newest_record(run[0])
+    assert (newest.phase, newest.task_id) == (Phase.SUBMITTED, "task_9")
+    next_try = decide(newest, "f" * 64, cleared=True, key_is_valid=False, on_unknown="fail", on_clear="reuse")
     assert next_try.action is Action.REATTACH
 
 
-def test_an_adopted_job_takes_over_nothing_of_the_one_before_it(run: list[CoreTask]) -> None:
-    left = replace(
+def test_an_adopted_job_inherits_nothing_from_the_previous_job(run: list[CoreTask]) -> None:
+    previous = replace(
         record(Phase.LOST, "task_1"),
         expires_at=NOW.isoformat(),
         result_urls=("https://cdn.example.com/a.mp4",),
         files=({"path": "a.mp4", "bytes": 1, "sha256": "0f"},),
     )
-    run.append(task(left.to_json()))
+    run.append(task(previous.to_json()))
     adopt()
-    found = stored(run[0])
-    assert (found.task_id, found.expires_at, found.result_urls, found.files) == ("task_9", "", (), ())
+    newest = newest_record(run[0])
+    assert (newest.task_id, newest.expires_at, newest.result_urls, newest.files) == ("task_9", "", (), ())
 
 
 @pytest.mark.parametrize("phase", Phase)
 @pytest.mark.parametrize("cleared", [False, True])
-def test_after_regenerate_the_next_try_pays_for_a_new_job_and_the_old_one_is_named(
+def test_regenerate_makes_the_next_try_submit_a_new_job_and_names_the_old_one(
     run: list[CoreTask], phase: Phase, cleared: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run.append(task(record(phase, "task_1").to_json()))
     regenerate()
-    found = stored(run[0])
+    newest = newest_record(run[0])
     next_try = decide(
-        found, "f" * 64, cleared=cleared, key_is_valid=True, on_unknown="fail", on_clear="reuse"
+        newest, "f" * 64, cleared=cleared, key_is_valid=True, on_unknown="fail", on_clear="reuse"
     )
     assert next_try.action is Action.SUBMIT
     assert "task_1" in next_try.reason
-    said = capsys.readouterr().out
-    assert "apixo job task_1" in said
-    assert "new, paid job" in said
+    message = capsys.readouterr().out
+    assert "apixo job task_1" in message
+    assert "new, paid job" in message
 
 
 @pytest.mark.parametrize(
-    ("existing", "said"),
+    ("existing", "message"),
     [
         ([], "There is no task instance dag run make"),
         ([task()], "has not submitted anything"),
         ([task(record(Phase.DELIVERED).to_json(), state="running")], "is running. Wait until it has ended"),
         ([task(record(Phase.SUBMITTED, "task_1").to_json(), state="deferred")], "is deferred"),
-        ([task("nonsense")], "was not written by this version"),
+        ([task("not a record")], "was not written by this version"),
     ],
 )
-def test_what_cannot_regenerate_says_why_and_changes_nothing(
-    run: list[CoreTask], existing: list[CoreTask], said: str
+def test_regenerate_that_is_refused_prints_the_reason_and_changes_nothing(
+    run: list[CoreTask], existing: list[CoreTask], message: str
 ) -> None:
     run += existing
-    before = [dict(one.store) for one in run]  # type: ignore[call-overload]
-    with pytest.raises(SystemExit, match=said):
+    before = [dict(task_instance.store) for task_instance in run]  # type: ignore[call-overload]
+    with pytest.raises(SystemExit, match=message):
         regenerate()
-    assert [dict(one.store) for one in run] == before  # type: ignore[call-overload]
+    assert [dict(task_instance.store) for task_instance in run] == before  # type: ignore[call-overload]
 
 
-def test_only_the_named_map_index_adopts(run: list[CoreTask]) -> None:
+def test_adopt_changes_only_the_given_map_index(run: list[CoreTask]) -> None:
     run += [task(record(Phase.UNKNOWN).to_json(), map_index=index) for index in range(3)]
     adopt(map_index=1)
-    assert [stored(one).phase for one in run] == [Phase.UNKNOWN, Phase.SUBMITTED, Phase.UNKNOWN]
+    assert [newest_record(task_instance).phase for task_instance in run] == [
+        Phase.UNKNOWN,
+        Phase.SUBMITTED,
+        Phase.UNKNOWN,
+    ]
 
 
 @pytest.mark.parametrize(
-    ("existing", "said"),
+    ("existing", "message"),
     [
         ([], "There is no task instance dag run make"),
         ([task()], "has not submitted anything"),
@@ -149,36 +149,36 @@ def test_only_the_named_map_index_adopts(run: list[CoreTask]) -> None:
         ([task(record(Phase.DELIVERED, "task_1").to_json())], "already has the job task_1"),
         ([task(record(Phase.UNKNOWN).to_json(), state="running")], "is running. Wait until it has ended"),
         ([task(record(Phase.UNKNOWN).to_json(), state="deferred")], "is deferred"),
-        ([task("nonsense")], "was not written by this version"),
+        ([task("not a record")], "was not written by this version"),
     ],
 )
-def test_what_cannot_adopt_says_why_and_changes_nothing(
-    run: list[CoreTask], existing: list[CoreTask], said: str
+def test_adopt_that_is_refused_prints_the_reason_and_changes_nothing(
+    run: list[CoreTask], existing: list[CoreTask], message: str
 ) -> None:
     run += existing
-    before = [dict(one.store) for one in run]  # type: ignore[call-overload]
-    with pytest.raises(SystemExit, match=said):
+    before = [dict(task_instance.store) for task_instance in run]  # type: ignore[call-overload]
+    with pytest.raises(SystemExit, match=message):
         adopt()
-    assert [dict(one.store) for one in run] == before  # type: ignore[call-overload]
+    assert [dict(task_instance.store) for task_instance in run] == before  # type: ignore[call-overload]
 
 
-def test_jobs_lists_what_was_submitted_and_what_cannot_be_read(
+def test_jobs_lists_submitted_jobs_and_unreadable_records(
     run: list[CoreTask], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run += [
         task(record(Phase.DELIVERED, "task_1").to_json(), state="success", map_index=0),
-        task("nonsense", map_index=1),
+        task("not a record", map_index=1),
         task(map_index=2),
     ]
     jobs.list_jobs(Namespace(dag_id="dag", run_id="run", output="json"))
-    said = capsys.readouterr().out
-    assert '"phase": "delivered"' in said
-    assert '"job_id": "task_1"' in said
-    assert '"phase": "unreadable"' in said
-    assert '"map_index": "2"' not in said
+    message = capsys.readouterr().out
+    assert '"phase": "delivered"' in message
+    assert '"job_id": "task_1"' in message
+    assert '"phase": "unreadable"' in message
+    assert '"map_index": "2"' not in message
 
 
-def test_the_commands_are_those_of_the_documents() -> None:
+def test_the_commands_are_the_documented_ones() -> None:
     (group,) = get_commands()
     assert group.name == "vidgen"
     assert [command.name for command in group.subcommands] == ["jobs", "adopt", "regenerate"]

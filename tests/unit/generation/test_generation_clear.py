@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What a clear brings: the video there is, or a new one once it is gone or somebody asked for it."""
+"""A clear returns the existing video, or submits a new job if none exists, or with regenerate."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.support.clock import Clock
 from tests.support.task_instance import FakeTaskInstance, context, record_of
 from tests.support.vendor_replies import CREATE, LINK, MP4, STATUS, create_body, finished, running
 
-GONE = {"status_code": 400, "json": {"code": "task_not_exist", "message": "task_not_exist"}}
-DEAD = {"status_code": 404, "text": "<html>"}
+NOT_FOUND = {"status_code": 400, "json": {"code": "task_not_exist", "message": "task_not_exist"}}
+DEAD_LINK = {"status_code": 404, "text": "<html>"}
 
 
 class Task:
@@ -45,7 +45,7 @@ class Task:
             try:
                 return VideoGenerationOperator(**self.fields).execute(self.context)
             finally:
-                sent = [(one.method, one.url.partition("?")[0]) for one in web.request_history]
+                sent = [(request.method, request.url.partition("?")[0]) for request in web.request_history]
                 self.posts += sum(method == "POST" for method, _ in sent)
                 self.downloads += sum(url == LINK.partition("?")[0] for _, url in sent)
 
@@ -56,7 +56,7 @@ class Task:
 
 
 @pytest.fixture
-def task(vidgen: Callable[..., None], tmp_path: Path) -> Callable[..., Task]:
+def make_task(vidgen: Callable[..., None], tmp_path: Path) -> Callable[..., Task]:
     def make(*, lands: bool = True, **fields: Any) -> Task:
         vidgen("apixgo", extra={"allow_private_urls": True})
         return Task(**({"output_path": f"file://{tmp_path}/"} if lands else {}), **fields)
@@ -65,60 +65,60 @@ def task(vidgen: Callable[..., None], tmp_path: Path) -> Callable[..., Task]:
 
 
 @pytest.mark.parametrize("lands", [True, False])
-def test_a_clear_of_a_delivered_task_returns_the_same_video_for_nothing(
-    lands: bool, task: Callable[..., Task], logged: Callable[[], str]
+def test_a_clear_of_a_delivered_task_returns_the_same_video_without_a_payment(
+    lands: bool, make_task: Callable[..., Task], logged: Callable[[], str]
 ) -> None:
-    made = task(lands=lands)
-    first = made.run()
+    task = make_task(lands=lands)
+    first = task.run()
     assert "airflow vidgen regenerate" not in logged()
-    made.clear()
-    again = made.run()
+    task.clear()
+    again = task.run()
     files = [{**file, "already_existed": True} for file in first["files"]]
     assert {**again, "expires_at": None} == {**first, "expires_at": None, "files": files}
-    assert (made.posts, made.downloads, made.phase) == (1, int(lands), "delivered")
-    assert made.context["ti"].xcom["task_id"] == "task_1"
-    assert made.context["ti"].xcom["result_urls"] == [LINK]
-    told = logged()
-    assert "returns the same video" in told
-    assert "airflow vidgen regenerate" in told
-    assert 'on_clear="regenerate"' in told
+    assert (task.posts, task.downloads, task.phase) == (1, int(lands), "delivered")
+    assert task.context["ti"].xcom["task_id"] == "task_1"
+    assert task.context["ti"].xcom["result_urls"] == [LINK]
+    log = logged()
+    assert "returns the same video" in log
+    assert "airflow vidgen regenerate" in log
+    assert 'on_clear="regenerate"' in log
 
 
-@pytest.mark.parametrize("status", [GONE, {"json": finished("apixgo")}, {"status_code": 502}])
-def test_a_file_that_was_landed_is_returned_when_its_link_is_gone(
-    status: dict[str, Any], task: Callable[..., Task], clock: Clock
+@pytest.mark.parametrize("status", [NOT_FOUND, {"json": finished("apixgo")}, {"status_code": 502}])
+def test_a_landed_file_is_returned_when_its_link_is_dead(
+    status: dict[str, Any], make_task: Callable[..., Task], clock: Clock
 ) -> None:
-    made = task()
-    first = made.run()
-    made.clear()
-    made.status = [status]
-    made.link = DEAD
+    task = make_task()
+    first = task.run()
+    task.clear()
+    task.status = [status]
+    task.link = DEAD_LINK
     clock.sleep(2 * 3600)
-    again = made.run()
+    again = task.run()
     assert again["result_urls"] == []
     assert (again["task_id"], again["state"]) == ("task_1", "succeeded")
     assert [file["path"] for file in again["files"]] == [file["path"] for file in first["files"]]
-    assert (made.posts, made.phase) == (1, "delivered")
+    assert (task.posts, task.phase) == (1, "delivered")
 
 
-def test_a_video_without_file_and_link_is_paid_anew_by_a_clear(
-    task: Callable[..., Task], clock: Clock, tmp_path: Path
+def test_a_clear_submits_a_new_job_if_neither_file_nor_link_exists(
+    make_task: Callable[..., Task], clock: Clock, tmp_path: Path
 ) -> None:
-    made = task()
-    made.run()
+    task = make_task()
+    task.run()
     for file in tmp_path.iterdir():
         file.unlink()
-    made.clear()
+    task.clear()
     clock.sleep(2 * 3600)
-    made.link = DEAD
-    made.status = [GONE, {"json": finished("apixgo")}]
+    task.link = DEAD_LINK
+    task.status = [NOT_FOUND, {"json": finished("apixgo")}]
     with pytest.raises(AirflowException, match="LinkUnavailable"):
-        made.run()
-    assert made.posts == 2
+        task.run()
+    assert task.posts == 2
 
 
 @pytest.mark.parametrize(
-    ("link", "lives"),
+    ("link", "is_live"),
     [
         ({"content": MP4}, True),
         ({"status_code": 404}, False),
@@ -127,60 +127,58 @@ def test_a_video_without_file_and_link_is_paid_anew_by_a_clear(
         ({"json": {"error": "gone"}, "headers": {"Content-Type": "application/json"}}, False),
     ],
 )
-def test_a_link_is_tried_before_a_clear_pays_for_another_video(
-    link: dict[str, Any], lives: bool, task: Callable[..., Task], clock: Clock
+def test_an_expired_link_is_checked_before_a_clear_submits_a_new_job(
+    link: dict[str, Any], is_live: bool, make_task: Callable[..., Task], clock: Clock
 ) -> None:
-    made = task(lands=False)
-    made.run()
-    made.clear()
+    task = make_task(lands=False)
+    task.run()
+    task.clear()
     clock.sleep(2 * 3600)
-    made.link = link
-    assert made.run()["task_id"] == "task_1"
-    assert (made.posts, made.downloads) == (1 if lives else 2, 1)
+    task.link = link
+    assert task.run()["task_id"] == "task_1"
+    assert (task.posts, task.downloads) == (1 if is_live else 2, 1)
 
 
-def test_a_clear_does_not_pay_while_nobody_knows_whether_the_link_lives(
-    task: Callable[..., Task], clock: Clock
+def test_a_clear_submits_nothing_while_the_link_cannot_be_checked(
+    make_task: Callable[..., Task], clock: Clock
 ) -> None:
-    made = task(lands=False)
-    made.run()
-    made.clear()
+    task = make_task(lands=False)
+    task.run()
+    task.clear()
     clock.sleep(2 * 3600)
-    made.link = {"status_code": 503}
+    task.link = {"status_code": 503}
     with pytest.raises(AirflowException, match="DownloadFailed") as failure:
-        made.run()
+        task.run()
     assert not isinstance(failure.value, AirflowFailException)
-    assert made.posts == 1
+    assert task.posts == 1
 
 
-def test_a_file_that_was_deleted_is_landed_again_while_the_link_lives(
-    task: Callable[..., Task], tmp_path: Path
+def test_a_deleted_file_is_landed_again_while_the_link_is_live(
+    make_task: Callable[..., Task], tmp_path: Path
 ) -> None:
-    made = task()
-    made.run()
+    task = make_task()
+    task.run()
     for file in tmp_path.iterdir():
         file.unlink()
-    made.clear()
-    assert made.run()["files"][0]["already_existed"] is False
-    assert (made.posts, made.downloads) == (1, 2)
+    task.clear()
+    assert task.run()["files"][0]["already_existed"] is False
+    assert (task.posts, task.downloads) == (1, 2)
 
 
 @pytest.mark.parametrize("lands", [True, False])
-def test_regenerate_makes_a_new_video_of_a_clear_and_of_nothing_else(
-    lands: bool, task: Callable[..., Task]
-) -> None:
-    made = task(lands=lands, on_clear="regenerate")
-    made.run()
-    made.run()
-    assert made.posts == 1
-    made.clear()
-    made.run()
-    assert made.posts == 2
-    made.run()
-    assert made.posts == 2
+def test_regenerate_submits_a_new_job_after_a_clear_only(lands: bool, make_task: Callable[..., Task]) -> None:
+    task = make_task(lands=lands, on_clear="regenerate")
+    task.run()
+    task.run()
+    assert task.posts == 1
+    task.clear()
+    task.run()
+    assert task.posts == 2
+    task.run()
+    assert task.posts == 2
 
 
-def test_on_clear_is_one_of_two() -> None:
+def test_other_values_of_on_clear_are_refused() -> None:
     with pytest.raises(ValueError, match="on_clear='always'"):
         VideoGenerationOperator(task_id="t", prompt="x", on_clear="always")  # type: ignore[arg-type]
 
@@ -188,73 +186,76 @@ def test_on_clear_is_one_of_two() -> None:
 # --- a link that is not live yet ------------------------------------------------------------------------
 
 
-def test_a_link_that_is_dead_within_its_time_costs_no_second_video(
-    task: Callable[..., Task], clock: Clock
+def test_a_link_that_is_dead_before_its_expiry_submits_no_second_job(
+    make_task: Callable[..., Task], clock: Clock
 ) -> None:
-    made = task()
-    made.link = DEAD
+    task = make_task()
+    task.link = DEAD_LINK
     for _ in range(3):
         with pytest.raises(AirflowException, match="LinkUnavailable") as failure:
-            made.run()
+            task.run()
         assert not isinstance(failure.value, AirflowFailException)
-        assert made.phase == "submitted"
-        made.clear()
-    made.link = {"content": MP4}
-    assert made.run()["files"][0]["bytes"] == len(MP4)
-    assert made.posts == 1
+        assert task.phase == "submitted"
+        task.clear()
+    task.link = {"content": MP4}
+    assert task.run()["files"][0]["bytes"] == len(MP4)
+    assert task.posts == 1
 
 
-def test_a_link_is_lost_once_its_time_has_passed_though_the_vendor_gives_it_a_new_one_at_each_look(
-    task: Callable[..., Task], clock: Clock
+def test_a_dead_link_is_lost_after_its_first_reported_expiry_even_if_each_check_reports_a_later_one(
+    make_task: Callable[..., Task], clock: Clock
 ) -> None:
-    made = task()
-    made.link = DEAD
+    task = make_task()
+    task.link = DEAD_LINK
     with pytest.raises(AirflowException, match="LinkUnavailable"):
-        made.run()
+        task.run()
     clock.sleep(3600)
     with pytest.raises(AirflowFailException, match="ResultExpired"):
-        made.run()
-    assert made.phase == "lost"
-    made.clear()
-    made.status = [{"json": finished("apixgo")}, {"json": running("apixgo")}, {"json": finished("apixgo")}]
-    made.link = {"response_list": [DEAD, {"content": MP4}]}
-    assert made.run()["files"][0]["bytes"] == len(MP4)
-    assert made.posts == 2
+        task.run()
+    assert task.phase == "lost"
+    task.clear()
+    task.status = [{"json": finished("apixgo")}, {"json": running("apixgo")}, {"json": finished("apixgo")}]
+    task.link = {"response_list": [DEAD_LINK, {"content": MP4}]}
+    assert task.run()["files"][0]["bytes"] == len(MP4)
+    assert task.posts == 2
 
 
-def test_a_clear_keeps_the_time_of_a_links_end_as_it_was_first_told(
-    task: Callable[..., Task], clock: Clock
+def test_a_clear_keeps_the_first_reported_expiry_of_a_link(
+    make_task: Callable[..., Task], clock: Clock
 ) -> None:
-    made = task(lands=False)
-    made.run()
-    ends = record_of(made.context)["expires_at"]
-    assert ends
+    task = make_task(lands=False)
+    task.run()
+    expires_at = record_of(task.context)["expires_at"]
+    assert expires_at
     clock.sleep(1800)
-    made.clear()
-    made.run()
-    assert record_of(made.context)["expires_at"] == ends
-    assert made.posts == 1
+    task.clear()
+    task.run()
+    assert record_of(task.context)["expires_at"] == expires_at
+    assert task.posts == 1
 
 
-def test_all_that_is_wrong_is_told_at_once_before_anything_is_paid(task: Callable[..., Task]) -> None:
-    made = task(prompt="", duration=99, output_path="file:///videos/{product}.mp4", lands=False)
+def test_all_problems_are_reported_together_before_payment(make_task: Callable[..., Task]) -> None:
+    task = make_task(prompt="", duration=99, output_path="file:///videos/{product}.mp4", lands=False)
     with pytest.raises(AirflowFailException) as failure:
-        made.run()
+        task.run()
     assert all(name in str(failure.value) for name in ("prompt=", "duration=", "output_path="))
-    assert made.posts == 0
+    assert task.posts == 0
 
 
 # --- settings of Airflow --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("clears", ["True", "False"])
-def test_a_record_that_airflow_is_to_delete_is_told_with_what_it_costs(
-    clears: str, task: Callable[..., Task], logged: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("clear_on_success", ["True", "False"])
+def test_clear_on_success_is_logged_with_its_cost(
+    clear_on_success: str,
+    make_task: Callable[..., Task],
+    logged: Callable[[], str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", clears)
-    task(lands=False).run()
+    monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", clear_on_success)
+    make_task(lands=False).run()
     warning = (
         "[state_store] clear_on_success deletes the record of this video once the task has succeeded; "
         "after that a clear of the task submits a new, paid job"
     )
-    assert (warning in logged()) == (clears == "True")
+    assert (warning in logged()) == (clear_on_success == "True")

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What becomes of a task when its trigger wakes it: it asks the vendor, and believes nothing else."""
+"""A task that resumes after its trigger's event: the vendor's status decides, not the event."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def event(reason: str = "ended", **changes: Any) -> dict[str, Any]:
     return {"v": 1, "reason": reason, "task_id": "task_1", "message": "", **changes}
 
 
-ODD: dict[str, Any] = {
+UNUSABLE_EVENTS: dict[str, Any] = {
     "nothing": None,
     "text": "ended",
     "a list": [],
@@ -51,7 +51,7 @@ ODD: dict[str, Any] = {
     "another version": event(v=99),
     "no version": {"reason": "ended", "task_id": "task_1"},
     "another job": event(task_id="task_2"),
-    "an unknown reason": event("daydreaming"),
+    "an unknown reason": event("no_such_reason"),
     "no reason": {"v": 1, "task_id": "task_1"},
     "a reason of another type": event(reason=7),  # type: ignore[arg-type]
 }
@@ -59,9 +59,9 @@ ODD: dict[str, Any] = {
 
 @pytest.fixture
 def deferred(vidgen: Callable[..., None]) -> Callable[..., Deferred]:
-    """A task that has submitted its job and left the worker."""
+    """Return a task that has submitted its job and is deferred."""
 
-    def leave(vendor: str = "apixo", **fields: Any) -> Deferred:
+    def submit(vendor: str = "apixo", **fields: Any) -> Deferred:
         vidgen(vendor, extra={"allow_private_urls": True})
         task = context()
         operator = VideoGenerationOperator(
@@ -69,16 +69,16 @@ def deferred(vidgen: Callable[..., None]) -> Callable[..., Deferred]:
         )
         with requests_mock.Mocker() as web:
             web.post(CREATE[vendor], json=create_body(vendor))
-            with pytest.raises(TaskDeferred) as left:
+            with pytest.raises(TaskDeferred) as raised:
                 operator.execute(task)
-        return task, operator, left.value.kwargs or {}
+        return task, operator, raised.value.kwargs or {}
 
-    return leave
+    return submit
 
 
-def resume(left: Deferred, *replies: Any, event: Any, vendor: str = "apixo") -> Any:
-    """Resume with the vendor answering so; a paid call would have no answer and fail the test."""
-    task, operator, kwargs = left
+def resume(deferral: Deferred, *replies: Any, event: Any, vendor: str = "apixo") -> Any:
+    """Resume with these status replies; there is no reply to a submission, so one would fail the test."""
+    task, operator, kwargs = deferral
     with requests_mock.Mocker() as web:
         web.get(STATUS[vendor], [r if "exc" in r or "status_code" in r else {"json": r} for r in replies])
         web.get(LINK, content=MP4)
@@ -86,184 +86,186 @@ def resume(left: Deferred, *replies: Any, event: Any, vendor: str = "apixo") -> 
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-def test_a_video_is_a_success_whatever_the_trigger_said(
+def test_a_video_is_a_success_whatever_the_event_reports(
     reason: str, deferred: Callable[..., Deferred]
 ) -> None:
-    left = deferred()
-    result = resume(left, finished("apixo"), event=event(reason))
+    deferral = deferred()
+    result = resume(deferral, finished("apixo"), event=event(reason))
     assert result["result_urls"] == [LINK]
-    assert left[0]["ti"].xcom["result_urls"] == [LINK]
-    assert record_of(left[0])["phase"] == "delivered"
+    assert deferral[0]["ti"].xcom["result_urls"] == [LINK]
+    assert record_of(deferral[0])["phase"] == "delivered"
 
 
-@pytest.mark.parametrize("case", ODD)
-def test_an_odd_event_leads_to_a_look_and_a_video_is_believed(
+@pytest.mark.parametrize("case", UNUSABLE_EVENTS)
+def test_an_unusable_event_leads_to_a_status_check(
     case: str, deferred: Callable[..., Deferred], logged: Callable[[], str]
 ) -> None:
-    assert resume(deferred(), finished("apixo"), event=ODD[case])["state"] == "succeeded"
-    said = re.search(r"(\S[^\n]{10,}); checking the job", logged())
-    assert said is not None
-    assert "event" in said[1]
+    assert resume(deferred(), finished("apixo"), event=UNUSABLE_EVENTS[case])["state"] == "succeeded"
+    message = re.search(r"(\S[^\n]{10,}); checking the job", logged())
+    assert message is not None
+    assert "event" in message[1]
 
 
-@pytest.mark.parametrize("case", ["ended", *ODD])
-def test_no_event_makes_a_success_of_a_job_that_still_runs(
-    case: str, deferred: Callable[..., Deferred]
-) -> None:
-    left = deferred()
+@pytest.mark.parametrize("case", ["ended", *UNUSABLE_EVENTS])
+def test_no_event_turns_a_running_job_into_a_success(case: str, deferred: Callable[..., Deferred]) -> None:
+    deferral = deferred()
     with pytest.raises(TaskDeferred) as again:
-        resume(left, running("apixo"), event=ODD.get(case, event()))
-    assert again.value.kwargs == left[2]
+        resume(deferral, running("apixo"), event=UNUSABLE_EVENTS.get(case, event()))
+    assert again.value.kwargs == deferral[2]
     assert again.value.method_name == "execute_complete"
-    assert "result_urls" not in left[0]["ti"].xcom
+    assert "result_urls" not in deferral[0]["ti"].xcom
 
 
-@pytest.mark.parametrize("case", ["ended", *ODD])
+@pytest.mark.parametrize("case", ["ended", *UNUSABLE_EVENTS])
 def test_success_without_a_link_is_never_a_result(case: str, deferred: Callable[..., Deferred]) -> None:
     with pytest.raises(TaskDeferred):
-        resume(deferred(), status_body("apixo", "success"), event=ODD.get(case, event()))
+        resume(deferred(), status_body("apixo", "success"), event=UNUSABLE_EVENTS.get(case, event()))
 
 
-def test_a_link_that_stays_missing_is_reported_as_paid(deferred: Callable[..., Deferred]) -> None:
+def test_a_result_without_a_link_is_reported_as_paid(deferred: Callable[..., Deferred]) -> None:
     with pytest.raises(AirflowFailException, match=r"without a usable link.*apixo job task_1.*paid for"):
         resume(deferred(), status_body("apixo", "success"), event=event("result_missing"))
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "kind"),
+    ("vendor_message", "code", "exception_type"),
     [("no", "CONTENT_VIOLATION", AirflowFailException), ("oops", "GENERATION_FAILED", AirflowException)],
 )
-def test_a_failed_job_is_typed_by_what_the_vendor_says_now(
-    words: str, code: str, kind: type[Exception], deferred: Callable[..., Deferred]
+def test_the_error_class_of_a_failed_job_follows_from_the_current_status(
+    vendor_message: str, code: str, exception_type: type[Exception], deferred: Callable[..., Deferred]
 ) -> None:
-    left = deferred()
+    deferral = deferred()
     with pytest.raises(AirflowException) as failure:
-        resume(left, failed("apixo", words, code), event=event())
-    assert type(failure.value) is kind
-    assert record_of(left[0])["phase"] == "failed"
+        resume(deferral, failed("apixo", vendor_message, code), event=event())
+    assert type(failure.value) is exception_type
+    assert record_of(deferral[0])["phase"] == "failed"
 
 
-def test_a_second_resume_brings_the_same_result(deferred: Callable[..., Deferred]) -> None:
-    left = deferred()
-    assert resume(left, finished("apixo"), event=event()) == resume(left, finished("apixo"), event=event())
+def test_a_second_resume_returns_the_same_result(deferred: Callable[..., Deferred]) -> None:
+    deferral = deferred()
+    assert resume(deferral, finished("apixo"), event=event()) == resume(
+        deferral, finished("apixo"), event=event()
+    )
 
 
 @pytest.mark.parametrize(
-    "down",
+    "unavailable",
     [{"exc": requests.ConnectTimeout}, {"status_code": 502}, {"status_code": 200, "text": "<html>"}],
 )
-def test_a_vendor_that_is_down_when_the_task_wakes_is_waited_for(
-    down: dict[str, Any], deferred: Callable[..., Deferred]
+def test_a_resumed_task_defers_again_while_the_vendor_is_unavailable(
+    unavailable: dict[str, Any], deferred: Callable[..., Deferred]
 ) -> None:
-    left = deferred()
+    deferral = deferred()
     with pytest.raises(TaskDeferred) as again:
-        resume(left, down, event=event())
-    assert again.value.kwargs == left[2]
+        resume(deferral, unavailable, event=event())
+    assert again.value.kwargs == deferral[2]
 
 
-def test_a_vendor_out_of_reach_for_the_trigger_and_the_worker_ends_the_try(
+def test_a_vendor_that_trigger_and_worker_cannot_reach_fails_the_try(
     deferred: Callable[..., Deferred],
 ) -> None:
     with pytest.raises(
         AirflowException, match=r"StatusUnavailable.*apixo job task_1.*asks about the same job"
-    ) as end:
+    ) as failure:
         resume(deferred(), {"exc": requests.ConnectTimeout}, event=event("vendor_unavailable"))
-    assert not isinstance(end.value, AirflowFailException)
+    assert not isinstance(failure.value, AirflowFailException)
 
 
-def test_a_vendor_that_is_down_at_the_deadline_ends_the_try(
+def test_a_failed_status_check_at_the_deadline_fails_the_try(
     deferred: Callable[..., Deferred], clock: Clock
 ) -> None:
-    left = deferred()
+    deferral = deferred()
     clock.sleep(901)
     with pytest.raises(
         AirflowException, match="DeadlineExceeded: The status check at the deadline, 2026-11-20T12:15:00"
     ):
-        resume(left, {"exc": requests.ConnectTimeout}, event=event())
+        resume(deferral, {"exc": requests.ConnectTimeout}, event=event())
 
 
-def test_why_the_task_waits_on_is_in_the_log(
+def test_the_reason_for_another_deferral_is_logged(
     deferred: Callable[..., Deferred], logged: Callable[[], str]
 ) -> None:
-    left = deferred()
+    deferral = deferred()
     logged()
-    for reply, said in (
+    for reply, message in (
         (running("apixo"), "apixo job task_1 is still running; deferring again"),
         ({"status_code": 502}, "The status of apixo job task_1 is not available now; deferring again"),
     ):
         with pytest.raises(TaskDeferred):
-            resume(left, reply, event=event())
-        assert said in logged()
+            resume(deferral, reply, event=event())
+        assert message in logged()
 
 
-def test_the_deadline_has_passed_in_the_moment_it_names(
+def test_the_deadline_is_exceeded_exactly_at_its_time(
     deferred: Callable[..., Deferred], clock: Clock
 ) -> None:
-    left = deferred()
+    deferral = deferred()
     clock.sleep(900)
     with pytest.raises(AirflowException, match="DeadlineExceeded"):
-        resume(left, running("apixo"), event=event())
+        resume(deferral, running("apixo"), event=event())
 
 
 @pytest.mark.parametrize("reason", ["deadline_exceeded", "ended", "trigger_error"])
-def test_the_deadline_is_judged_by_the_clock_and_keeps_the_job(
+def test_the_deadline_is_checked_against_the_clock_and_the_job_stays_attached(
     reason: str, deferred: Callable[..., Deferred], clock: Clock
 ) -> None:
-    left = deferred()
+    deferral = deferred()
     clock.sleep(901)
-    with pytest.raises(AirflowException, match=r"DeadlineExceeded: The job was still.*task_1") as end:
-        resume(left, running("apixo"), event=event(reason))
-    assert not isinstance(end.value, AirflowFailException)
-    assert record_of(left[0])["phase"] == "submitted"
+    with pytest.raises(
+        AirflowException, match=r"DeadlineExceeded: The job was still.*2026-11-20T12:15:00\+00:00.*task_1"
+    ) as failure:
+        resume(deferral, running("apixo"), event=event(reason))
+    assert not isinstance(failure.value, AirflowFailException)
+    assert record_of(deferral[0])["phase"] == "submitted"
 
 
 @pytest.mark.parametrize("cancel", [False, True])
-def test_the_trigger_is_told_whether_a_kill_cancels_the_job(
-    cancel: bool, deferred: Callable[..., Deferred]
-) -> None:
+def test_cancel_on_kill_is_passed_to_the_trigger(cancel: bool, deferred: Callable[..., Deferred]) -> None:
     with pytest.raises(TaskDeferred) as again:
         resume(deferred(cancel_on_kill=cancel), running("apixo"), event=event())
     assert again.value.trigger.cancel_on_kill is cancel
 
 
-def test_trouble_on_the_triggerer_names_the_job(deferred: Callable[..., Deferred]) -> None:
+def test_an_error_of_the_trigger_is_reported_with_the_job(deferred: Callable[..., Deferred]) -> None:
     with pytest.raises(AirflowException, match=r"TriggerError: The trigger failed.*task_1"):
         resume(deferred(), running("apixo"), event=event("trigger_error"))
 
 
-def test_a_deadline_reported_before_its_time_is_waited_for(deferred: Callable[..., Deferred]) -> None:
+def test_a_deadline_event_before_the_deadline_defers_again(deferred: Callable[..., Deferred]) -> None:
     with pytest.raises(TaskDeferred) as again:
         resume(deferred(), running("apixo"), event=event("deadline_exceeded"))
     assert again.value.kwargs is not None
     assert again.value.kwargs["deadline"] == (NOW + timedelta(seconds=900)).isoformat()
 
 
-def test_a_video_at_the_deadline_is_a_video(deferred: Callable[..., Deferred], clock: Clock) -> None:
-    left = deferred()
+def test_a_video_that_is_ready_after_the_deadline_is_delivered(
+    deferred: Callable[..., Deferred], clock: Clock
+) -> None:
+    deferral = deferred()
     clock.sleep(10_000)
-    assert resume(left, finished("apixo"), event=event("deadline_exceeded"))["state"] == "succeeded"
+    assert resume(deferral, finished("apixo"), event=event("deadline_exceeded"))["state"] == "succeeded"
 
 
-def test_a_lost_job_is_lost_only_if_the_worker_finds_it_so_too(deferred: Callable[..., Deferred]) -> None:
-    left = deferred("apixgo")
+def test_a_job_is_lost_only_if_trigger_and_worker_do_not_find_it(deferred: Callable[..., Deferred]) -> None:
+    deferral = deferred("apixgo")
     missing = unknown("apixgo")
     with pytest.raises(TaskDeferred):
-        resume(left, missing, event=event(), vendor="apixgo")
+        resume(deferral, missing, event=event(), vendor="apixgo")
     with pytest.raises(TaskDeferred):
-        resume(left, running("apixgo"), event=event("job_lost"), vendor="apixgo")
+        resume(deferral, running("apixgo"), event=event("job_lost"), vendor="apixgo")
     with pytest.raises(AirflowFailException, match=r"JobLost: The vendor does not .*task_not_exist.* task_1"):
-        resume(left, missing, event=event("job_lost"), vendor="apixgo")
-    assert record_of(left[0])["phase"] == "lost"
+        resume(deferral, missing, event=event("job_lost"), vendor="apixgo")
+    assert record_of(deferral[0])["phase"] == "lost"
 
 
-def test_a_lost_job_is_reported_with_the_vendors_code_and_words(deferred: Callable[..., Deferred]) -> None:
-    left = deferred("apimart")
+def test_a_lost_job_is_reported_with_the_vendors_code_and_message(deferred: Callable[..., Deferred]) -> None:
+    deferral = deferred("apimart")
     with pytest.raises(AirflowFailException) as failure:
-        resume(left, unknown("apimart"), event=event("job_lost"), vendor="apimart")
+        resume(deferral, unknown("apimart"), event=event("job_lost"), vendor="apimart")
     assert '"404 not found"' in str(failure.value)
 
 
-def test_a_resume_that_is_handed_nothing_but_the_event_believes_what_it_says_of_the_wait(
+def test_a_resume_without_arguments_uses_the_reason_of_the_event(
     deferred: Callable[..., Deferred],
 ) -> None:
     task, operator, _ = deferred()
@@ -274,38 +276,40 @@ def test_a_resume_that_is_handed_nothing_but_the_event_believes_what_it_says_of_
 def test_a_job_not_found_at_the_deadline_stays_attached(
     deferred: Callable[..., Deferred], clock: Clock
 ) -> None:
-    left = deferred()
+    deferral = deferred()
     clock.sleep(901)
     with pytest.raises(
         AirflowException, match="DeadlineExceeded: The status check at the deadline, 2026-11-20T12:15:00"
     ):
-        resume(left, unknown("apixo"), event=event())
-    assert record_of(left[0])["phase"] == "submitted"
+        resume(deferral, unknown("apixo"), event=event())
+    assert record_of(deferral[0])["phase"] == "submitted"
 
 
 @pytest.mark.parametrize("code", [401, 403])
-def test_a_refused_key_ends_the_try_once_trigger_and_worker_agree_and_keeps_the_job(
+def test_an_api_key_refused_on_trigger_and_worker_fails_the_try_and_keeps_the_job(
     code: int, deferred: Callable[..., Deferred]
 ) -> None:
-    left = deferred()
+    deferral = deferred()
     refused = {"status_code": code, "json": {"code": code}}
     with pytest.raises(TaskDeferred):
-        resume(left, refused, event=event())
+        resume(deferral, refused, event=event())
     with pytest.raises(AirflowException, match=r"StatusRefused.*asks about the same job") as failure:
-        resume(left, refused, event=event("access_denied"))
+        resume(deferral, refused, event=event("access_denied"))
     assert not isinstance(failure.value, AirflowFailException)
-    assert record_of(left[0])["phase"] == "submitted"
+    assert record_of(deferral[0])["phase"] == "submitted"
 
 
-def test_a_refused_key_at_the_deadline_ends_the_try(deferred: Callable[..., Deferred], clock: Clock) -> None:
-    left = deferred()
+def test_an_api_key_refused_at_the_deadline_fails_the_try(
+    deferred: Callable[..., Deferred], clock: Clock
+) -> None:
+    deferral = deferred()
     clock.sleep(901)
     with pytest.raises(AirflowException, match=r"DeadlineExceeded.*HTTP 401"):
-        resume(left, {"status_code": 401, "json": {"code": 401}}, event=event())
+        resume(deferral, {"status_code": 401, "json": {"code": 401}}, event=event())
 
 
 @pytest.mark.parametrize("reason", [*list(Reason), "nonsense"])
-def test_a_resume_that_is_handed_nothing_but_the_event_goes_on_with_the_record(
+def test_a_resume_without_arguments_continues_from_the_record(
     reason: str, deferred: Callable[..., Deferred]
 ) -> None:
     """As in ``dag.test()`` and ``airflow dags test``."""
@@ -313,7 +317,7 @@ def test_a_resume_that_is_handed_nothing_but_the_event_goes_on_with_the_record(
     assert resume((task, operator, {}), finished("apixo"), event=event(reason))["task_id"] == "task_1"
 
 
-def test_a_resume_that_is_handed_nothing_keeps_the_deadline_from_submission(
+def test_a_resume_without_arguments_keeps_the_deadline(
     deferred: Callable[..., Deferred], clock: Clock
 ) -> None:
     task, operator, kwargs = deferred()
@@ -326,7 +330,7 @@ def test_a_resume_that_is_handed_nothing_keeps_the_deadline_from_submission(
         resume((task, operator, {}), running("apixo"), event=event())
 
 
-def test_a_resume_without_a_record_asks_nobody_and_pays_nothing(
+def test_a_resume_without_a_record_sends_no_request(
     deferred: Callable[..., Deferred],
 ) -> None:
     task, operator, _ = deferred()
@@ -341,55 +345,55 @@ def test_a_resume_without_a_record_asks_nobody_and_pays_nothing(
     assert web.request_history == []
 
 
-def test_no_such_job_is_not_believed_when_asked_with_another_key(
+def test_job_not_found_with_another_api_key_is_reported_as_a_changed_account(
     deferred: Callable[..., Deferred], vidgen: Callable[..., None]
 ) -> None:
-    left = deferred("apixgo")
+    deferral = deferred("apixgo")
     vidgen("apixgo", password="k3y-of-another-account")
     missing = unknown("apixgo")
     with pytest.raises(AirflowFailException, match=r"AccountChanged.*apixgo job task_1"):
-        resume(left, missing, event=event("job_lost"), vendor="apixgo")
-    assert record_of(left[0])["phase"] == "submitted"
+        resume(deferral, missing, event=event("job_lost"), vendor="apixgo")
+    assert record_of(deferral[0])["phase"] == "submitted"
 
 
-def test_a_connection_that_leads_elsewhere_is_named_and_the_job_stays_attached(
+def test_a_changed_base_url_is_reported_and_the_job_stays_attached(
     deferred: Callable[..., Deferred], vidgen: Callable[..., None]
 ) -> None:
-    left = deferred("apixgo")
+    deferral = deferred("apixgo")
     vidgen("apixgo", host="https://staging.example.com")
-    with pytest.raises(AirflowException, match=r"https://staging.*https://img") as end:
-        resume(left, {"status_code": 404, "text": "<html>"}, event=event("trigger_error"), vendor="apixgo")
-    assert not isinstance(end.value, AirflowFailException)
-    assert record_of(left[0])["phase"] == "submitted"
+    with pytest.raises(AirflowException, match=r"https://staging.*https://img") as failure:
+        resume(
+            deferral, {"status_code": 404, "text": "<html>"}, event=event("trigger_error"), vendor="apixgo"
+        )
+    assert not isinstance(failure.value, AirflowFailException)
+    assert record_of(deferral[0])["phase"] == "submitted"
 
 
-def test_a_job_without_a_link_is_lost_only_after_the_time_of_its_links(
+def test_a_job_without_a_link_is_lost_only_after_its_links_have_expired(
     deferred: Callable[..., Deferred], clock: Clock
 ) -> None:
-    left = deferred("apixgo", timeout=90_000)
+    deferral = deferred("apixgo", timeout=90_000)
     no_link = status_body("apixgo", "SUCCESS", result_url="")
-    for seconds, said, phase in ((0, "ResultMissing", "submitted"), (3500, "ResultMissing", "submitted")):
+    for seconds, message, phase in ((0, "ResultMissing", "submitted"), (3500, "ResultMissing", "submitted")):
         clock.sleep(seconds)
-        with pytest.raises(AirflowFailException, match=said):
-            resume(left, no_link, event=event("result_missing"), vendor="apixgo")
-        assert record_of(left[0])["phase"] == phase
+        with pytest.raises(AirflowFailException, match=message):
+            resume(deferral, no_link, event=event("result_missing"), vendor="apixgo")
+        assert record_of(deferral[0])["phase"] == phase
     clock.sleep(200)
     with pytest.raises(AirflowFailException, match="ResultExpired") as failure:
-        resume(left, no_link, event=event("result_missing"), vendor="apixgo")
+        resume(deferral, no_link, event=event("result_missing"), vendor="apixgo")
     assert "apixgo job task_1" in str(failure.value)
     assert "The vendor gives no link, and the job's links expired at" in str(failure.value)
-    assert record_of(left[0])["phase"] == "lost"
+    assert record_of(deferral[0])["phase"] == "lost"
 
 
-def test_the_file_is_landed_by_the_worker_that_resumes(
-    deferred: Callable[..., Deferred], tmp_path: Path
-) -> None:
+def test_the_resumed_worker_lands_the_file(deferred: Callable[..., Deferred], tmp_path: Path) -> None:
     result = resume(deferred(output_path=f"file://{tmp_path}/"), finished("apixo"), event=event())
     assert (tmp_path / "task_1-0.mp4").read_bytes() == MP4
     assert result["files"][0]["bytes"] == len(MP4)
 
 
-def test_a_record_of_a_later_job_is_not_touched(deferred: Callable[..., Deferred]) -> None:
+def test_the_record_of_a_later_job_is_not_changed(deferred: Callable[..., Deferred]) -> None:
     task, operator, kwargs = deferred()
     record = record_of(task)
     task["task_state_store"].set(entry_key(3), {**record, "task_id": "task_2"})
@@ -398,22 +402,22 @@ def test_a_record_of_a_later_job_is_not_touched(deferred: Callable[..., Deferred
 
 
 @pytest.mark.parametrize("prompt", [PROMPT, PROMPT + " of " + "waves " * 200])
-def test_prompt_key_and_link_are_in_no_error_and_no_log(
+def test_prompt_api_key_and_link_are_in_no_error_and_no_log(
     prompt: str, deferred: Callable[..., Deferred], logged: Callable[[], str]
 ) -> None:
-    left = deferred(prompt=prompt)
-    words = f"cannot make '{prompt}' for {KEY}, see {LINK}"
+    deferral = deferred(prompt=prompt)
+    vendor_message = f"cannot make '{prompt}' for {KEY}, see {LINK}"
     with pytest.raises(AirflowException) as failure:
-        resume(left, failed("apixo", words, "GENERATION_FAILED"), event=event())
-    busy = {"status_code": 503, "json": {"code": 503, "message": words}}
+        resume(deferral, failed("apixo", vendor_message, "GENERATION_FAILED"), event=event())
+    unavailable_reply = {"status_code": 503, "json": {"code": 503, "message": vendor_message}}
     with pytest.raises(TaskDeferred) as again:
-        resume(left, busy, event=event())
+        resume(deferral, unavailable_reply, event=event())
     with pytest.raises(AirflowException) as unavailable:
-        resume(left, busy, event=event("vendor_unavailable"))
+        resume(deferral, unavailable_reply, event=event("vendor_unavailable"))
     cause = failure.value.__context__
-    shown = [str(failure.value), str(cause), repr(cause), str(unavailable.value), repr(again.value.trigger)]
-    shown += [json.dumps(again.value.trigger.serialize()), logged(), str(left[0]["task_state_store"])]
-    for text in shown:
+    texts = [str(failure.value), str(cause), repr(cause), str(unavailable.value), repr(again.value.trigger)]
+    texts += [json.dumps(again.value.trigger.serialize()), logged(), str(deferral[0]["task_state_store"])]
+    for text in texts:
         for secret in (prompt, PROMPT, KEY, LINK, "s3cret-signature"):
             assert secret not in text
     assert "cannot make '" in str(failure.value)

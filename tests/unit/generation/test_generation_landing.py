@@ -32,27 +32,29 @@ def posts(web: requests_mock.Mocker) -> int:
     return sum(sent.method == "POST" for sent in web.request_history)
 
 
-def test_an_occupied_output_path_is_found_before_anything_is_paid(vidgen: Connect, tmp_path: Path) -> None:
+def test_an_existing_file_at_the_output_path_is_reported_before_payment(
+    vidgen: Connect, tmp_path: Path
+) -> None:
     vidgen("apixo")
-    taken = tmp_path / "v.mp4"
-    taken.write_bytes(MP4)
+    existing = tmp_path / "v.mp4"
+    existing.write_bytes(MP4)
     with requests_mock.Mocker() as web, pytest.raises(AirflowFailException) as failure:
-        operator(output_path=f"file://{taken}").execute(context())
+        operator(output_path=f"file://{existing}").execute(context())
     assert "Nothing was spent." in str(failure.value)
     assert "v.mp4" in str(failure.value)
     assert web.request_history == []
 
 
-def test_an_output_path_of_no_known_storage_is_found_before_anything_is_paid(vidgen: Connect) -> None:
+def test_an_output_path_of_an_unknown_storage_is_reported_before_payment(vidgen: Connect) -> None:
     vidgen("apixo")
     with requests_mock.Mocker() as web, pytest.raises(AirflowFailException, match="output_path"):
         operator(output_path="nostorage://bucket/{task_id}.mp4").execute(context())
     assert web.request_history == []
 
 
-def mapped(**fields: Any) -> Any:
+def mapped_dag(**fields: Any) -> Any:
     with DAG("d", schedule=None) as dag:
-        VideoGenerationOperator.partial(task_id="t", **fields.pop("given", {})).expand(**fields)
+        VideoGenerationOperator.partial(task_id="t", **fields.pop("fixed", {})).expand(**fields)
     return dag
 
 
@@ -67,12 +69,12 @@ def in_a_mapped_group(path: str) -> Any:
 
 
 @pytest.mark.parametrize("map_index", [0, 3])
-def test_mapped_tasks_with_one_path_are_found_before_anything_is_paid(
+def test_mapped_tasks_with_the_same_output_path_are_reported_before_payment(
     vidgen: Connect, tmp_path: Path, map_index: int
 ) -> None:
     vidgen("apixo")
     path = f"file://{tmp_path}/{{{{ ds }}}}.mp4"
-    for dag in (mapped(given={"output_path": path}, prompt=[PROMPT, "b"]), in_a_mapped_group(path)):
+    for dag in (mapped_dag(fixed={"output_path": path}, prompt=[PROMPT, "b"]), in_a_mapped_group(path)):
         (name,) = dag.task_dict
         task = {**context(map_index=map_index, task_id=name), "dag": dag}
         with requests_mock.Mocker() as web, pytest.raises(AirflowFailException) as failure:
@@ -84,10 +86,10 @@ def test_mapped_tasks_with_one_path_are_found_before_anything_is_paid(
         assert web.request_history == []
 
 
-def test_mapped_tasks_with_paths_of_their_own_are_paid(vidgen: Connect, tmp_path: Path) -> None:
+def test_mapped_tasks_with_different_output_paths_are_submitted(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo")
     path = f"file://{tmp_path}/a.mp4"
-    dag = mapped(given={"prompt": PROMPT}, output_path=[path, "b.mp4"])
+    dag = mapped_dag(fixed={"prompt": PROMPT}, output_path=[path, "b.mp4"])
     task = {**context(map_index=0, task_id="t"), "dag": dag}
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
@@ -96,10 +98,10 @@ def test_mapped_tasks_with_paths_of_their_own_are_paid(vidgen: Connect, tmp_path
     assert posts(web) == 1
 
 
-def test_the_file_of_a_mapped_task_is_called_by_its_index(vidgen: Connect, tmp_path: Path) -> None:
+def test_the_file_of_a_mapped_task_is_named_by_its_map_index(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     path = f"file://{tmp_path}/v-{{map_index}}.mp4"
-    dag = mapped(given={"output_path": path}, prompt=[PROMPT, "b", "c", "d"])
+    dag = mapped_dag(fixed={"output_path": path}, prompt=[PROMPT, "b", "c", "d"])
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))
@@ -119,14 +121,14 @@ def test_the_file_lands_in_the_same_task(vidgen: Connect, tmp_path: Path) -> Non
         result = operator(deferrable=False, output_path=f"file://{tmp_path}/").execute(context())
     (file,) = result["files"]
     assert (tmp_path / "task_1-0.mp4").read_bytes() == MP4
-    told = json.loads((tmp_path / "task_1-0.mp4.json").read_text())
-    assert (told["task_id"], told["request"]["prompt"]) == ("task_1", PROMPT)
-    assert told["file"]["sha256"] == file["sha256"]
-    assert "s3cret" not in json.dumps(told)
+    sidecar = json.loads((tmp_path / "task_1-0.mp4.json").read_text())
+    assert (sidecar["task_id"], sidecar["request"]["prompt"]) == ("task_1", PROMPT)
+    assert sidecar["file"]["sha256"] == file["sha256"]
+    assert "s3cret" not in json.dumps(sidecar)
     assert file["task_id"] == "task_1"
 
 
-def test_a_link_that_died_meanwhile_is_asked_for_anew(vidgen: Connect, tmp_path: Path) -> None:
+def test_a_dead_link_is_refreshed_by_a_status_check(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     fresh = "https://cdn.example.com/v/fresh.mp4"
     with requests_mock.Mocker() as web:
@@ -138,9 +140,9 @@ def test_a_link_that_died_meanwhile_is_asked_for_anew(vidgen: Connect, tmp_path:
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
-@pytest.mark.parametrize("prompt_kept", [True, False])
-def test_the_sidecar_knows_the_request_and_may_leave_out_the_prompt(
-    prompt_kept: bool, vidgen: Connect, tmp_path: Path
+@pytest.mark.parametrize("sidecar_prompt", [True, False])
+def test_the_sidecar_has_the_request_and_the_prompt_only_if_enabled(
+    sidecar_prompt: bool, vidgen: Connect, tmp_path: Path
 ) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     task = context()
@@ -150,16 +152,16 @@ def test_the_sidecar_knows_the_request_and_may_leave_out_the_prompt(
         web.get(LINK, content=MP4)
         path = f"file://{tmp_path}/v.mp4"
         operator(
-            deferrable=False, output_path=path, sidecar_prompt=prompt_kept, verify=False, duration=6
+            deferrable=False, output_path=path, sidecar_prompt=sidecar_prompt, verify=False, duration=6
         ).execute(task)
-    told = json.loads((tmp_path / "v.mp4.json").read_text())
-    assert told["request"].get("prompt") == (PROMPT if prompt_kept else None)
-    assert told["request"]["duration"] == 6
-    assert told["fingerprint"] == record_of(task)["fingerprint"]
-    assert told["mismatches"] == []
+    sidecar = json.loads((tmp_path / "v.mp4.json").read_text())
+    assert sidecar["request"].get("prompt") == (PROMPT if sidecar_prompt else None)
+    assert sidecar["request"]["duration"] == 6
+    assert sidecar["fingerprint"] == record_of(task)["fingerprint"]
+    assert sidecar["mismatches"] == []
 
 
-def test_the_connections_key_is_in_no_sidecar_whatever_it_looks_like(vidgen: Connect, tmp_path: Path) -> None:
+def test_the_sidecar_never_contains_the_api_key(vidgen: Connect, tmp_path: Path) -> None:
     key = "correcthorsebattery"
     vidgen("apixo", password=key, extra={"allow_private_urls": True})
     extra = {"notes": [f"paid with {key}, as agreed"], "param": json.dumps({"by": key}), key: 1}
@@ -168,11 +170,11 @@ def test_the_connections_key_is_in_no_sidecar_whatever_it_looks_like(vidgen: Con
         web.get(STATUS["apixo"], json=finished("apixo"))
         web.get(LINK, content=MP4)
         operator(deferrable=False, output_path=f"file://{tmp_path}/", extra=extra).execute(context())
-    told = json.loads((tmp_path / "task_1-0.mp4.json").read_text())["request"]["extra"]
-    assert told == {"notes": ["paid with ***, as agreed"], "param": '{"by": "***"}', "***": 1}
+    sidecar = json.loads((tmp_path / "task_1-0.mp4.json").read_text())["request"]["extra"]
+    assert sidecar == {"notes": ["paid with ***, as agreed"], "param": '{"by": "***"}', "***": 1}
 
 
-def test_the_thumbnail_lands_in_the_same_task_and_is_known_to_a_clear(
+def test_the_thumbnail_lands_in_the_same_task_and_is_returned_after_a_clear(
     vidgen: Connect, tmp_path: Path
 ) -> None:
     vidgen("apimart", extra={"allow_private_urls": True})
@@ -185,20 +187,20 @@ def test_the_thumbnail_lands_in_the_same_task_and_is_known_to_a_clear(
         web.get(STATUS["apimart"], json=reply)
         web.get(LINK, content=MP4)
         web.get(thumb, content=jpg)
-        made = operator(model=MODEL["apimart"], deferrable=False, output_path=path)
-        (file,) = made.execute(task)["files"]
+        task_operator = operator(model=MODEL["apimart"], deferrable=False, output_path=path)
+        (file,) = task_operator.execute(task)["files"]
         assert file["poster"] == f"file://{tmp_path}/task_1-0.jpg"
         assert (tmp_path / "task_1-0.jpg").read_bytes() == jpg
         web.get(STATUS["apimart"], json=status_body("apimart", "completed", result={}))
         cleared = context(max_tries=5)
         cleared["task_state_store"] = task["task_state_store"]
-        (again,) = made.execute(cleared)["files"]
-    kept = ("path", "bytes", "sha256", "content_type", "poster")
-    assert again == {name: file[name] for name in kept}
+        (again,) = task_operator.execute(cleared)["files"]
+    recorded_fields = ("path", "bytes", "sha256", "content_type", "poster")
+    assert again == {name: file[name] for name in recorded_fields}
     assert posts(web) == 1
 
 
-def test_no_poster_lands_where_none_is_wanted(vidgen: Connect, tmp_path: Path) -> None:
+def test_no_poster_lands_with_poster_false(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
@@ -211,21 +213,21 @@ def test_no_poster_lands_where_none_is_wanted(vidgen: Connect, tmp_path: Path) -
 def test_a_download_that_fails_leaves_the_job_attached(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     task = context()
-    landing = operator(deferrable=False, output_path=f"file://{tmp_path}/v.mp4")
+    task_operator = operator(deferrable=False, output_path=f"file://{tmp_path}/v.mp4")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))
         web.get(LINK, status_code=500)
         with pytest.raises(AirflowException, match="DownloadFailed") as failure:
-            landing.execute(task)
+            task_operator.execute(task)
         assert "apixo job task_1" in str(failure.value)
         assert list(tmp_path.iterdir()) == []
         web.get(LINK, content=MP4)
-        assert landing.execute(task)["files"][0]["bytes"] == len(MP4)
+        assert task_operator.execute(task)["files"][0]["bytes"] == len(MP4)
     assert posts(web) == 1
 
 
-def test_a_path_taken_in_the_meantime_is_changed_and_the_task_cleared(
+def test_a_target_created_after_the_submission_can_be_changed_by_a_clear(
     vidgen: Connect, tmp_path: Path
 ) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
@@ -234,7 +236,7 @@ def test_a_path_taken_in_the_meantime_is_changed_and_the_task_cleared(
         web.post(CREATE["apixo"], json=create_body("apixo"))
         with pytest.raises(TaskDeferred):
             operator(deferrable=True, output_path=f"file://{tmp_path}/v.mp4").execute(task)
-        (tmp_path / "v.mp4").write_bytes(b"theirs")
+        (tmp_path / "v.mp4").write_bytes(b"another file")
         web.get(STATUS["apixo"], json=finished("apixo"))
         web.get(LINK, content=MP4)
         with pytest.raises(AirflowFailException, match="clear the task before the link expires") as failure:
@@ -243,14 +245,12 @@ def test_a_path_taken_in_the_meantime_is_changed_and_the_task_cleared(
         cleared = context(max_tries=5)
         cleared["task_state_store"] = task["task_state_store"]
         operator(deferrable=False, output_path=f"file://{tmp_path}/w.mp4").execute(cleared)
-    assert (tmp_path / "v.mp4").read_bytes() == b"theirs"
+    assert (tmp_path / "v.mp4").read_bytes() == b"another file"
     assert (tmp_path / "w.mp4").read_bytes() == MP4
     assert posts(web) == 1
 
 
-def test_the_synchronous_endpoints_dead_link_is_not_refreshed_from_a_job_that_has_no_id(
-    vidgen: Connect, tmp_path: Path
-) -> None:
+def test_a_dead_link_of_a_job_without_an_id_is_not_refreshed(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apimodels", extra={"allow_private_urls": True})
     with requests_mock.Mocker() as web:
         reply = {"code": 200, "data": {"state": "completed", "resultUrls": [LINK]}}
@@ -261,7 +261,7 @@ def test_the_synchronous_endpoints_dead_link_is_not_refreshed_from_a_job_that_ha
     assert all("p-video" in sent.url or sent.url == LINK for sent in web.request_history)
 
 
-def test_a_callback_needs_a_place_to_call(vidgen: Connect) -> None:
+def test_use_callback_without_a_callback_base_url_is_refused(vidgen: Connect) -> None:
     vidgen("apixo")
     with requests_mock.Mocker() as web, pytest.raises(AirflowFailException) as failure:
         operator(use_callback=True).execute(context())
@@ -270,7 +270,7 @@ def test_a_callback_needs_a_place_to_call(vidgen: Connect) -> None:
     assert web.request_history == []
 
 
-def test_a_callback_is_asked_for_at_the_place_of_the_connection(vidgen: Connect) -> None:
+def test_the_callback_url_is_taken_from_the_connection(vidgen: Connect) -> None:
     vidgen("apixo", extra={"callback_base_url": "https://airflow.example.com/vidgen"})
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
@@ -281,14 +281,14 @@ def test_a_callback_is_asked_for_at_the_place_of_the_connection(vidgen: Connect)
     assert body["callback_url"].startswith("https://airflow.example.com/vidgen")
 
 
-def test_a_vendor_without_callbacks_refuses_to_be_asked_for_one(vidgen: Connect) -> None:
+def test_use_callback_is_refused_for_a_vendor_without_callbacks(vidgen: Connect) -> None:
     vidgen("apixgo", extra={"callback_base_url": "https://airflow.example.com/vidgen"})
     with requests_mock.Mocker() as web, pytest.raises(AirflowFailException, match="callback"):
         operator(use_callback=True).execute(context())
     assert web.request_history == []
 
 
-def test_a_kill_says_that_the_job_goes_on(logged: Callable[[], str]) -> None:
+def test_on_kill_logs_that_the_job_continues(logged: Callable[[], str]) -> None:
     operator().on_kill()
     assert (
         "The task was killed. A submitted job continues at the vendor and may be billed. "

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""How a job can end for its task, and what the next try makes of it."""
+"""The outcomes of a job for its task, and what the next try does."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def posts(web: requests_mock.Mocker) -> int:
 
 @pytest.mark.parametrize("deferrable", [True, False])
 @pytest.mark.parametrize(
-    ("words", "code", "kind"),
+    ("vendor_message", "code", "exception_type"),
     [
         ("unsafe", "CONTENT_VIOLATION", AirflowFailException),
         ("cannot fetch", "INVALID_IMAGE_URL", AirflowFailException),
@@ -58,26 +58,26 @@ def posts(web: requests_mock.Mocker) -> int:
         ("no capacity", "MODEL_UNAVAILABLE", AirflowException),
     ],
 )
-def test_a_job_that_failed_ends_retries_only_if_the_same_request_would_fail_again(
-    words: str, code: str, kind: type[Exception], deferrable: bool, vidgen: Connect
+def test_a_failed_job_is_fatal_only_if_the_same_request_would_fail_again(
+    vendor_message: str, code: str, exception_type: type[Exception], deferrable: bool, vidgen: Connect
 ) -> None:
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
-        web.get(STATUS["apixo"], json=failed("apixo", words, code))
+        web.get(STATUS["apixo"], json=failed("apixo", vendor_message, code))
         if deferrable:
             with pytest.raises(TaskDeferred):
                 operator(deferrable=True).execute(task)
         with pytest.raises(AirflowException) as failure:
             operator(deferrable=deferrable).execute(task)
-    assert type(failure.value) is kind
+    assert type(failure.value) is exception_type
     assert "apixo job task_1" in str(failure.value)
-    assert words in str(failure.value)
+    assert vendor_message in str(failure.value)
     assert record_of(task)["phase"] == "failed"
 
 
-def test_the_try_after_a_failed_job_submits_afresh_and_says_so(
+def test_a_retry_after_a_failed_job_submits_a_new_job_and_logs_it(
     vidgen: Connect, logged: Callable[[], str]
 ) -> None:
     vidgen("apixo")
@@ -110,7 +110,7 @@ def test_the_deadline_leaves_the_job_attached(vidgen: Connect, clock: Clock) -> 
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixgo"], json=create_body("apixgo"))
         web.get(STATUS["apixgo"], json=running("apixgo"))
-        with pytest.raises(AirflowException, match="DeadlineExceeded") as failure:
+        with pytest.raises(AirflowException, match=r"DeadlineExceeded.*2026-11-20T12:01:00") as failure:
             operator(deferrable=False, timeout=60).execute(task)
         assert not isinstance(failure.value, AirflowFailException)
         web.get(STATUS["apixgo"], json=finished("apixgo"))
@@ -118,7 +118,7 @@ def test_the_deadline_leaves_the_job_attached(vidgen: Connect, clock: Clock) -> 
     assert posts(web) == 1
 
 
-def test_success_without_a_link_is_waited_on_and_then_reported_as_paid(vidgen: Connect) -> None:
+def test_a_success_without_a_link_is_polled_and_then_reported_as_paid(vidgen: Connect) -> None:
     vidgen("apixgo")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixgo"], json=create_body("apixgo"))
@@ -127,41 +127,41 @@ def test_success_without_a_link_is_waited_on_and_then_reported_as_paid(vidgen: C
             operator(deferrable=False).execute(context())
 
 
-def test_an_unreadable_record_submits_nothing_and_a_retry_may_help(vidgen: Connect) -> None:
+def test_an_unreadable_record_submits_nothing_and_is_retryable(vidgen: Connect) -> None:
     vidgen("apixo")
     task = context()
 
-    def broken(*_: Any) -> Any:
+    def fail(*_: Any) -> Any:
         raise ConnectionError("no API server")
 
-    task["task_state_store"].get = broken
+    task["task_state_store"].get = fail
     with requests_mock.Mocker() as web, pytest.raises(AirflowException, match="LedgerUnreadable") as failure:
         operator().execute(task)
     assert not isinstance(failure.value, AirflowFailException)
     assert web.request_history == []
 
 
-@pytest.mark.parametrize("at_last", [True, False])
-def test_a_blocking_task_without_a_link_looks_once_more_before_it_fails(
-    at_last: bool, vidgen: Connect
+@pytest.mark.parametrize("has_link_at_last", [True, False])
+def test_a_blocking_task_without_a_link_checks_once_more_before_it_fails(
+    has_link_at_last: bool, vidgen: Connect
 ) -> None:
     vidgen("apixo")
     task, no_link = context(), status_body("apixo", "success")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
-        last = finished("apixo") if at_last else no_link
+        last = finished("apixo") if has_link_at_last else no_link
         web.get(STATUS["apixo"], [*[{"json": no_link}] * 6, {"json": last}])
-        if at_last:
+        if has_link_at_last:
             assert operator(deferrable=False).execute(task)["result_urls"] == [LINK]
         else:
             with pytest.raises(AirflowFailException, match=r"ResultMissing.*task_1"):
                 operator(deferrable=False).execute(task)
-            # When its links will have died is kept, for a later clear.
+            # The expiry of its links is recorded, for a later clear.
             assert record_of(task)["expires_at"]
         assert sum(sent.method == "GET" for sent in web.request_history) == 7
 
 
-def test_a_blocking_task_keeps_its_own_interval(vidgen: Connect, clock: Clock) -> None:
+def test_a_blocking_task_uses_its_poll_interval(vidgen: Connect, clock: Clock) -> None:
     vidgen("apixo")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
@@ -171,7 +171,7 @@ def test_a_blocking_task_keeps_its_own_interval(vidgen: Connect, clock: Clock) -
     assert all(81 <= slept <= 99 for slept in clock.slept)
 
 
-def test_a_blocking_task_shows_its_progress_as_a_deferred_one_does(vidgen: Connect) -> None:
+def test_a_blocking_task_pushes_its_progress_to_xcom(vidgen: Connect) -> None:
     vidgen("apixgo")
     task = context()
     with requests_mock.Mocker() as web:
@@ -182,7 +182,7 @@ def test_a_blocking_task_shows_its_progress_as_a_deferred_one_does(vidgen: Conne
     assert ("progress", {"state": "running", "percent": 50}) in task["ti"].pushed
 
 
-def test_a_blocking_task_whose_link_comes_late_lands_it(vidgen: Connect, tmp_path: Path) -> None:
+def test_a_blocking_task_lands_a_link_that_is_reported_late(vidgen: Connect, tmp_path: Path) -> None:
     vidgen("apixo", extra={"allow_private_urls": True})
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
@@ -193,7 +193,9 @@ def test_a_blocking_task_whose_link_comes_late_lands_it(vidgen: Connect, tmp_pat
     assert (tmp_path / "v.mp4").read_bytes() == MP4
 
 
-def test_a_blocking_task_does_not_believe_no_such_job_when_asked_with_another_key(vidgen: Connect) -> None:
+def test_a_blocking_task_reports_job_not_found_with_another_api_key_as_a_changed_account(
+    vidgen: Connect,
+) -> None:
     vidgen("apixgo")
     task = context()
     with requests_mock.Mocker() as web:
@@ -208,9 +210,9 @@ def test_a_blocking_task_does_not_believe_no_such_job_when_asked_with_another_ke
     assert posts(web) == 1
 
 
-@pytest.mark.parametrize("full", [True, False])
-def test_with_a_store_of_the_workers_all_is_kept_in_airflows_own_rows_of_this_try(
-    full: bool, vidgen: Connect, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("at_capacity", [True, False])
+def test_with_a_state_store_backend_records_and_tickets_stay_in_airflows_own_rows(
+    at_capacity: bool, vidgen: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vidgen("apixo")
     rows: dict[tuple[Any, str], Any] = {}
@@ -221,10 +223,10 @@ def test_with_a_store_of_the_workers_all_is_kept_in_airflows_own_rows_of_this_tr
     )
     task = context()
     with requests_mock.Mocker() as web:
-        answer = {"status_code": 429, "json": {"code": 429}} if full else {"json": create_body("apixo")}
-        web.post(CREATE["apixo"], **answer)
+        reply = {"status_code": 429, "json": {"code": 429}} if at_capacity else {"json": create_body("apixo")}
+        web.post(CREATE["apixo"], **reply)
         with pytest.raises((AirflowRescheduleException, TaskDeferred)):
             operator(deferrable=True).execute(task)
     assert {ti_id for ti_id, _ in rows} == {task["ti"].id}
-    assert (("ti-1", "vidgen_queue_ticket") in rows) is full
+    assert (("ti-1", "vidgen_queue_ticket") in rows) is at_capacity
     assert len(task["task_state_store"]) == 0

@@ -16,6 +16,7 @@ import requests
 import requests_mock
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferred
 
+from airflow_provider_vidgen import submission
 from airflow_provider_vidgen.models import VideoRequest
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
@@ -51,9 +52,7 @@ def posts(web: requests_mock.Mocker) -> int:
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_blocking_task_brings_the_result_the_design_promises(
-    vendor: str, vidgen: Connect, clock: Clock
-) -> None:
+def test_a_blocking_task_returns_the_documented_result(vendor: str, vidgen: Connect, clock: Clock) -> None:
     vidgen(vendor)
     task = context()
     with requests_mock.Mocker() as web:
@@ -72,35 +71,35 @@ def test_a_blocking_task_brings_the_result_the_design_promises(
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-def test_a_deferrable_task_leaves_the_worker_for_the_trigger(vendor: str, vidgen: Connect) -> None:
+def test_a_deferrable_task_defers_to_the_trigger(vendor: str, vidgen: Connect) -> None:
     vidgen(vendor)
     task = context()
     with requests_mock.Mocker() as web:
         web.post(CREATE[vendor], json=create_body(vendor))
         with pytest.raises(TaskDeferred) as deferred:
             operator(deferrable=True, timeout=900, poll_interval=7).execute(task)
-    left = deferred.value
-    assert isinstance(left.trigger, VideoTaskTrigger)
-    assert left.method_name == "execute_complete"
-    assert left.kwargs == {
+    deferral = deferred.value
+    assert isinstance(deferral.trigger, VideoTaskTrigger)
+    assert deferral.method_name == "execute_complete"
+    assert deferral.kwargs == {
         "job": job(vendor).to_dict(),
         "submitted_at": NOW.isoformat(),
         "deadline": (NOW + timedelta(seconds=900)).isoformat(),
     }
-    assert {name: getattr(left.trigger, name) for name in left.kwargs} == left.kwargs
-    assert left.trigger.vidgen_conn_id == "vidgen_default"
-    assert left.trigger.poll_interval == 7
-    assert left.trigger.not_before == (NOW + timedelta(seconds=10)).isoformat()
-    # Airflow's own end of the deferral comes later than ours, which keeps the job.
-    # Exactly that type: Airflow's supervisor takes no other kind of duration.
-    assert type(left.timeout) is timedelta
-    assert left.timeout > timedelta(seconds=900)
+    assert {name: getattr(deferral.trigger, name) for name in deferral.kwargs} == deferral.kwargs
+    assert deferral.trigger.vidgen_conn_id == "vidgen_default"
+    assert deferral.trigger.poll_interval == 7
+    assert deferral.trigger.not_before == (NOW + timedelta(seconds=10)).isoformat()
+    # Airflow's timeout of the deferral is later than the deadline, which keeps the job attached.
+    # A plain timedelta: Airflow's supervisor accepts no other type.
+    assert type(deferral.timeout) is timedelta
+    assert deferral.timeout > timedelta(seconds=900)
     assert task["ti"].pushed == [("task_id", "task_1")]
     assert posts(web) == 1
 
 
 @pytest.mark.parametrize(("heartbeat", "seconds"), [("", 10), ("1", 10), ("5", 10), ("20", 25)])
-def test_no_task_wakes_before_its_first_leg_is_surely_reported(
+def test_the_trigger_fires_no_earlier_than_the_minimum_deferral(
     heartbeat: str, seconds: int, vidgen: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if heartbeat:
@@ -114,7 +113,7 @@ def test_no_task_wakes_before_its_first_leg_is_surely_reported(
     assert deferred.value.trigger.not_before == earliest
 
 
-def test_a_re_attached_task_whose_deadline_is_near_is_given_time_to_end(
+def test_a_task_re_attached_after_its_deadline_keeps_the_deferral_margin(
     vidgen: Connect, clock: Clock
 ) -> None:
     vidgen("apixo")
@@ -131,7 +130,7 @@ def test_a_re_attached_task_whose_deadline_is_near_is_given_time_to_end(
     assert deferred.value.kwargs["deadline"] == (NOW + timedelta(seconds=1800)).isoformat()
 
 
-def test_a_retry_asks_about_the_job_and_does_not_defer_on_a_finished_one(vidgen: Connect) -> None:
+def test_a_retry_returns_a_finished_job_without_deferring(vidgen: Connect) -> None:
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web:
@@ -146,7 +145,7 @@ def test_a_retry_asks_about_the_job_and_does_not_defer_on_a_finished_one(vidgen:
     assert posts(web) == 1
 
 
-def test_a_retry_whose_vendor_is_down_waits_on_for_the_job(vidgen: Connect) -> None:
+def test_a_retry_defers_again_while_the_vendor_is_unavailable(vidgen: Connect) -> None:
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web:
@@ -176,7 +175,7 @@ def test_the_synchronous_endpoint_returns_without_waiting(
     assert clock.slept == []
 
 
-def test_an_invalid_request_fails_for_good_with_all_its_problems_and_no_post(vidgen: Connect) -> None:
+def test_an_invalid_request_is_fatal_with_all_its_problems_and_no_request(vidgen: Connect) -> None:
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web, pytest.raises(AirflowFailException) as failure:
@@ -188,22 +187,22 @@ def test_an_invalid_request_fails_for_good_with_all_its_problems_and_no_post(vid
     assert task["task_state_store"] == {}
 
 
-def test_a_connection_that_cannot_be_used_fails_for_good_before_anything_is_sent(vidgen: Connect) -> None:
+def test_an_invalid_connection_is_fatal_before_any_request(vidgen: Connect) -> None:
     vidgen("apixo", password="")
     with requests_mock.Mocker() as web, pytest.raises(AirflowFailException, match="password"):
         operator().execute(context())
     assert web.request_history == []
 
 
-def test_doubts_are_logged_and_the_request_goes_out(vidgen: Connect, logged: Callable[[], str]) -> None:
+def test_warnings_are_logged_and_the_request_is_sent(vidgen: Connect, logged: Callable[[], str]) -> None:
     vidgen("apimodels")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apimodels"], json=create_body("apimodels"))
         with pytest.raises(TaskDeferred):
             operator(deferrable=True, aspect_ratio="2:3").execute(context())
-    told = logged()
-    assert "aspect_ratio=2:3: the document clearly confirms only 16:9, 1:1, 9:16" in told
-    assert "The job is apimodels job task_1" in told
+    log = logged()
+    assert "aspect_ratio=2:3: the document clearly confirms only 16:9, 1:1, 9:16" in log
+    assert "The job is apimodels job task_1" in log
 
 
 @pytest.mark.parametrize(
@@ -221,43 +220,43 @@ def test_doubts_are_logged_and_the_request_goes_out(vidgen: Connect, logged: Cal
 )
 def test_each_field_of_the_request_reaches_the_vendor(field: str, value: Any, vidgen: Connect) -> None:
     vidgen("apixo")
-    given = {"duration": 6, "prompt": PROMPT, field: value}
+    arguments = {"duration": 6, "prompt": PROMPT, field: value}
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
         with pytest.raises(TaskDeferred):
-            operator(deferrable=True, **given).execute(context())
+            operator(deferrable=True, **arguments).execute(context())
         body = web.last_request.json()
-    expected = get_vendor("apixo").submit_call(VideoRequest(model=MODEL["apixo"], **given))
+    expected = get_vendor("apixo").submit_call(VideoRequest(model=MODEL["apixo"], **arguments))
     assert body == expected.body
 
 
-def test_an_unknown_submission_is_repeated_by_those_who_take_the_risk(vidgen: Connect) -> None:
+def test_resubmit_repeats_a_submission_of_unknown_outcome(vidgen: Connect) -> None:
     vidgen("apixo")
     task = context()
-    risky = operator(deferrable=True, on_unknown_submit="resubmit")
+    resubmitting = operator(deferrable=True, on_unknown_submit="resubmit")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], [{"exc": requests.ReadTimeout}, {"json": create_body("apixo")}])
         with pytest.raises(AirflowException, match="UnknownSubmitWillResubmit"):
-            risky.execute(task)
+            resubmitting.execute(task)
         with pytest.raises(TaskDeferred):
-            risky.execute(task)
+            resubmitting.execute(task)
     assert posts(web) == 2
 
 
-def test_a_delivery_that_cannot_be_recorded_is_a_delivery_all_the_same(
+def test_a_delivery_that_cannot_be_recorded_still_succeeds(
     vidgen: Connect, logged: Callable[[], str]
 ) -> None:
     vidgen("apixo")
     task = context()
     store = task["task_state_store"]
-    put = store.set
+    write = store.set
 
-    def refuse(key: str, value: Any, **options: Any) -> None:
+    def fail_on_delivered(key: str, value: Any, **options: Any) -> None:
         if value.get("phase") == "delivered":
-            raise ConnectionError("the API server is away")
-        put(key, value, **options)
+            raise ConnectionError("the API server is unreachable")
+        write(key, value, **options)
 
-    store.set = refuse
+    store.set = fail_on_delivered
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
         web.get(STATUS["apixo"], json=finished("apixo"))
@@ -266,7 +265,7 @@ def test_a_delivery_that_cannot_be_recorded_is_a_delivery_all_the_same(
 
 
 @pytest.mark.parametrize(
-    ("reply", "kind", "name"),
+    ("reply", "exception_type", "name"),
     [
         ({"status_code": 400, "json": {"code": 400}}, AirflowFailException, "SubmitRefused"),
         ({"status_code": 401, "json": {"code": 401}}, AirflowFailException, "BadCredentials"),
@@ -277,19 +276,19 @@ def test_a_delivery_that_cannot_be_recorded_is_a_delivery_all_the_same(
         ({"exc": requests.ConnectTimeout}, AirflowException, "ConnectionFailed"),
     ],
 )
-def test_each_failed_submission_ends_retries_or_does_not(
-    reply: dict[str, Any], kind: type[Exception], name: str, vidgen: Connect
+def test_a_failed_submission_is_fatal_or_retryable_by_its_class(
+    reply: dict[str, Any], exception_type: type[Exception], name: str, vidgen: Connect
 ) -> None:
     vidgen("apixo")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], **reply)
         with pytest.raises(AirflowException) as failure:
             operator().execute(context())
-    assert type(failure.value) is kind
+    assert type(failure.value) is exception_type
     assert str(failure.value).startswith(name)
 
 
-def test_an_unknown_submission_is_not_repeated_by_a_retry(vidgen: Connect) -> None:
+def test_a_retry_does_not_repeat_a_submission_of_unknown_outcome(vidgen: Connect) -> None:
     vidgen("apixo")
     task = context()
     with requests_mock.Mocker() as web:
@@ -298,3 +297,40 @@ def test_an_unknown_submission_is_not_repeated_by_a_retry(vidgen: Connect) -> No
             with pytest.raises(AirflowFailException, match="Money may have been spent"):
                 operator().execute(task)
     assert posts(web) == 1
+
+
+@pytest.mark.parametrize(("map_index", "argument"), [(-1, ""), (3, " --map-index 3")])
+def test_the_error_about_an_unknown_submission_has_the_adopt_command_of_this_task(
+    map_index: int, argument: str, vidgen: Connect
+) -> None:
+    vidgen("apixo")
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], exc=requests.ReadTimeout)
+        with pytest.raises(AirflowFailException) as failure:
+            operator().execute(
+                context(dag_id="the_dag", run_id="the run", task_id="make", map_index=map_index)
+            )
+    command = f"`airflow vidgen adopt the_dag 'the run' make{argument} --job-id JOB_ID`"
+    assert command in str(failure.value)
+
+
+def test_the_error_about_a_job_that_cannot_be_recorded_has_its_id_in_the_adopt_command(
+    vidgen: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vidgen("apixo")
+    monkeypatch.setattr(submission, "_WRITE_ATTEMPTS", 1)
+    task = context(map_index=0)
+    store = task["task_state_store"]
+    write = store.set
+
+    def fail_on_submitted(key: str, value: Any, **options: Any) -> None:
+        if value.get("phase") == "submitted":
+            raise ConnectionError("the API server is unreachable")
+        write(key, value, **options)
+
+    store.set = fail_on_submitted
+    with requests_mock.Mocker() as web:
+        web.post(CREATE["apixo"], json=create_body("apixo"))
+        with pytest.raises(AirflowFailException, match="JobNotRecorded") as failure:
+            operator().execute(task)
+    assert "`airflow vidgen adopt d r t --map-index 0 --job-id task_1`" in str(failure.value)

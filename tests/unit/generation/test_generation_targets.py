@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A generation whose link is late, or whose place is none: no second video is paid for, no first in vain."""
+"""Links that are not live yet, and unusable output paths: neither costs a second payment."""
 
 from __future__ import annotations
 
@@ -31,23 +31,25 @@ def posts(web: requests_mock.Mocker) -> int:
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
-@pytest.mark.parametrize("late", [{"status_code": 404}, {"status_code": 403}, {"text": "<html>wait</html>"}])
-def test_a_link_that_is_late_is_waited_for_and_then_left_to_the_next_try(
-    vendor: str, late: dict[str, Any], vidgen: Connect, clock: Clock, tmp_path: Path
+@pytest.mark.parametrize(
+    "not_live", [{"status_code": 404}, {"status_code": 403}, {"text": "<html>wait</html>"}]
+)
+def test_a_link_that_is_not_live_yet_is_retried_and_then_left_to_the_next_try(
+    vendor: str, not_live: dict[str, Any], vidgen: Connect, clock: Clock, tmp_path: Path
 ) -> None:
     vidgen(vendor, extra={"allow_private_urls": True})
     task = context()
     with requests_mock.Mocker() as web:
         web.post(CREATE[vendor], json=create_body(vendor))
         web.get(STATUS[vendor], json=finished(vendor))
-        web.get(LINK, [late])
+        web.get(LINK, [not_live])
         with pytest.raises(AirflowException, match=r"LinkUnavailable|NotAVideo") as failure:
             operator(f"file://{tmp_path}/v.mp4").execute(task)
         assert not isinstance(failure.value, AirflowFailException)
-        # The next try, and a clear, ask about the same job; this time it takes a minute.
+        # A clear re-attaches to the same job; its link becomes live after a minute.
         cleared = context(max_tries=5)
         cleared["task_state_store"] = task["task_state_store"]
-        web.get(LINK, [late] * 6 + [{"content": MP4}])
+        web.get(LINK, [not_live] * 6 + [{"content": MP4}])
         operator(f"file://{tmp_path}/v.mp4").execute(cleared)
         assert posts(web) == 1
     assert (tmp_path / "v.mp4").read_bytes() == MP4
@@ -68,18 +70,18 @@ def test_a_link_that_is_late_is_waited_for_and_then_left_to_the_next_try(
     ],
 )
 @pytest.mark.parametrize("deferrable", [True, False])
-def test_a_place_where_nothing_can_land_is_refused_before_anything_is_paid(
+def test_an_unusable_output_path_is_refused_before_payment(
     path: str, deferrable: bool, vidgen: Connect, tmp_path: Path
 ) -> None:
     vidgen("apixo")
     with requests_mock.Mocker() as web:
         web.post(CREATE["apixo"], json=create_body("apixo"))
-        making = operator(path.replace("{folder}", str(tmp_path)))
-        making.deferrable = deferrable
+        generation = operator(path.replace("{folder}", str(tmp_path)))
+        generation.deferrable = deferrable
         with pytest.raises(
             AirflowFailException,
             match=r"(?s)The video could not be made or landed from this worker.*output_path=.*Nothing was"
             r" spent\.",
         ):
-            making.execute(context())
+            generation.execute(context())
         assert web.request_history == []

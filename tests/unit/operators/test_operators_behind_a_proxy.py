@@ -40,7 +40,7 @@ def web() -> Any:
 
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_a_generation_whose_file_could_not_be_fetched_is_refused_before_payment(
+def test_a_generation_whose_download_would_be_blocked_is_refused_before_payment(
     vendor: str,
     deferrable: bool,
     vidgen: Connect,
@@ -53,19 +53,19 @@ def test_a_generation_whose_file_could_not_be_fetched_is_refused_before_payment(
     with pytest.raises(AirflowFailException) as failure:
         generation(f"file://{tmp_path}/{{product}}/", deferrable=deferrable).execute(context())
     text = str(failure.value)
-    for words in (
+    for part in (
         "allow_proxied_downloads=false: must be true in the connection 'vidgen_default'",
         "or NO_PROXY must be *",
         "the proxy proxy.example.com:3128 from HTTPS_PROXY",
         "output_path=",
         "Nothing was spent.",
     ):
-        assert words in text
+        assert part in text
     assert "s3cret" not in text
     assert web.request_history == []
 
 
-def test_an_invalid_request_is_reported_together_with_the_proxys_problems(
+def test_an_invalid_request_is_reported_together_with_proxy_problems(
     vidgen: Connect, web: requests_mock.Mocker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vidgen("apixo")
@@ -119,7 +119,7 @@ def test_an_unusable_environment_is_refused_before_payment(
     assert web.request_history == []
 
 
-def test_a_paid_job_is_kept_while_the_environment_is_broken_and_lands_once_it_is_repaired(
+def test_a_paid_job_stays_attached_while_downloads_are_blocked_and_lands_afterwards(
     vidgen: Connect, web: requests_mock.Mocker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vidgen("apixo")

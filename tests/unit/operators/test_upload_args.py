@@ -28,7 +28,7 @@ def test_upload_args_and_sidecar_are_templated(operator: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("arguments", "problem"),
     [
         ({"upload_args": {"StorageClass": "X"}}, "upload_args[StorageClass]=given: must be left out"),
         ({"upload_args": "StorageClass"}, "upload_args=str: must map names to values"),
@@ -37,15 +37,15 @@ def test_upload_args_and_sidecar_are_templated(operator: Any) -> None:
     ],
 )
 def test_unusable_upload_args_and_sidecar_are_refused_before_payment(
-    vidgen: Connect, tmp_path: Path, given: dict[str, Any], words: str
+    vidgen: Connect, tmp_path: Path, arguments: dict[str, Any], problem: str
 ) -> None:
     vidgen("apixo")
     operator = VideoGenerationOperator(
-        task_id="t", prompt=PROMPT, output_path=f"{tmp_path}/{{product}}/", **given
+        task_id="t", prompt=PROMPT, output_path=f"{tmp_path}/{{product}}/", **arguments
     )
     with requests_mock.Mocker() as web, pytest.raises(AirflowFailException) as failure:
         operator.execute(context())
-    assert words in str(failure.value)
+    assert problem in str(failure.value)
     assert "output_path=" in str(failure.value), "all at once"
     assert "Nothing was spent." in str(failure.value)
     assert web.request_history == []

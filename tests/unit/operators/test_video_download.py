@@ -76,7 +76,7 @@ def test_map_index_is_filled_in(download: Callable[..., Any], tmp_path: Path) ->
 def test_sidecar_and_verification_can_be_turned_off(download: Callable[..., Any], tmp_path: Path) -> None:
     (file,) = download({LINK: [{"content": MP4}]}, url=LINK, sidecar=False, verify=False)
     assert (file["sidecar"], file["probe"], file["mismatches"]) == (None, None, [])
-    assert [each.suffix for each in tmp_path.iterdir()] == [".mp4"]
+    assert [path.suffix for path in tmp_path.iterdir()] == [".mp4"]
 
 
 def test_the_sidecar_of_a_download_has_the_generations_result(
@@ -278,7 +278,7 @@ def test_a_missing_xcom_is_an_error(field: str, vidgen: Callable[..., None]) -> 
         operator.execute(context())
 
 
-def test_text_that_is_no_link_is_refused(download: Callable[..., Any]) -> None:
+def test_text_that_is_not_a_link_is_refused(download: Callable[..., Any]) -> None:
     with pytest.raises(AirflowFailException, match="UnsafeLink"):
         download({}, url=f"['{LINK}']")
 

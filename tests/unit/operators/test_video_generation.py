@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What the operator takes, and what of it a Dag author may template."""
+"""The operator's arguments: validation, defaults, templates."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ TEMPLATED = (
 )
 
 
-def test_everything_about_the_video_can_be_templated() -> None:
+def test_every_field_of_the_request_is_templated() -> None:
     assert set(TEMPLATED) <= set(VideoGenerationOperator.template_fields)
 
 
-def test_every_templated_field_is_an_attribute_that_holds_what_was_given() -> None:
+def test_every_templated_field_is_an_attribute_with_the_given_value() -> None:
     given = {name: f"{{{{ params.{name} }}}}" for name in TEMPLATED}
     operator = VideoGenerationOperator(task_id="t", **given)  # type: ignore[arg-type]
     assert {name: getattr(operator, name) for name in TEMPLATED} == given
@@ -40,11 +40,11 @@ def test_every_templated_field_is_an_attribute_that_holds_what_was_given() -> No
 def test_templates_are_rendered_inside_lists_and_mappings() -> None:
     operator = VideoGenerationOperator(
         task_id="t",
-        prompt="{{ what }} at night",
+        prompt="{{ subject }} at night",
         image_urls=["{{ url }}"],
-        extra={"input": {"x": "{{ what }}"}},
+        extra={"input": {"x": "{{ subject }}"}},
     )
-    operator.render_template_fields({"what": "a cat", "url": "https://example.com/a.png"})  # type: ignore[arg-type]
+    operator.render_template_fields({"subject": "a cat", "url": "https://example.com/a.png"})  # type: ignore[arg-type]
     assert operator.prompt == "a cat at night"
     assert operator.image_urls == ["https://example.com/a.png"]
     assert operator.extra == {"input": {"x": "a cat"}}
@@ -56,7 +56,7 @@ def test_the_operator_can_be_mapped() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid",
     [
         {"on_unknown_submit": "retry"},
         {"on_unknown_submit": None},
@@ -68,14 +68,14 @@ def test_the_operator_can_be_mapped() -> None:
         {"on_clear": "always"},
     ],
 )
-def test_a_wrong_setting_is_found_when_the_dag_is_read(wrong: dict[str, Any]) -> None:
-    (name,) = wrong
+def test_an_invalid_argument_is_refused_when_the_dag_is_parsed(invalid: dict[str, Any]) -> None:
+    (name,) = invalid
     with pytest.raises(ValueError, match=name):
-        VideoGenerationOperator(task_id="t", prompt="x", **wrong)
+        VideoGenerationOperator(task_id="t", prompt="x", **invalid)
 
 
 @pytest.mark.parametrize(
-    "right",
+    "valid",
     [
         {"on_unknown_submit": "fail"},
         {"on_unknown_submit": "resubmit"},
@@ -93,12 +93,12 @@ def test_a_wrong_setting_is_found_when_the_dag_is_read(wrong: dict[str, Any]) ->
         {"deferrable": True},
     ],
 )
-def test_a_setting_is_kept_as_it_was_given(right: dict[str, Any]) -> None:
-    ((name, value),) = right.items()
-    assert getattr(VideoGenerationOperator(task_id="t", prompt="x", **right), name) == value
+def test_a_valid_argument_is_stored_unchanged(valid: dict[str, Any]) -> None:
+    ((name, value),) = valid.items()
+    assert getattr(VideoGenerationOperator(task_id="t", prompt="x", **valid), name) == value
 
 
-def test_defaults_are_those_of_the_design() -> None:
+def test_the_defaults_are_the_documented_ones() -> None:
     operator = VideoGenerationOperator(task_id="t", prompt="x")
     assert operator.vidgen_conn_id == "vidgen_default"
     assert (operator.timeout, operator.poll_interval, operator.use_callback) == (1800, None, False)

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""How a sensor ends without a video: alike whether it pokes or is deferred, and in words of its own."""
+"""Sensors that end without a video: the same errors in each mode, none of which promises a submission."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from tests.support.task_instance import context
 from tests.support.vendor_replies import STATUS, failed, running, status_body
 
 Connect = Callable[..., None]
-Way = Callable[..., Any]
-UNKNOWN = {"status_code": 404, "json": {"code": 404, "message": "Task not found"}}
-DOWN = {"exc": requests.ConnectTimeout}
+Run = Callable[..., Any]
+NOT_FOUND = {"status_code": 404, "json": {"code": 404, "message": "Task not found"}}
+UNAVAILABLE = {"exc": requests.ConnectTimeout}
 #: Each is fatal for a sensor that pokes.
 FATAL = {
     "content": failed("apixo", "no", "CONTENT_VIOLATION"),
@@ -47,33 +47,33 @@ def sensor(**fields: Any) -> VideoTaskSensor:
     return VideoTaskSensor(**{"task_id": "t", "job_id": "task_1", **fields})
 
 
-def answered(reply: Any, act: Callable[[], Any]) -> Any:
+def with_reply(reply: Any, act: Callable[[], Any]) -> Any:
     with requests_mock.Mocker() as web:
         web.get(STATUS["apixo"], [reply if "exc" in reply or "status_code" in reply else {"json": reply}])
         return act()
 
 
 def poke(reply: Any, task: Any = None, **fields: Any) -> Any:
-    return answered(reply, lambda: sensor(deferrable=False, **fields).execute(task or context()))
+    return with_reply(reply, lambda: sensor(deferrable=False, **fields).execute(task or context()))
 
 
 def defer(reply: Any, task: Any = None, **fields: Any) -> Any:
-    return answered(reply, lambda: sensor(deferrable=True, **fields).execute(task or context()))
+    return with_reply(reply, lambda: sensor(deferrable=True, **fields).execute(task or context()))
 
 
 def resume(reply: Any, task: Any = None, *, event: Any = None, **fields: Any) -> Any:
-    """As Airflow's task runner does."""
+    """Resume as Airflow's task runner does."""
     kwargs = {
         "event": event,
         "job": job("apixo").to_dict(),
         "submitted_at": NOW.isoformat(),
         "deadline": (NOW + timedelta(seconds=600)).isoformat(),
     }
-    waiting = sensor(deferrable=True, **fields)
-    return answered(reply, lambda: waiting.resume_execution("execute_complete", kwargs, task or context()))
+    operator = sensor(deferrable=True, **fields)
+    return with_reply(reply, lambda: operator.resume_execution("execute_complete", kwargs, task or context()))
 
 
-WAYS = pytest.mark.parametrize("way", [poke, defer, resume])
+EACH_MODE = pytest.mark.parametrize("run", [poke, defer, resume])
 
 
 @pytest.fixture(autouse=True)
@@ -81,39 +81,41 @@ def _connected(vidgen: Connect) -> None:
     vidgen("apixo")
 
 
-@WAYS
+@EACH_MODE
 @pytest.mark.parametrize("reply", FATAL.values(), ids=FATAL)
-def test_a_job_that_has_ended_fails_the_sensor_or_skips_it(way: Way, reply: Any) -> None:
+def test_a_job_that_ended_without_a_video_fails_or_skips_the_sensor(run: Run, reply: Any) -> None:
     with pytest.raises(AirflowFailException):
-        way(reply)
-    for skips in ("soft_fail", "never_fail"):
+        run(reply)
+    for skip_option in ("soft_fail", "never_fail"):
         with pytest.raises(AirflowSkipException):
-            way(reply, **{skips: True})
+            run(reply, **{skip_option: True})
 
 
-@WAYS
-def test_a_bad_connection_fails_the_sensor_or_skips_it(way: Way, vidgen: Connect) -> None:
+@EACH_MODE
+def test_an_invalid_connection_fails_or_skips_the_sensor(run: Run, vidgen: Connect) -> None:
     vidgen("apixo", password="")
     with pytest.raises(AirflowFailException, match="InvalidConnection"):
-        way(running("apixo"))
+        run(running("apixo"))
     with pytest.raises(AirflowSkipException):
-        way(running("apixo"), soft_fail=True)
+        run(running("apixo"), soft_fail=True)
 
 
-@WAYS
-def test_a_task_that_takes_too_long_is_skipped_alike(way: Way, monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(*_: Any) -> None:
+@EACH_MODE
+def test_an_execution_timeout_fails_or_skips_the_sensor(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def time_out(*_: Any) -> None:
         raise AirflowTaskTimeout
 
-    monkeypatch.setattr(VideoGenHook, "get_status", slow)
+    monkeypatch.setattr(VideoGenHook, "get_status", time_out)
     with pytest.raises(AirflowTaskTimeout):
-        way(running("apixo"))
-    for skips in ("soft_fail", "never_fail"):
+        run(running("apixo"))
+    for skip_option in ("soft_fail", "never_fail"):
         with pytest.raises(AirflowSkipException):
-            way(running("apixo"), **{skips: True})
+            run(running("apixo"), **{skip_option: True})
 
 
-@pytest.mark.parametrize("reply", [running("apixo"), UNKNOWN, DOWN], ids=["running", "unknown", "down"])
+@pytest.mark.parametrize(
+    "reply", [running("apixo"), NOT_FOUND, UNAVAILABLE], ids=["running", "unknown", "down"]
+)
 def test_a_deferred_sensor_times_out_as_other_sensors_do(reply: Any, clock: Clock) -> None:
     clock.sleep(601)
     with pytest.raises(AirflowSensorTimeout, match=r"task_1.*clear it to wait for the same job again"):
@@ -122,10 +124,10 @@ def test_a_deferred_sensor_times_out_as_other_sensors_do(reply: Any, clock: Cloc
         resume(reply, soft_fail=True)
 
 
-def test_why_a_sensor_is_skipped_is_in_its_log(logged: Callable[[], str]) -> None:
-    for way in (poke, defer, resume):
+def test_the_reason_for_a_skip_is_logged(logged: Callable[[], str]) -> None:
+    for run in (poke, defer, resume):
         with pytest.raises(AirflowSkipException):
-            way(FATAL["content"], soft_fail=True)
+            run(FATAL["content"], soft_fail=True)
         assert "ContentRejected" in logged()
 
 
@@ -134,7 +136,7 @@ def test_the_generation_operators_deadline_stays_retryable(clock: Clock) -> None
     clock.sleep(601)
     kwargs = {"submitted_at": NOW.isoformat(), "deadline": (NOW + timedelta(seconds=600)).isoformat()}
     with pytest.raises(AirflowException, match="DeadlineExceeded") as failure:
-        answered(
+        with_reply(
             running("apixo"),
             lambda: operator.execute_complete(context(), event=None, job=job("apixo").to_dict(), **kwargs),
         )
@@ -146,12 +148,12 @@ def test_the_generation_operators_deadline_stays_retryable(clock: Clock) -> None
 
 def pokes(task: Any, clock: Clock, *, seconds: float, same_process: bool, replies: Any) -> int:
     """Poke until the sensor fails, and return how often that was."""
-    waiting = sensor(deferrable=False)
+    operator = sensor(deferrable=False)
     for number, reply in enumerate(replies, start=1):
         if not same_process:
-            waiting = sensor(deferrable=False)
+            operator = sensor(deferrable=False)
         try:
-            answered(reply, lambda: waiting.poke(task))  # noqa: B023
+            with_reply(reply, lambda: operator.poke(task))  # noqa: B023
         except AirflowFailException as error:
             return number if "JobLost" in str(error) else -number
         clock.sleep(seconds)
@@ -159,69 +161,69 @@ def pokes(task: Any, clock: Clock, *, seconds: float, same_process: bool, replie
 
 
 @pytest.mark.parametrize("same_process", [True, False])
-@pytest.mark.parametrize(("seconds", "asked"), [(1, 61), (25, 4), (60, 3), (3600, 3)])
-def test_an_unknown_job_is_lost_after_three_answers_and_a_minute(
-    same_process: bool, seconds: float, asked: int, clock: Clock
+@pytest.mark.parametrize(("seconds", "checks"), [(1, 61), (25, 4), (60, 3), (3600, 3)])
+def test_an_unknown_job_is_lost_after_three_replies_and_a_minute(
+    same_process: bool, seconds: float, checks: int, clock: Clock
 ) -> None:
-    many = [UNKNOWN] * 500
-    assert pokes(context(), clock, seconds=seconds, same_process=same_process, replies=many) == asked
+    not_found = [NOT_FOUND] * 500
+    assert pokes(context(), clock, seconds=seconds, same_process=same_process, replies=not_found) == checks
 
 
-def test_a_lost_job_skips_a_sensor_that_may_fail_softly(clock: Clock) -> None:
+def test_a_lost_job_skips_a_sensor_with_soft_fail(clock: Clock) -> None:
     task = context()
-    assert pokes(task, clock, seconds=60, same_process=False, replies=[UNKNOWN] * 2) == 0
+    assert pokes(task, clock, seconds=60, same_process=False, replies=[NOT_FOUND] * 2) == 0
     with pytest.raises(AirflowSkipException):
-        poke(UNKNOWN, task, soft_fail=True)
+        poke(NOT_FOUND, task, soft_fail=True)
 
 
-def test_a_job_that_is_known_in_between_is_not_lost(clock: Clock) -> None:
-    replies = [UNKNOWN, UNKNOWN, running("apixo")] * 20
+def test_a_job_that_is_found_in_between_is_not_lost(clock: Clock) -> None:
+    replies = [NOT_FOUND, NOT_FOUND, running("apixo")] * 20
     assert pokes(context(), clock, seconds=60, same_process=False, replies=replies) == 0
 
 
-def test_a_vendor_that_is_down_in_between_says_nothing_about_the_job(clock: Clock) -> None:
-    replies = [UNKNOWN, DOWN, UNKNOWN, DOWN, UNKNOWN, UNKNOWN]
+def test_an_unavailable_vendor_does_not_reset_the_count_of_unknown_replies(clock: Clock) -> None:
+    replies = [NOT_FOUND, UNAVAILABLE, NOT_FOUND, UNAVAILABLE, NOT_FOUND, NOT_FOUND]
     assert pokes(context(), clock, seconds=60, same_process=False, replies=replies) == 5
 
 
-def test_another_try_begins_anew(clock: Clock) -> None:
+def test_another_try_restarts_the_count_of_unknown_replies(clock: Clock) -> None:
     task = context()
-    assert pokes(task, clock, seconds=60, same_process=False, replies=[UNKNOWN] * 2) == 0
+    assert pokes(task, clock, seconds=60, same_process=False, replies=[NOT_FOUND] * 2) == 0
     task["ti"].try_number = 2
-    assert pokes(task, clock, seconds=60, same_process=False, replies=[UNKNOWN] * 5) == 3
+    assert pokes(task, clock, seconds=60, same_process=False, replies=[NOT_FOUND] * 5) == 3
 
 
-def test_without_the_store_nothing_is_counted_and_nothing_fails(clock: Clock) -> None:
-    class Broken(FakeStateStore):
+def test_without_a_state_store_an_unknown_job_is_never_lost(clock: Clock) -> None:
+    class UnreachableStore(FakeStateStore):
         def get(self, key: str, default: Any = None) -> Any:
             raise ConnectionError
 
-    for store in ({}, {"task_state_store": Broken()}):
+    for store in ({}, {"task_state_store": UnreachableStore()}):
         task = {"ti": context()["ti"], **store}
         assert (
-            pokes(task, clock, seconds=60, same_process=False, replies=[UNKNOWN, running("apixo")] * 9) == 0
+            pokes(task, clock, seconds=60, same_process=False, replies=[NOT_FOUND, running("apixo")] * 9) == 0
         )
 
 
-# --- what it says ---------------------------------------------------------------------------------------
+# --- error messages -------------------------------------------------------------------------------------
 
 
-@WAYS
+@EACH_MODE
 @pytest.mark.parametrize("reply", FATAL.values(), ids=FATAL)
-def test_it_does_not_promise_to_submit_anything(way: Way, reply: Any) -> None:
+def test_no_error_of_the_sensor_promises_a_submission(run: Run, reply: Any) -> None:
     with pytest.raises(AirflowFailException) as failure:
-        way(reply)
-    said = str(failure.value)
-    assert "This sensor submits nothing" in said
+        run(reply)
+    message = str(failure.value)
+    assert "This sensor submits nothing" in message
     for promise in ("retry submits", "Clear the task to submit", "then clear the task", "next clear"):
-        assert promise not in said
+        assert promise not in message
 
 
-def test_a_lost_job_is_not_said_to_be_submitted_anew(clock: Clock) -> None:
+def test_the_error_about_a_lost_job_promises_no_submission(clock: Clock) -> None:
     task = context()
-    pokes(task, clock, seconds=60, same_process=True, replies=[UNKNOWN] * 2)
+    pokes(task, clock, seconds=60, same_process=True, replies=[NOT_FOUND] * 2)
     event = {"v": 1, "reason": "job_lost", "task_id": "task_1"}
-    for lost in (lambda: poke(UNKNOWN, task), lambda: resume(UNKNOWN, event=event)):
+    for report_lost_job in (lambda: poke(NOT_FOUND, task), lambda: resume(NOT_FOUND, event=event)):
         with pytest.raises(AirflowFailException, match=r"JobLost.*This sensor submits nothing") as failure:
-            lost()
+            report_lost_job()
         assert "new, paid job" not in str(failure.value)
