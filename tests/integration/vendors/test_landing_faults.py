@@ -109,7 +109,9 @@ def test_a_content_length_that_is_always_too_short_leaves_no_file(fetch: Fetch, 
 def test_an_interrupted_download_is_resumed_or_restarted(
     kind: str, fetch: Fetch, tmp_path: Path, vendors: Simulator
 ) -> None:
-    second_fault = [] if kind.startswith("trunc") or kind == "content_length_too_long" else [{"kind": kind, "nth": 2}]
+    second_fault = (
+        [] if kind.startswith("trunc") or kind == "content_length_too_long" else [{"kind": kind, "nth": 2}]
+    )
     first_fault = {"kind": kind if not second_fault else "truncated", "body_fraction": 0.5, "times": 1}
     assert is_whole(tmp_path, fetch(first_fault, *second_fault))
 

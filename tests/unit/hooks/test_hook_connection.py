@@ -111,7 +111,7 @@ def test_a_json_reply_of_another_service_is_reported_as_not_from_the_vendor(
     for vendor in VENDORS:
         ok, message = press_test_button(make_hook, vendor, {"status_code": 404, "json": json})
         assert not ok
-        assert "but not as" in message
+        assert "but not in the format of" in message
 
 
 @pytest.mark.parametrize(
