@@ -75,7 +75,7 @@ def validate_job(settings: ConnectionSettings, job: VideoJob) -> None:
 
 class WorkerClient:
     """
-    Submit a job, poll it and wait for it; blocking, for workers.
+    Submit a job, check it and wait for it; blocking, for workers.
 
     :param now: the clock.
     :param sleep: blocks for a number of seconds.

@@ -373,8 +373,8 @@ class AccountChanged(StatusError):
 
     billing = Billing.MAYBE
     next_step = (
-        "Give the connection the API key of the account that submitted the job, and clear the task: it checks "
-        "the same job. To abandon the job and pay for a new one, run {regenerate} and clear the task."
+        "Give the connection the API key of the account that submitted the job, and clear the task: it "
+        "checks the same job. To abandon the job and pay for a new one, run {regenerate} and clear the task."
     )
 
 

@@ -227,7 +227,7 @@ class Submitter:
         """Check a job that was reported or failed; ``None`` if it will have no video."""
         status = self._check(record)
         if status is None or status.failure is not None or self._has_expired(record, status):
-            _log.warning("%s has no video and will have none; a new, paid job is submitted", record.job)
+            _log.warning("%s has no video and will bring none; a new, paid job is submitted", record.job)
             return None
         _log.warning("%s is %s at the vendor: re-attaching, nothing is paid", record.job, status.state)
         return self._active(self._ledger.transition(record, Phase.SUBMITTED), status)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from airflow.cli.simple_table import AirflowConsole
+
 from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.errors import LedgerUnreadable
@@ -22,8 +24,6 @@ _HAS_JOB = (Phase.SUBMITTED, Phase.DELIVERED)
 
 def list_jobs(args: Namespace) -> None:
     """Print the newest submission of each task of a run."""
-    from airflow.cli.simple_table import AirflowConsole
-
     rows = []
     for task in airflow_internals.tasks_of_run(args.dag_id, args.run_id):
         ledger = Ledger(task.store, max_tries=task.max_tries, now=utcnow)

@@ -25,7 +25,7 @@ from airflow_provider_vidgen.polling import JobPoller
 
 class VideoGenHook(BaseHook):
     """
-    Submit videos, poll jobs and wait for them.
+    Submit videos, check jobs and wait for them.
 
     Proxy and CA certificates are those of the environment, on workers and on the triggerer. Result links are
     fetched through a proxy only if the connection's extra has ``allow_proxied_downloads``, because then the

@@ -77,8 +77,8 @@ class SingleRequestSession(requests.Session):
     """
     A session that ignores redirects and the environment.
 
-    Even with ``allow_redirects=False``, requests reads the complete body of a redirect, however long, and fails
-    if its location is no URL. A .netrc entry would replace the API key.
+    Even with ``allow_redirects=False``, requests reads the complete body of a redirect and fails if its
+    location is no URL. A .netrc entry would replace the API key.
 
     :param adapter: sends the request.
     """
