@@ -59,7 +59,7 @@ _NOT_PUBLIC_IPV6 = tuple(
 _IPV4_EMBEDDING = tuple(
     map(ipaddress.IPv6Network, ("::ffff:0:0/96", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96"))
 )
-#: What the C library parses as (the last part of) an IPv4 address: ``127.1``, ``0x7f.1``, ``127.0x0.0.1``.
+#: A number that the C library accepts as the last part of an IPv4 address: ``127.1``, ``127.0x0.0.0x1``.
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*", re.ASCII)
 _LOCAL_NAMES = ("localhost", "local", "internal", "lan", "home.arpa")
 
@@ -85,7 +85,7 @@ def _embedded_ipv4(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 
 def may_be_public_host(host: str) -> bool:
-    """Whether a host is a public address, or a name that may resolve to one; one without a dot cannot."""
+    """Whether a host is a public address, or a name that may resolve to one; a name without a dot cannot."""
     host = unicodedata.normalize("NFKC", host).replace("\u3002", ".").strip("[]").rstrip(".").lower()
     if ":" in host or _NUMBER.fullmatch(host.rpartition(".")[2]):
         return is_public_address(host)

@@ -4,8 +4,8 @@
 """
 Convert this package's errors to Airflow's, at the border between the two.
 
-Airflow prints an exception with its traceback, and with those of its causes. Therefore one exception with one
-message is raised, without a cause.
+Airflow prints an exception with its traceback and those of its causes. So exactly one exception is raised,
+with one message and without a cause.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class as_airflow_errors:
     :param task: the task instance, for the commands in the message.
     :param prompt: removed from the vendor's message, which may repeat it. If it is not known, the vendor's
         message is left out.
-    :param exceptions: Airflow's exceptions for errors that mean something else in this task.
-    :param next_steps: the next steps for errors that need another one in this task.
+    :param exceptions: Airflow's exception by error class, where it differs in this task.
+    :param next_steps: the next step by error class, where it differs in this task.
     :raises AirflowFailException: another automatic try would fail again, or pay again.
     :raises AirflowException: another try may succeed.
     """
@@ -63,10 +63,10 @@ class as_airflow_errors:
             text = without_prompt(redact(str(error)), self._prompt or "")
             raise AirflowException(f"{type(error).__name__}: {text}").with_traceback(frames) from None
         self._remove_secrets(error)
-        error.next_step = _most_specific(self._next_steps, error, error.next_step)
+        message = error.describe(self._task, next_step=_most_specific(self._next_steps, error, None))
         by_class = AirflowFailException if error.fatal else AirflowException
         exception = _most_specific(self._exceptions, error, by_class)
-        raise exception(f"{type(error).__name__}: {error.describe(self._task)}") from None
+        raise exception(f"{type(error).__name__}: {message}") from None
 
     def _remove_secrets(self, error: VidgenError) -> None:
         """Clean the error itself, because it stays reachable as the context of Airflow's exception."""

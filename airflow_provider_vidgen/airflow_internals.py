@@ -22,7 +22,7 @@ from airflow.sdk import conf
 
 def minimum_deferral_seconds() -> float:
     """
-    Return how long a task must stay deferred, or rescheduled, at least.
+    Return the minimum time that a task must stay deferred or rescheduled, in seconds.
 
     If it resumes sooner, the scheduler may mark it failed although it is healthy: the executor's report of
     the task's first run is then processed after the second one was queued. A supervisor that misses the exit
@@ -122,7 +122,7 @@ async def push_xcom_from_trigger(task_instance: Any, key: str, value: Any) -> No
     await backend.aset(value=None, **xcom_id)
 
 
-#: As far as Airflow knows, a task in one of these states has no running job.
+#: A task in one of these states has no running job, as far as Airflow knows.
 _ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
@@ -130,10 +130,10 @@ def unfinished_instances_before(task_instance: Any, limit: int) -> int:
     """
     Count the instances of a mapped task that have a smaller map index than this one and have not ended.
 
-    An instance that waits for its retry has not ended: its job may go on at the vendor.
+    An instance that waits for its retry has not ended: its job may continue at the vendor.
 
-    :param limit: up to it the count is exact. Above, it may be too small: fetching the states of a thousand
-        instances costs the API server some 150 ms, counting them 4 ms.
+    :param limit: a count up to this number is exact. A higher one may be too small: fetching the states of a
+        thousand instances costs the API server some 150 ms, counting them 4 ms.
     """
     task_id, run_id = task_instance.task_id, task_instance.run_id
     query: dict[str, Any] = {"dag_id": task_instance.dag_id, "task_ids": [task_id], "run_ids": [run_id]}

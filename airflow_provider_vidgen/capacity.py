@@ -44,6 +44,7 @@ class QueueTicket:
 
     :param queued_at: when the wait began, ISO 8601, UTC.
     :param expires_at: when the wait ends, ISO 8601, UTC.
+    :param try_number: the try that waits.
     :param refusals: how often the vendor refused the submission.
     """
 
@@ -54,7 +55,7 @@ class QueueTicket:
 
     @classmethod
     def from_json(cls, value: Any) -> QueueTicket | None:
-        """Parse a ticket; return ``None`` for anything else, which only costs a longer wait."""
+        """Parse a ticket; return ``None`` for anything else: the wait then starts again."""
         try:
             ticket = cls(**value) if isinstance(value, Mapping) else None
             return ticket if ticket and clock.from_iso(ticket.expires_at) and ticket.refusals >= 0 else None
@@ -66,8 +67,8 @@ def wait_in_queue(ahead: int, limit: int) -> float:
     """
     Return the seconds until the next check of the queue: half of the expected wait.
 
-    :param ahead: how many instances have to end first.
-    :param limit: how many jobs run at a time.
+    :param ahead: number of instances that have to end first.
+    :param limit: number of jobs that run at a time.
     """
     expected = ahead / limit * _USUAL_RENDER_TIME
     return _with_jitter(max(expected / 2, _MIN_WAIT))
@@ -77,8 +78,8 @@ def wait_after_refusal(refusals: int, retry_after: float | None) -> float:
     """
     Return the seconds until the next submission may be tried.
 
-    :param refusals: how many there have been, this one included.
-    :param retry_after: seconds to wait, as the vendor asked.
+    :param refusals: number of refusals, this one included.
+    :param retry_after: the vendor's Retry-After in seconds, if there is one.
     """
     longest = min(_FIRST_BACKOFF * 2 ** min(refusals, 10), _MAX_WAIT)
     # Drawn from a wide range: submissions that were refused together would be refused together again.
@@ -95,7 +96,7 @@ class CapacityQueue:
 
     :param context: the task's.
     :param limit: jobs that the account may run at a time, or ``None`` if no limit is known.
-    :param timeout: seconds for which a try waits for capacity.
+    :param timeout: longest wait of one try, in seconds.
     """
 
     def __init__(self, context: Mapping[str, Any], *, limit: int | None, timeout: float) -> None:
@@ -123,7 +124,7 @@ class CapacityQueue:
         except Exception as error:
             _log.warning(
                 "The instances before this one could not be counted (%s); submitting, as the vendor refuses "
-                "what exceeds its capacity",
+                "submissions above its capacity",
                 type(error).__name__,
             )
             return
@@ -159,7 +160,7 @@ class CapacityQueue:
         """
         Return this try's ticket, or a new one that is not stored yet.
 
-        :raises LedgerUnreadable: without the ticket it is not known when the wait has to end.
+        :raises LedgerUnreadable: the ticket cannot be read, so the end of the wait is not known.
         """
         try:
             ticket = self._stored = QueueTicket.from_json(self._store.get(KEY))

@@ -57,7 +57,7 @@ def validate_request(settings: ConnectionSettings, request: VideoRequest) -> lis
 
 def validate_job(settings: ConnectionSettings, job: VideoJob) -> None:
     """
-    Refuse a job that was submitted to another vendor or host than the connection's.
+    Check that a job was submitted to the connection's vendor and host.
 
     :raises JobConnectionMismatch: the connection has been changed to another vendor or base URL.
     """
@@ -75,7 +75,7 @@ def validate_job(settings: ConnectionSettings, job: VideoJob) -> None:
 
 class WorkerClient:
     """
-    Submit a job, poll it and wait for it; blocking, for workers.
+    Submit a job, check it and wait for it; blocking, for workers.
 
     :param now: the clock.
     :param sleep: blocks for a number of seconds.
@@ -108,7 +108,7 @@ class WorkerClient:
         :param idempotency_key: one per logical request, the same for every attempt.
         :param when_at_capacity: ``"wait"`` retries for about a minute if the vendor has no capacity,
             ``"raise"`` leaves that to the caller.
-        :raises SubmitError: the subclass says whether a job may exist.
+        :raises SubmitError: the subclass shows whether a job may exist.
         """
         vendor = self.settings.vendor
         key = idempotency_key if vendor.idempotency_window else None
@@ -144,7 +144,7 @@ class WorkerClient:
             ) from None
 
     def _read_submit(self, request: VideoRequest, reply: HttpReply) -> Submission:
-        """Parse the reply to a paid request; if the vendor's parser crashes, the outcome is unknown."""
+        """Parse the reply to a paid request; if parsing fails unexpectedly, the outcome is unknown."""
         vendor = self.settings.vendor
         try:
             return vendor.read_submit(request, self.settings.base_url, reply, now=self._now())
@@ -157,7 +157,7 @@ class WorkerClient:
 
     def status(self, job: VideoJob) -> JobStatus:
         """
-        Poll a job once, with a few retries if the vendor does not answer.
+        Check a job once, with a few retries if the vendor does not answer.
 
         :raises StatusError: the state of the job is not known.
         """
@@ -206,7 +206,7 @@ class WorkerClient:
 
     def test(self) -> tuple[bool, str]:
         """
-        Test the account free of charge: list the models, or poll a job that does not exist.
+        Test the account free of charge: list the models, or check a job that does not exist.
 
         :return: whether it works, and a message for the user.
         """
@@ -219,7 +219,7 @@ class WorkerClient:
             return False, f"{base_url} cannot be reached: {error.summary}."
         code = vendor.reply_status_code(reply)
         if code is None or vendor.is_wrong_endpoint(reply):
-            return False, f"{base_url} answers, but not as {vendor.label} does: HTTP {reply.status}."
+            return False, f"{base_url} answers, but not in the format of {vendor.label}: HTTP {reply.status}."
         if code in (401, 403):
             return False, f"{base_url} was reached, and {vendor.label} refuses the API key ({code})."
         if code == 429 or code >= 500:
@@ -244,7 +244,7 @@ class TriggererClient:
 
     async def status(self, job: VideoJob, *, max_wait: float = math.inf) -> JobStatus:
         """
-        Poll the job once, as soon as the account's rate limit allows.
+        Check the job once, as soon as the account's rate limit allows.
 
         :param max_wait: longest wait for the rate limit, in seconds.
         :raises StatusError: the state of the job is not known.
@@ -256,7 +256,7 @@ class TriggererClient:
         try:
             self._last_request_at = await self.limits.acquire(self._last_request_at, max_wait=max_wait)
         except TimeoutError:
-            summary = f"The rate limit of {vendor.label} allowed no check in time"
+            summary = f"The rate limit of {vendor.label} allowed no status check in time"
             raise StatusUnavailable(summary, job=job) from None
         reply = await self._status_call.send(self._resources)
         # Parsing is 30 % of the CPU time of a check (36 of 121 µs), and most replies repeat the one before.
@@ -280,13 +280,13 @@ class TriggererClient:
         """
         validate_job(self.settings, job)
         label, call = self.settings.vendor.label, self.settings.vendor.cancel_call(job)
-        goes_on = f"{job} goes on there and may be billed. Clearing the task asks about the same job"
+        continues = f"{job} continues there and may be billed. Clearing the task asks about the same job"
         if call is None:
-            return f"{label} cannot cancel jobs: {goes_on}"
+            return f"{label} cannot cancel jobs: {continues}"
         reply = await self._prepare(call, job).send(self._resources)
         if reply.status < 300:
             return f"{label} accepted the request to cancel {job}"
-        return f"{label} did not cancel (HTTP {reply.status}): {goes_on}"
+        return f"{label} did not cancel (HTTP {reply.status}): {continues}"
 
     def _prepare(self, call: HttpCall, job: VideoJob) -> PreparedCall:
         from airflow_provider_vidgen.http.triggerer import PreparedCall

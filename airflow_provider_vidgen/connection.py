@@ -33,8 +33,8 @@ class ConnectionSettings:
     :param max_concurrent: the account's limit of concurrent jobs.
     :param callback_base_url: the public URL of this Airflow's callback route.
     :param allow_private_urls: allow http and private addresses, for the simulator or a private network.
-    :param allow_proxied_downloads: allow result links to be fetched through the proxy of the environment. The
-        proxy resolves their host names, so it must refuse private addresses itself.
+    :param allow_proxied_downloads: allow result links to be fetched through the environment's proxy, which
+        resolves their host names and so must block private addresses itself.
     :param model: the default model.
     """
 
@@ -76,7 +76,7 @@ class ConnectionSettings:
         Parse the fields of an Airflow connection.
 
         :param conn_type: the connection's type, if it has one.
-        :param port: and ``schema``: where Airflow puts the rest of a host given in a connection URI.
+        :param port: and ``schema``: Airflow splits the host of a connection URI into these fields.
         :raises InvalidConnection: with all problems of the connection at once.
         """
         parser = _ExtraParser(extra)
@@ -124,7 +124,7 @@ class ConnectionSettings:
         )
 
 
-#: Invalid values that may be shown: short words and short numbers, which no API key looks like.
+#: Invalid values that may be shown: words and numbers too short for an API key.
 _SHOWABLE = re.compile(r"[A-Za-z]{0,20}|[-+.\dEe]{1,12}", re.ASCII)
 
 

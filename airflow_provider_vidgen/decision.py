@@ -2,7 +2,7 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-The decision a new try takes from the ledger: submit, re-attach, return a result, or report. No I/O.
+What a new try does, by the ledger: submit, re-attach, return a result, or report. No I/O.
 
 =============  =============================  ==============================  =============================
 ledger phase   automatic retry, lost worker   clear by a person               changed request
@@ -19,16 +19,16 @@ discarded      submit                         submit                          su
 
 (*) For a vendor with idempotency keys the same request is sent again with the same key instead, while the key
 is valid: younger than the vendor's window, and sent with the API key that the connection still has. Otherwise
-``on_unknown_submit="resubmit"`` accepts the risk of a second bill and submits, after a check of a known job.
+``on_unknown_submit="resubmit"`` submits, after a check if the job id is known, and risks a second bill.
 
 (**) With ``on_clear="regenerate"`` a clear submits. ``airflow vidgen regenerate`` writes *discarded*.
 
-"Check" is one free status request for a job whose id is known: a job that is running, or whose video can
+"Check" is one free status check of a job whose id is known: a job that is running, or whose video can
 still be downloaded, is re-attached instead of paid for again.
 
-A clear is recognised by a changed ``max_tries`` of the task instance. It looks the same if the worker died,
-or lost the store, between recording *unknown* or *lost* and Airflow recording the failure. Where a clear
-cannot be told from a retry, the retry column applies: nothing is paid, and the next clear is recognised.
+A clear is recognised by a changed ``max_tries`` of the task instance. If the worker died, or lost the store,
+between recording *unknown* or *lost* and Airflow recording the failure, a clear cannot be distinguished from
+a retry. Then the retry column applies: nothing is paid, and the next clear is recognised.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Problem:
     :param field: the field, as the user knows it.
     :param value: the field's value, or a description of it that is safe to log.
     :param constraint: the values that are allowed.
-    :param is_error: ``True`` refuses the request, ``False`` is a warning.
+    :param is_error: ``True`` is an error, ``False`` a warning.
     """
 
     field: str
@@ -107,7 +107,7 @@ class VidgenError(Exception):
     :param job: the job concerned, if there is one.
     :param vendor_code: the vendor's error code.
     :param vendor_message: the vendor's error message, already redacted.
-    :param retry_after: seconds to wait, as the vendor asked.
+    :param retry_after: the vendor's Retry-After in seconds.
     :param next_step: what to do next, where the text of the class does not fit.
     """
 
@@ -136,23 +136,25 @@ class VidgenError(Exception):
         if next_step is not None:
             self.next_step = next_step
 
-    def describe(self, task: TaskRef | None = None) -> str:
+    def describe(self, task: TaskRef | None = None, *, next_step: str | None = None) -> str:
         """
-        Return the whole message.
+        Return the complete message.
 
         :param task: the task instance whose ids are filled into the commands; ``None`` leaves placeholders.
+        :param next_step: replaces the error's own next step.
         """
         detail = " ".join(part for part in (self.vendor_code, self.vendor_message) if part)
         parts = [
             f"{self.summary}." if not detail else f'{self.summary}: "{detail}".',
             f"Job: {self.job}." if self.job and self.job.task_id else "",
             str(self.billing),
-            self._next_step_for(task),
+            self._next_step_for(task, next_step),
         ]
         return " ".join(part for part in parts if part)
 
-    def _next_step_for(self, task: TaskRef | None) -> str:
-        return (task or TaskRef()).fill_in(self.next_step, self.job.task_id if self.job else "")
+    def _next_step_for(self, task: TaskRef | None, next_step: str | None) -> str:
+        text = self.next_step if next_step is None else next_step
+        return (task or TaskRef()).fill_in(text, self.job.task_id if self.job else "")
 
     def __str__(self) -> str:
         return self.describe()
@@ -173,10 +175,10 @@ class _Invalid(VidgenError):
         super().__init__(summary, job=job, vendor_message="; ".join(map(str, problems)), next_step=next_step)
         self.problems = tuple(problems)
 
-    def describe(self, task: TaskRef | None = None) -> str:
+    def describe(self, task: TaskRef | None = None, *, next_step: str | None = None) -> str:
         """Return the message with one line for each problem."""
         lines = "".join(f"\n  - {problem}" for problem in self.problems)
-        return f"{self.summary}:{lines}\n{self.billing} {self._next_step_for(task)}"
+        return f"{self.summary}:{lines}\n{self.billing} {self._next_step_for(task, next_step)}"
 
 
 class InvalidRequest(_Invalid):
@@ -260,8 +262,8 @@ class SubmitOutcomeUnknown(SubmitError):
 
     billing = Billing.MAYBE
     next_step = (
-        "Look for the job in the vendor's console. If it is there, run {adopt} and clear the task: it asks "
-        "about that job. If it is not, clear the task: that submits a new, paid job."
+        "Look for the job in the vendor's console. If it is there, run {adopt} and clear the task: it checks "
+        "that job. If it is not, clear the task: that submits a new, paid job."
     )
 
 
@@ -277,7 +279,7 @@ class UnknownSubmitWillResend(SubmitOutcomeUnknown):
 
 
 class UnknownSubmitWillResubmit(SubmitOutcomeUnknown):
-    """The outcome is unknown; the next try submits a new job, as ``on_unknown_submit="resubmit"`` asks."""
+    """The outcome is unknown; the next try submits a new job, as ``on_unknown_submit="resubmit"`` is set."""
 
     fatal = False
     next_step = "A retry submits a new job, as on_unknown_submit='resubmit' asks, and both may be billed."
@@ -288,7 +290,7 @@ class JobNotRecorded(SubmitError):
 
     billing = Billing.JOB_CONTINUES
     next_step = (
-        "Run {adopt} and clear the task: it asks about this job. Without that a clear reports an unknown "
+        "Run {adopt} and clear the task: it checks this job. Without that a clear reports an unknown "
         "submission, and the next clear submits a new, paid job."
     )
 
@@ -322,7 +324,7 @@ class BadCredentials(SubmitRefused):
 
 
 class PermissionDenied(SubmitRefused):
-    """The API key lacks the permission (HTTP 403)."""
+    """The API key has no permission (HTTP 403)."""
 
     next_step = "Check the key's permissions, quota and models in the vendor's console, then clear the task."
 
@@ -343,7 +345,7 @@ class ContentRefused(SubmitRefused):
 
 
 class StatusError(VidgenError):
-    """A status check, or the wait for a job, that did not bring the job's end."""
+    """A status check failed, or the wait for a job ended before the job did."""
 
     billing = Billing.JOB_CONTINUES
 
@@ -371,8 +373,8 @@ class AccountChanged(StatusError):
 
     billing = Billing.MAYBE
     next_step = (
-        "Give the connection the API key of the account that submitted the job, and clear the task: it asks "
-        "about the same job. To abandon the job and pay for a new one, run {regenerate} and clear the task."
+        "Give the connection the API key of the account that submitted the job, and clear the task: it "
+        "checks the same job. To abandon the job and pay for a new one, run {regenerate} and clear the task."
     )
 
 
@@ -384,11 +386,11 @@ class JobNotFound(StatusError):
 
 
 class JobLost(StatusError):
-    """The vendor has repeatedly not known the job."""
+    """Several status checks in a row did not find the job at the vendor."""
 
     billing = Billing.MAYBE
     next_step = (
-        "The next clear asks the vendor once more, and submits a new, paid job if the vendor still does not "
+        "The next clear checks the job once more, and submits a new, paid job if the vendor still does not "
         "know this one. If the vendor's console shows the job under another id, run {adopt} first."
     )
 
@@ -397,7 +399,7 @@ class ResultMissing(StatusError):
     """
     The vendor reports success without a usable link.
 
-    :param links_expire_at: when the job's links die, UTC; ``None`` if that is not known.
+    :param links_expire_at: when the job's links expire, UTC; ``None`` if that is not known.
     """
 
     billing = Billing.SPENT
@@ -540,7 +542,7 @@ class FileTooLarge(NotAVideo):
 
 
 class LinkUnavailable(LandingError):
-    """The link is dead (HTTP 401, 403, 404 or 410) although, as far as is known, it has not expired."""
+    """The link is dead (HTTP 401, 403, 404 or 410), but as far as is known has not expired."""
 
     fatal = False
     next_step = "A retry asks the vendor for a fresh link and downloads again; no new video is made."
@@ -556,7 +558,7 @@ class ResultExpired(LandingError):
 
 
 class StorageError(LandingError):
-    """The storage did not take the file, or could not be read."""
+    """The file could not be written to the storage, or read from it."""
 
     fatal = False
     next_step = (
@@ -574,7 +576,7 @@ class VideoMismatch(LandingError):
 
 
 class NotPlayable(LandingError):
-    """The file is complete and stored, and it cannot be decoded."""
+    """The file is complete and stored, but cannot be played."""
 
     next_step = (
         "The file stays stored: look at it, and set verify=False to accept it. Ask the vendor about the "

@@ -4,7 +4,7 @@
 """
 One try of a :class:`.VideoGenerationOperator` on a worker, from the request to the result.
 
-:meth:`Generation.run` and :meth:`Generation.complete` are the two ways in; both read downward.
+:meth:`Generation.run` starts a try, :meth:`Generation.complete` continues it after a deferral.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ class Generation:
         """
         Continue after the trigger's event.
 
-        :param job: and the times are the deferral's arguments; ``dag.test()`` passes nothing but the event,
-            so they may be missing. Then the ledger has them.
+        :param job: with ``submitted_at`` and ``deadline`` (ISO 8601, UTC), the arguments of the deferral.
+            ``dag.test()`` passes only the event; then they are read from the ledger.
         :return: the XCom result.
         :raises TaskDeferred: the job is still running.
         :raises AirflowException: see :class:`as_airflow_errors`.
@@ -131,9 +131,9 @@ class Generation:
 
     def _validate(self) -> VideoRequest:
         """
-        Return the request, after checking it, and logging the warnings.
+        Build and validate the request, and log the warnings.
 
-        :raises InvalidRequest: with everything that is wrong, in the environment and the target as well.
+        :raises InvalidRequest: with all problems, including those of the environment and the target.
         """
         request = self._request()
         try:
@@ -175,9 +175,9 @@ class Generation:
 
     def _check_environment(self) -> None:
         """
-        Refuse to pay for a video that could not be requested, downloaded or stored from this worker.
+        Check before payment that the video can be requested, downloaded and stored from this worker.
 
-        :raises InvalidRequest: with every problem.
+        :raises InvalidRequest: with all problems.
         :raises StorageUnreachable: the target could not be checked.
         """
         if problems := self._environment_problems():
@@ -185,7 +185,7 @@ class Generation:
 
     def _environment_problems(self) -> list[Problem]:
         """
-        Return the problems of the network and of the target, which the request itself does not show.
+        Return the problems of the network and of the target.
 
         :raises StorageUnreachable: the target could not be checked, and there is no other problem.
         """
@@ -239,10 +239,10 @@ class Generation:
     @contextmanager
     def _recording_lost_jobs(self) -> Iterator[None]:
         """
-        Record that a job, or its result, is lost: only a clear may submit after that.
+        Record that a job or its result is lost; after that only a clear may submit.
 
-        :raises AccountChanged: the vendor does not know the job, but was asked with another API key.
-        :raises ResultExpired: there is no link, and the links' time has passed.
+        :raises AccountChanged: the vendor does not know the job, but the API key has changed since.
+        :raises ResultExpired: there is no link, and the links have expired.
         """
         try:
             yield
@@ -253,7 +253,7 @@ class Generation:
             self._record(error.job, Phase.LOST)
             raise
         except ResultMissing as error:
-            expires_at = self._expires_at(error.job, error.links_expire_at)
+            expires_at = _first_reported_expiry(self._ledger.read(), error.job, error.links_expire_at)
             if expires_at is None or clock.utcnow() < expires_at:
                 self._record_expiry(error.job, expires_at)
                 raise
@@ -263,11 +263,11 @@ class Generation:
                 job=error.job,
             ) from None
 
-    # --- the end ----------------------------------------------------------------------------------------
+    # --- delivery ---------------------------------------------------------------------------------------
 
     def _deliver(self, job: VideoJob, status: JobStatus) -> dict[str, Any]:
         """
-        Land the files of a finished job if that is asked for, and hand over the result.
+        Land the files of a finished job if ``output_path`` is set, and hand over the result.
 
         :raises GenerationFailed: the vendor ended the job without a video.
         """
@@ -292,7 +292,7 @@ class Generation:
                     fingerprint=record.fingerprint if record is not None else "",
                     secrets=(self._hook.settings.api_key,),
                 ),
-                # A synchronous endpoint may return no id to ask about.
+                # A synchronous endpoint may return no job id, so the job cannot be checked.
                 refresh=(lambda: self._hook.get_status(job).result_urls) if job.task_id else None,
                 expires_at=expires_at,
             )
@@ -318,8 +318,12 @@ class Generation:
         try:
             self._record(job, Phase.DELIVERED, **changes)
         except Exception as error:
-            # The video is there. Unrecorded, a later clear asks about this job and does not pay for another.
-            _log.warning("The delivery could not be recorded (%s)", type(error).__name__)
+            # The video exists. Without the record, a later clear checks this job and pays for no other.
+            _log.warning(
+                "The delivery could not be recorded (%s); a later clear checks %s again",
+                type(error).__name__,
+                job,
+            )
         if airflow_internals.clears_state_on_success():
             _log.warning(
                 "[state_store] clear_on_success deletes the record of this video once the task has "
@@ -334,7 +338,7 @@ class Generation:
         # The ledger may have moved on to another job.
         if record is not None and job is not None and record.task_id == job.task_id:
             if record.expires_at:
-                # A vendor that reports no expiry of its own would extend the links' life at each check.
+                # Where the vendor reports no expiry, each check computes a later one.
                 changes.pop("expires_at", None)
             self._ledger.transition(record, phase, **changes)
 
@@ -343,10 +347,7 @@ class Generation:
         if expires_at is not None:
             self._record(job, Phase.SUBMITTED, expires_at=expires_at.isoformat())
 
-    def _expires_at(self, job: VideoJob | None, reported: datetime | None) -> datetime | None:
-        return _first_reported_expiry(self._ledger.read(), job, reported)
-
-    # --- what a try is made of --------------------------------------------------------------------------
+    # --- collaborators ----------------------------------------------------------------------------------
 
     def _airflow_errors(self) -> as_airflow_errors:
         return as_airflow_errors(task=self._task, prompt=self._operator.prompt)

@@ -58,7 +58,7 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": {
                     "vendor": _field(
                         "Vendor",
-                        "The vendor whose API and key this connection has.",
+                        "The vendor of this connection's API and key.",
                         type="string",
                         enum=list(vendor_names()),
                     ),
@@ -81,7 +81,7 @@ def get_provider_info() -> dict[str, Any]:
                         minimum=1,
                     ),
                     "max_concurrent": _field(
-                        "Jobs at a time",
+                        "Concurrent jobs",
                         "The account's own limit; further tasks are rescheduled. Empty: the vendor's.",
                         type=["integer", "null"],
                         minimum=1,

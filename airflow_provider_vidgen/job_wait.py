@@ -4,7 +4,7 @@
 """
 Wait for a job, deferred or on the worker.
 
-The vendor is asked before anything that a trigger reported is believed.
+A trigger's event is not trusted: the job is checked again.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from airflow_provider_vidgen.xcom import build_progress
 
 _log = logging.getLogger(__name__)
 
-#: Airflow's own timeout of the deferral comes this much later than ours, so that ours, which keeps the job,
-#: wins.
+#: Airflow's timeout of the deferral is this much later than the deadline, so that the deadline, which keeps
+#: the job, applies first.
 _DEFERRAL_MARGIN = timedelta(minutes=10)
 
 
@@ -42,7 +42,7 @@ class JobWait:
     """
     The wait of one task for one job.
 
-    :param hook: the connection.
+    :param hook: the hook of the job's connection.
     :param submitted_at: when the job was submitted, UTC.
     :param deadline: when this try stops waiting, UTC.
     :param poll_interval: seconds between checks; ``None`` takes the vendor's schedule.
@@ -135,7 +135,7 @@ class JobWait:
 
         :param ti: the task instance.
         :return: the last status: a video, or the job's failure.
-        :raises StatusError: the deadline passed, the vendor does not know the job, or cannot be asked.
+        :raises StatusError: the deadline passed, the vendor does not know the job, or the checks failed.
         """
 
         def push_progress(status: JobStatus) -> None:
@@ -159,16 +159,15 @@ class JobWait:
 
     def after_event(self, event: Any) -> JobStatus | None:
         """
-        Check the job after a trigger's event; the event only matters where the vendor's answer leaves it
-        open.
+        Check the job after a trigger's event; the event matters only if the check is not conclusive.
 
         :param event: see :mod:`.triggers.events`.
         :return: a video, the job's failure, or ``None``: the job is still running, defer again.
-        :raises StatusError: this try has nothing to wait for any more.
+        :raises StatusError: this try stops waiting.
         """
-        reason, oddity = read_event(event, self.job)
-        if oddity:
-            _log.warning("%s; checking the job", oddity)
+        reason, event_problem = read_event(event, self.job)
+        if event_problem:
+            _log.warning("%s; checking the job", event_problem)
         expired = clock.utcnow() >= self._deadline
         try:
             status = self._hook.get_status(self.job)
@@ -192,7 +191,7 @@ class JobWait:
         else:
             if status.has_video or status.failure is not None:
                 return status
-            self._raise_if_over(status, None if oddity else reason, expired=expired)
+            self._raise_if_over(status, None if event_problem else reason, expired=expired)
             _log.info("%s is still %s; deferring again", self.job, status.state)
             return None
         _log.warning("The status of %s is not available now; deferring again", self.job)
@@ -200,7 +199,7 @@ class JobWait:
 
     def _raise_if_over(self, status: JobStatus, reason: Reason | None, *, expired: bool) -> None:
         """
-        Stop waiting for a job that has no end yet.
+        Raise if this try stops waiting for a job that has not ended.
 
         :param reason: the trigger's; ``None`` if its event could not be used.
         """
@@ -213,9 +212,7 @@ class JobWait:
                 job=self.job,
             )
         if reason is Reason.TRIGGER_ERROR:
-            raise TriggerError(
-                "The trigger failed; the triggerer's log has the kind of the error", job=self.job
-            )
+            raise TriggerError("The trigger failed; the triggerer's log names the error", job=self.job)
 
     def _result_missing(self, status: JobStatus) -> ResultMissing:
         return ResultMissing(

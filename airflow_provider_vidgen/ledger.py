@@ -14,8 +14,8 @@ numbered key it repeats an entry that exists already.
 
 Two processes of one task can run at once, for example after an outage of Airflow's API. Each try has a task
 instance id of its own; the store returns nothing to an outdated one and refuses its writes. No process
-submits before its intent is written, so an outdated process cannot submit, and what it wrote earlier is seen
-by the newer one. This holds only for the rows of Airflow's own database, so the record stays there even if
+submits before its intent is written, so an outdated process cannot submit, and a newer one reads what it
+wrote earlier. This holds only for the rows of Airflow's own database, so the record stays there even if
 ``[workers] state_store_backend`` is set: such a backend is written to before the refusal. See
 :mod:`.state_store`.
 """
@@ -36,7 +36,7 @@ from airflow_provider_vidgen.models import VideoJob
 KEY_PREFIX = "vidgen_submission"
 VERSION = 1
 
-#: Tolerated difference between workers' clocks. A key that seems to be sent later than that is not trusted.
+#: Tolerated difference between workers' clocks. A key sent further in the future is not trusted.
 _CLOCK_SKEW = timedelta(minutes=5)
 
 
@@ -57,7 +57,7 @@ class Phase(StrEnum):
     """
     The phase of a submission.
 
-    ``not_accepted``: the vendor certainly created no job. ``discarded``: a person asked for a new video.
+    ``not_accepted``: the vendor created no job. ``discarded``: a user requested a new video.
     """
 
     NOT_ACCEPTED = "not_accepted"
@@ -83,9 +83,9 @@ class Record:
     :param max_tries: of the task instance when this was written; a clear raises it.
     :param api_key_hash: of the API key used for the submission, see :func:`.submission.api_key_hash`.
     :param task_id: the vendor's job id, empty before it is known.
-    :param expires_at: when the links die, as first reported; empty before that.
+    :param expires_at: when the links expire, as first reported; empty before that.
     :param result_urls: only for a synchronous endpoint, whose result cannot be requested again.
-    :param files: path, bytes, sha256 and the like of the landed files.
+    :param files: path, bytes, sha256, content_type and poster of the landed files.
     """
 
     phase: Phase
@@ -120,7 +120,7 @@ class Record:
         """
         Parse what :meth:`to_json` returned; unknown fields are ignored.
 
-        :raises ValueError: anything else. Money depends on the record, so nothing is guessed.
+        :raises ValueError: the value is not such a record. Money depends on it, so nothing is guessed.
         """
         if not isinstance(value, Mapping) or type(value.get("v")) is not int or value["v"] != VERSION:
             raise ValueError("not a record of this version")

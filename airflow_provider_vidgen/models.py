@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-#: ASCII digits, limited to more seconds than any video has.
+#: ASCII digits; six are more seconds than any video has.
 _DIGITS = re.compile(r"[0-9]{1,6}")
 
 
@@ -36,8 +36,8 @@ class VideoRequest:
     """
     The user's request for one video, independent of the vendor.
 
-    Fields hold the values as the user wrote them; a vendor's ``problems`` validates types and ranges. Only a
-    ``duration`` in text, as files and templates give it, is converted if it is a whole number.
+    Fields hold the values as the user wrote them; a vendor's ``problems`` validates types and ranges. Only
+    ``duration`` is converted: text that is a whole number, as from files and templates, becomes an integer.
 
     :param prompt: description of the video.
     :param model: the vendor's model id.
@@ -149,7 +149,7 @@ class JobStatus:
 
     :param state: the state in the common vocabulary.
     :param raw_state: the vendor's own state.
-    :param known_state: whether the vendor's state is known; an unknown one counts as running.
+    :param state_is_known: whether the vendor's state is known; an unknown one counts as running.
     :param progress: percent from 0 to 100, or ``None``; for display only.
     :param result_urls: usable links, in order; only filled on success.
     :param expires_at: when the links expire, UTC.
@@ -157,6 +157,7 @@ class JobStatus:
     :param created_at: when the vendor accepted the job, UTC.
     :param completed_at: when the job ended, UTC.
     :param duration_seconds: length of the video, if the vendor reports it.
+    :param failure: set if the job ended without a video.
     """
 
     state: JobState

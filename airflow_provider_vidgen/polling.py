@@ -5,7 +5,7 @@
 When to poll a job next, and when to give up. No I/O and no clock of its own.
 
 One :class:`JobPoller` follows one job. The blocking wait on a worker and the trigger on the triggerer share
-it, so the two always decide alike.
+it, so both decide by the same rules.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NOT_FOUND_GRACE = timedelta(minutes=1)
 REFUSED_CHECKS = 2
 #: Consecutive checks that report success without a link: the state may change before the link is there.
 _MISSING_RESULT_CHECKS = 6
-#: Consecutive failed checks after which this try ends.
+#: Consecutive failed checks after which this try stops waiting.
 _FAILED_CHECKS = 20
 _MAX_BACKOFF = 60.0
 #: Fraction by which intervals are varied.
@@ -48,11 +48,11 @@ _HEARTBEAT = 600.0
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """
-    When a vendor wants to be polled, in seconds.
+    The polling intervals of a vendor, in seconds.
 
     :param first_delay: from submission to the first check.
     :param interval: between the first checks.
-    :param max_interval: what the interval grows to.
+    :param max_interval: limit to which the interval grows.
     """
 
     first_delay: float
@@ -138,7 +138,7 @@ class JobPoller:
         succeeded = status.state is JobState.SUCCEEDED
         self._missing_result_checks = self._missing_result_checks + 1 if succeeded else 0
         if self._missing_result_checks >= _MISSING_RESULT_CHECKS:
-            raise ResultMissing("The vendor calls the job finished but gives no usable link", job=self.job)
+            raise ResultMissing("The vendor reports success without a usable link", job=self.job)
         self._check_deadline(now, f"The job was still {status.state} ({status.raw_state}) at its deadline")
         return self._next_delay(now)
 
@@ -175,7 +175,7 @@ class JobPoller:
         else:
             raise error
         self._check_deadline(
-            now, f"The job's last status check failed ({error.summary}), and it had to end by its deadline"
+            now, f"The last status check failed ({error.summary}); the job had not ended by its deadline"
         )
         return self._until_deadline(backoff, now) if backoff else self._next_delay(now)
 

@@ -4,7 +4,7 @@
 """
 Find the job of an earlier try, or submit one, once.
 
-The only place where the ledger and the paid call meet, for the deferrable and the blocking mode alike.
+The only module that connects the ledger with the paid call, in deferrable and in blocking mode.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class VendorClient(Protocol):
 
 
 class DeliveredVideos(Protocol):
-    """The part of :class:`.landing.Landing` that is used here: whether a video can still be had."""
+    """The part of :class:`.landing.Landing` that is used here: whether a video is still available."""
 
     def files_exist(self, files: Sequence[Mapping[str, Any]]) -> bool: ...
 
@@ -124,13 +124,13 @@ class Submitter:
 
     :param client: the account at the vendor.
     :param ledger: the record of earlier tries.
-    :param videos: tells whether a delivered video can still be had.
+    :param videos: checks whether a delivered video is still available.
     :param task: the task instance, for messages.
     :param timeout: seconds from submission to the deadline.
     :param on_unknown: see :mod:`.decision`.
     :param on_clear: see :mod:`.decision`.
     :param now: the clock.
-    :param sleep: waits for so many seconds.
+    :param sleep: blocks for a number of seconds.
     """
 
     def __init__(
@@ -158,14 +158,15 @@ class Submitter:
 
     def resolve(self, request: VideoRequest) -> Resolution:
         """
-        Decide what to do about a request: read the ledger, and check jobs where that is free. Pays nothing.
+        Decide what to do about a request: read the ledger, and check jobs. Nothing is paid.
 
-        :raises LedgerUnreadable: the record of earlier tries is not known.
-        :raises SubmitOutcomeUnknown: an earlier submission is open, and must not be repeated.
+        :raises LedgerUnreadable: the record of earlier tries cannot be read.
+        :raises SubmitOutcomeUnknown: an earlier submission has an unknown outcome and must not be repeated.
         :raises JobLost: an earlier try found that the vendor does not know the job.
         :raises JobConnectionMismatch: the job was submitted to another base URL than the connection's.
         :raises StatusError: a job has to be checked before another one is paid for, and the check failed.
-        :raises DownloadFailed: whether a delivered video can still be had is not known.
+        :raises DownloadFailed: a link of a delivered video could not be checked.
+        :raises StorageUnreachable: a file of a delivered video could not be checked.
         """
         fingerprint = self._fingerprint(request)
         decision = self._decide(fingerprint)
@@ -195,10 +196,10 @@ class Submitter:
 
     def perform(self, resolution: Resolution, request: VideoRequest) -> ActiveJob:
         """
-        Return the job to wait for; send the paid call if that is what was decided.
+        Return the job to wait for; send the paid call if the resolution is to submit or resend.
 
-        :raises SubmitError: there is no job; the subclass tells whether one may exist, and ``at_capacity``
-            whether another try may submit once the vendor has capacity.
+        :raises SubmitError: there is no job handle; the subclass shows whether a job may exist, and
+            ``at_capacity`` whether another try may submit once the vendor has capacity.
         :raises LedgerUnreadable: the intent could not be recorded; nothing was sent.
         """
         if resolution.job is not None:
@@ -223,7 +224,7 @@ class Submitter:
     # --- before another job is paid for -----------------------------------------------------------------
 
     def _reattach_if_alive(self, record: Record) -> ActiveJob | None:
-        """Check a job that was reported or failed; ``None`` if it will bring no video."""
+        """Check a job that was reported or failed; ``None`` if it will have no video."""
         status = self._check(record)
         if status is None or status.failure is not None or self._has_expired(record, status):
             _log.warning("%s has no video and will bring none; a new, paid job is submitted", record.job)
@@ -253,10 +254,10 @@ class Submitter:
 
     def _check(self, record: Record) -> JobStatus | None:
         """
-        Ask the vendor about a job once, which is free.
+        Check a job, which is free.
 
         :return: ``None`` if the vendor does not know the job.
-        :raises StatusError: the vendor did not answer the question.
+        :raises StatusError: the check failed.
         """
         try:
             return self._client.status(record.job)
@@ -266,9 +267,9 @@ class Submitter:
 
     def check_account(self, record: Record, error: StatusError) -> None:
         """
-        Do not trust "no such job" if the connection's API key is not the one that submitted the job.
+        Check that a "no such job" reply was to the API key that submitted the job.
 
-        :param error: the vendor's answer.
+        :param error: the vendor's reply.
         :raises AccountChanged: the job may belong to another account.
         """
         if record.api_key_hash != self._api_key_hash(record.fingerprint):
@@ -284,14 +285,14 @@ class Submitter:
 
     def _has_expired(self, record: Record, status: JobStatus) -> bool:
         """
-        Whether a finished job's links have passed their expiry time, and are dead.
+        Whether a finished job's links have expired and are dead.
 
-        :raises DownloadFailed: a link could not be tried.
+        :raises DownloadFailed: a link could not be checked.
         """
         expires_at = from_iso(record.expires_at) if record.expires_at else status.expires_at
         if status.state is not JobState.SUCCEEDED or expires_at is None or self._now() < expires_at:
             return False
-        # Some links outlive the documented time, and trying one is free.
+        # Some links outlive the documented time, and checking one is free.
         return not (status.has_video and self._videos.links_are_live(status.result_urls))
 
     def _report(self, record: Record) -> SubmitOutcomeUnknown | JobLost:
@@ -335,7 +336,7 @@ class Submitter:
             self._try_transition(record, Phase.UNKNOWN if resent else Phase.NOT_ACCEPTED)
             if resent is None:
                 raise
-            # The key may have been accepted when it was first sent, whatever the answer is now.
+            # The request may have been accepted when it was first sent, whatever the reply is now.
             summary = f"The outcome of an earlier submission is unknown, and now: {error.summary}"
             raise self._unknown(error, summary, record) from error
         return self._active(self._record_job(record, submission), submission.status)
@@ -350,7 +351,7 @@ class Submitter:
         if job.task_id:
             # Logged before it is recorded: a worker that dies in between leaves the id in the log.
             _log.info("The vendor accepted %s", job)
-        # A synchronous endpoint's failure leaves no id to ask about.
+        # A synchronous endpoint's failure may have no job id, so it cannot be checked again.
         phase = Phase.FAILED if status.failure and not job.task_id else Phase.SUBMITTED
         changes: dict[str, Any] = {"task_id": job.task_id, "result_urls": status.result_urls}
         if status.result_urls and status.expires_at is not None:
@@ -386,7 +387,7 @@ class Submitter:
         )(self._ledger.transition, record, phase, **changes)
 
     def _unknown(self, error: SubmitError, summary: str, record: Record) -> SubmitOutcomeUnknown:
-        """Return the error that tells what the next automatic try does, by the same rules as that try."""
+        """Return the error whose next step is what the next automatic try does, by the same rules."""
         kind: type[SubmitOutcomeUnknown] = SubmitOutcomeUnknown
         next_step = None
         if self._key_is_valid(record, api_key_hash=record.api_key_hash):
@@ -443,8 +444,8 @@ def _recorded_result(record: Record) -> JobStatus | None:
 
 def fingerprint(body: Mapping[str, Any] | None, *, path: str, conn_id: str) -> str:
     """
-    Return the identity of a request: a hash of the final body, the path (which may hold the model), the
-    account.
+    Return the identity of a request: a hash of the final body, the path (which may hold the model) and the
+    connection id.
 
     The try number is not part of it: a retry is the same request.
     """
@@ -454,7 +455,7 @@ def fingerprint(body: Mapping[str, Any] | None, *, path: str, conn_id: str) -> s
 
 def api_key_hash(api_key: str, fingerprint: str) -> str:
     """
-    Return a keyed hash by which another API key is recognised, and which reveals nothing about the key.
+    Return a keyed hash that differs for another API key and reveals nothing about the key.
 
     :param fingerprint: of the request.
     """

@@ -40,7 +40,7 @@ def get_commands() -> list[CLICommand]:
                 ActionCommand(
                     name="adopt",
                     help="Give a task the id of a job found in the vendor's console; "
-                    "clearing the task then asks about that job instead of paying for another",
+                    "clearing the task then checks that job instead of paying for another",
                     func=lazy_load_command("airflow_provider_vidgen.cli.jobs.adopt"),
                     args=(ARG_DAG_ID, _RUN_ID, ARG_TASK_ID, ARG_MAP_INDEX, _JOB_ID, ARG_VERBOSE),
                 ),

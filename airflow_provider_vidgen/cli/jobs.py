@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from airflow.cli.simple_table import AirflowConsole
+
 from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.errors import LedgerUnreadable
@@ -21,9 +23,7 @@ _HAS_JOB = (Phase.SUBMITTED, Phase.DELIVERED)
 
 
 def list_jobs(args: Namespace) -> None:
-    """Print what each task of a run has submitted."""
-    from airflow.cli.simple_table import AirflowConsole
-
+    """Print the newest submission of each task of a run."""
     rows = []
     for task in airflow_internals.tasks_of_run(args.dag_id, args.run_id):
         ledger = Ledger(task.store, max_tries=task.max_tries, now=utcnow)
@@ -56,13 +56,13 @@ def adopt(args: Namespace) -> None:
         sys.exit(f"{task} already has the job {record.task_id} ({record.phase}). Nothing was changed.")
     ledger.transition(record, Phase.SUBMITTED, task_id=job_id, expires_at="", result_urls=(), files=())
     print(  # noqa: T201
-        f"{task} has adopted the {record.vendor} job {job_id}. Clear the task: it asks about this job "
+        f"{task} has adopted the {record.vendor} job {job_id}. Clear the task: it checks this job "
         "and does not pay for another."
     )
 
 
 def regenerate(args: Namespace) -> None:
-    """Have the next try of a task submit a new job, whatever became of its present one."""
+    """Make the next try of a task submit a new job, whatever the state of its current job."""
     task, ledger, record = _find_submission(args)
     ledger.transition(record, Phase.DISCARDED)
     job = f"job {record.task_id}" if record.task_id else "job of unknown id"

@@ -25,7 +25,7 @@ from airflow_provider_vidgen.polling import JobPoller
 
 class VideoGenHook(BaseHook):
     """
-    Submit videos, poll jobs and wait for them.
+    Submit videos, check jobs and wait for them.
 
     Proxy and CA certificates are those of the environment, on workers and on the triggerer. Result links are
     fetched through a proxy only if the connection's extra has ``allow_proxied_downloads``, because then the
@@ -97,7 +97,7 @@ class VideoGenHook(BaseHook):
         :raises InvalidRequest: nothing was sent.
         :raises InvalidConnection: nothing was sent, because the environment's proxy or CA certificates cannot
             be used.
-        :raises SubmitError: there is no job handle; the subclass says whether a job may exist nevertheless.
+        :raises SubmitError: there is no job handle; the subclass shows whether a job may exist nevertheless.
         """
         self.validate(request)
         if problems := self.egress_problems():
@@ -110,9 +110,9 @@ class VideoGenHook(BaseHook):
 
     def get_status(self, job: VideoJob) -> JobStatus:
         """
-        Poll a job once.
+        Check a job once.
 
-        :raises StatusError: the state of the job is not known; the job itself goes on.
+        :raises StatusError: the state of the job is not known; the job itself continues.
         """
         return self.client.status(job)
 
@@ -131,7 +131,7 @@ class VideoGenHook(BaseHook):
         :param submitted_at: when it was submitted, UTC.
         :param timeout: seconds from submission.
         :param poll_interval: seconds between checks; ``None`` means the vendor's recommended intervals.
-        :param on_change: called when state or progress changed.
+        :param on_change: called with the status when state or progress has changed.
         :return: the last status: a video, or the job's failure.
         :raises StatusError: the deadline passed, or the status checks failed.
         """
@@ -195,7 +195,7 @@ _importing: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
 
 
 async def _import_in_thread() -> None:
-    """Import what triggers need, once, in a thread: it would block the loop for too long."""
+    """Import what triggers need, once, in a thread, because it would block the event loop."""
     if _imported:
         return
     loop = asyncio.get_running_loop()

@@ -2,7 +2,7 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-Open a result link on a worker: only at public hosts, and never with the API key for another host.
+Open a result link on a worker: on public hosts only, and with the API key only for the API's own host.
 
 The address is checked while connecting, so DNS rebinding has no effect, and each redirect is checked like the
 first link. A proxy resolves names itself, so it is used only if the connection allows that.
@@ -57,7 +57,7 @@ _BUSY_STATUSES = (429, 503)
 #: The response headers must be complete within this multiple of the connection's timeout, proxy and TLS
 #: included.
 _HEADERS_TIMEOUTS = 2
-#: Stands for the hosts of results, which are not known before there is a job. No NO_PROXY but ``*`` names it.
+#: Stands for the hosts of results, which are not known before there is a job. Only ``NO_PROXY=*`` matches it.
 _UNKNOWN_HOST = "results.invalid"
 
 
@@ -78,7 +78,7 @@ def open_link(
     :param if_range: the ETag of the file those bytes must belong to.
     :param sockets: registers each connection, so that another thread can shut it down.
     :raises UnsafeLink: the link, or one it redirects to, must not be fetched.
-    :raises DownloadBlocked: it must not be fetched through the proxy of this worker, or cannot be.
+    :raises DownloadBlocked: the proxy of this worker must not be used for it, or cannot be used.
     :raises LinkUnavailable: the link is dead, or not live yet.
     :raises DownloadFailed: any other error that may be temporary, with ``retry_after`` if the server sent
         it.
@@ -138,12 +138,12 @@ def open_link(
 
 
 def download_problems(settings: ConnectionSettings) -> list[Problem]:
-    """Return what would keep this worker from fetching results, as far as it shows before there are any."""
+    """Return the problems of this worker's proxy and certificates that would prevent downloads."""
     link = f"{urlsplit(settings.base_url).scheme}://{_UNKNOWN_HOST}/"
     problems = egress_problems(link)
     if not problems and (proxy := proxy_for(link)) and not _may_use_proxy(settings):
-        # Whether NO_PROXY names the hosts of the results cannot be checked yet.
-        alternative = "NO_PROXY must be * (hosts that it names are reached directly in any case)"
+        # Whether NO_PROXY lists the hosts of the results cannot be checked yet.
+        alternative = "NO_PROXY must be * (hosts that it lists are reached directly in any case)"
         problems.append(_proxy_problem(proxy, settings, alternative=alternative))
     return problems
 
@@ -154,7 +154,7 @@ def _proxy_for(link: str, settings: ConnectionSettings) -> Proxy | None:
     except EgressError as error:
         raise DownloadBlocked(f"{_host(link)} cannot be reached ({error})") from None
     if proxy is not None and not _may_use_proxy(settings):
-        problem = _proxy_problem(proxy, settings, alternative="NO_PROXY must name this host")
+        problem = _proxy_problem(proxy, settings, alternative="NO_PROXY must list this host")
         raise DownloadBlocked(f"{_host(link)} was not contacted ({problem})")
     return proxy
 
@@ -308,7 +308,7 @@ class _DownloadAdapter(EgressAdapter):
 
 
 def _connect_to_public_address(connection: HTTPConnection) -> socket.socket:
-    """Resolve the host once, check every address, and connect to one of those very addresses."""
+    """Resolve the host once, check every address, and connect to one of them."""
     resolved = socket.getaddrinfo(connection.host, connection.port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in resolved))
     if not addresses or not all(map(is_public_address, addresses)):

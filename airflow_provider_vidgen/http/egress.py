@@ -5,7 +5,7 @@
 How this machine reaches the internet: its proxies and CA certificates.
 
 They come from the environment variables that requests and OpenSSL read. Submits, status checks and downloads,
-on workers and on the triggerer, all use this module, so that they take the same route.
+on workers and on the triggerer, use this module, so all take the same route.
 """
 
 from __future__ import annotations
@@ -141,7 +141,11 @@ def _context(sources: tuple[tuple[str, str], ...]) -> ssl.SSLContext:
 
 
 def _check(variable: str, path: str) -> None:
-    """Refuse a path that OpenSSL would silently ignore, to then trust no certificate at all."""
+    """
+    Check a path: OpenSSL would silently ignore an unusable one, and then trust no certificate at all.
+
+    :raises EgressError: the path does not exist, or has no certificates.
+    """
     if variable == "SSL_CERT_DIR" and any(Path(folder).is_dir() for folder in path.split(os.pathsep)):
         return
     if variable in _BUNDLE_VARIABLES and Path(path).is_dir():
@@ -159,7 +163,7 @@ def _check(variable: str, path: str) -> None:
 
 def egress_problems(url: str) -> list[Problem]:
     """
-    Return everything wrong with the environment variables that apply to a URL.
+    Return the problems of the environment variables that apply to a URL.
 
     :param url: http or https.
     """

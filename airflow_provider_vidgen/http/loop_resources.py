@@ -95,7 +95,7 @@ _resources: WeakKeyDictionary[asyncio.AbstractEventLoop, LoopResources] = WeakKe
 
 @asynccontextmanager
 async def loop_resources() -> AsyncIterator[LoopResources]:
-    """Share the running loop's resources; the session is closed when the last user leaves."""
+    """Share the running loop's resources; the session is closed with the last user."""
     loop = asyncio.get_running_loop()
     resources = _resources.get(loop)
     if resources is None:

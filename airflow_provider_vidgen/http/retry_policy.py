@@ -60,7 +60,7 @@ def _retrying(errors: tuple[type[VidgenError], ...], sleep: Callable[[float], No
     def stop(state: tenacity.RetryCallState) -> bool:
         refused = state.outcome is not None and isinstance(state.outcome.exception(), StatusRefused)
         attempts = REFUSED_CHECKS if refused else _MAX_ATTEMPTS
-        # A retry sooner than the vendor asks would only be refused again.
+        # A retry before the vendor's Retry-After would only be refused again.
         return state.attempt_number >= attempts or _retry_after(state) > _MAX_RETRY_AFTER
 
     return tenacity.Retrying(

@@ -42,7 +42,7 @@ class EgressAdapter(HTTPAdapter):
         self._adapt(self.poolmanager, proxied=False)
 
     def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """Return what distinguishes connection pools."""
+        """Return the attributes that distinguish connection pools, with the TLS context."""
         host, tls = super().build_connection_pool_key_attributes(*args, **kwargs)
         if host["scheme"] == "https":
             tls["ssl_context"] = tls_context()
@@ -77,8 +77,8 @@ class SingleRequestSession(requests.Session):
     """
     A session that ignores redirects and the environment.
 
-    Even with ``allow_redirects=False``, requests reads the whole body of a redirect, however long, and fails
-    if its location is no URL. A .netrc entry would replace the API key.
+    Even with ``allow_redirects=False``, requests reads the complete body of a redirect and fails if its
+    location is no URL. A .netrc entry would replace the API key.
 
     :param adapter: sends the request.
     """

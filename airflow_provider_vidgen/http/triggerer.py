@@ -49,7 +49,7 @@ class PreparedCall:
         self._settings = settings
         self._job = job
         try:
-            # Only here, because it reads the whole environment.
+            # Only once per job, because it reads the complete environment.
             self._proxy = proxy_for(settings.base_url)
         except EgressError as error:
             raise self._unavailable(f"cannot be reached ({error})") from None

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""How requests are encoded and replies limited, alike on workers and on the triggerer."""
+"""How requests are encoded and replies limited, on workers and on the triggerer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,8 @@ from airflow_provider_vidgen.vendors.http_messages import HttpCall
 
 #: Bytes of the longest reply that is read.
 MAX_REPLY = 4 * 1024 * 1024
-#: Shorter keys are no API keys, and masking them would blank out parts of words.
+#: Masking shorter keys, which are no API keys, would blank out parts of words.
 _MIN_KEY_LENGTH = 6
-
-
-class OverlongReply(Exception):
-    """A reply that is too large or takes too long."""
 
 
 def url_for(settings: ConnectionSettings, call: HttpCall) -> str:

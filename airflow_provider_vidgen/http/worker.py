@@ -32,7 +32,6 @@ from airflow_provider_vidgen.http.egress import (
 from airflow_provider_vidgen.http.session import EgressAdapter, SingleRequestSession, requests_proxies
 from airflow_provider_vidgen.http.wire import (
     MAX_REPLY,
-    OverlongReply,
     encode_body,
     headers_for,
     mask_api_key,
@@ -42,10 +41,15 @@ from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.vendors.http_messages import HttpCall, HttpReply
 
 _CHUNK = 64 * 1024
-#: Read timeouts that a whole reply may take. More for a paid request, whose reply may name a job that was
-#: paid for.
+#: Limit for a complete reply, in read timeouts. Higher for a paid request, whose reply may name a paid job.
 _READ_TIMEOUTS = 1
 _READ_TIMEOUTS_WHEN_PAID = 10
+
+
+class OverlongReply(Exception):
+    """A reply that is too large or takes too long."""
+
+
 #: Errors of requests, which also lets through some of urllib3 and the standard library, about a host name or
 #: a CA bundle for example.
 _NO_REPLY_ERRORS = (OSError, ValueError, HTTPError, OverlongReply)
@@ -139,7 +143,7 @@ class WorkerTransport:
 
     def _read(self, response: requests.Response, *, time_limit: float) -> bytes:
         started, content = self._monotonic(), bytearray()
-        # read1 returns what has arrived; read would block until a slow reply has filled the whole chunk.
+        # read1 returns what has arrived; read would block until a slow reply has filled a complete chunk.
         while chunk := response.raw.read1(_CHUNK, decode_content=True):
             # A reply in one chunk is never too late: it may name a job that was paid for.
             if content and self._monotonic() - started > time_limit:

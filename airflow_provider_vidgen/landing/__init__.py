@@ -4,8 +4,8 @@
 """
 Land a result link as a validated object in storage.
 
-An object under its final name is complete: the bytes go to a hidden place, and only when length and container
-have been checked do they get that name. Landing has retries of its own and never makes a new video.
+An object under its final name is complete: the bytes are written to a hidden place, and get that name only
+after length and container have been checked. Landing has retries of its own and never makes a new video.
 """
 
 from __future__ import annotations

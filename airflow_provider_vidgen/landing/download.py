@@ -34,7 +34,7 @@ _MIN_GAIN = 8 * 1024**2
 #: Python refuses to parse numbers of thousands of digits; no file size has more than 18.
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 
-#: Smaller files are complete before anybody looks at the log.
+#: Smaller files are complete too soon for progress lines.
 _LOGGED_FROM = 64 * 1024**2
 _LOG_STEP_PERCENT = 10
 _LOG_INTERVAL_SECONDS = 5.0
@@ -48,7 +48,7 @@ OpenSink = Callable[[ContainerFormat], AbstractContextManager[Sink]]
 
 class FileDownload:
     """
-    Downloads one link into a sink; when the ``with`` block has ended well, all bytes are there and hashed.
+    Downloads one link into a sink; when the ``with`` block ends without an error, the file is complete.
 
     After a broken connection, the next one resumes at the same byte if the server's strong ETag proves that
     the file is the same one; otherwise it starts again from the first byte.
@@ -110,12 +110,12 @@ class FileDownload:
                 raise DownloadFailed(f"The server sent more than the announced {self._total} bytes")
             self._validator.finish(length_announced=self._chunked or self._total > 0)
         except VidgenError:
-            # More bytes cannot repair these.
+            # More bytes cannot repair the ones received.
             self._restart()
             raise
 
     def has_gained(self) -> bool:
-        """Whether the connection that just broke got much further than any before it."""
+        """Whether the last connection received much more of the file than any before it."""
         gained, self._most_bytes = self.bytes - self._most_bytes, max(self.bytes, self._most_bytes)
         return gained >= _MIN_GAIN
 

@@ -22,9 +22,9 @@ from airflow_provider_vidgen.landing import posters, sidecar
 from airflow_provider_vidgen.landing.containers import ContainerFormat
 from airflow_provider_vidgen.landing.download import FileDownload, ProgressLog
 from airflow_provider_vidgen.landing.links import JobLinks, download_with_retries
-from airflow_provider_vidgen.landing.options import NEEDS_PYAV, LandingOptions
+from airflow_provider_vidgen.landing.options import LandingOptions
 from airflow_provider_vidgen.landing.probe import NOT_PLAYABLE, probe_and_compare
-from airflow_provider_vidgen.landing.pyav import is_pyav_installed, loggable
+from airflow_provider_vidgen.landing.pyav import NEEDS_PYAV, is_pyav_installed, loggable
 from airflow_provider_vidgen.landing.sidecar import SidecarMatch, VideoMetadata
 from airflow_provider_vidgen.landing.storage import exists, has_content
 from airflow_provider_vidgen.landing.storage_errors import as_storage_error, sink_errors_as_storage_errors
@@ -121,13 +121,13 @@ class FileLanding:
         Land the file, and return its manifest.
 
         :raises LandingError: it could not be landed.
-        :raises StatusError: the link is dead, and the vendor could not be asked for a fresh one.
+        :raises StatusError: the link is dead, and a fresh one could not be requested from the vendor.
         """
         return self._complete(self._find_existing() or self._download())
 
     def verify(self, manifest: Mapping[str, Any]) -> None:
         """
-        Warn of a landed file that differs from the request, or fail.
+        Warn of a landed file that differs from the request, or raise.
 
         :raises NotPlayable: it cannot be played.
         :raises VideoMismatch: it differs, and ``verify="fail"`` is set.
@@ -193,7 +193,7 @@ class FileLanding:
                 )
             with sink_errors_as_storage_errors(file, opened) as sink:
                 yield sink
-                # A connection that was shut down may look like one at its end.
+                # A connection that was shut down may look like a complete download.
                 self._context.check_stopped()
                 sink.add_metadata("sha256", download.sha256.hexdigest())
 
@@ -271,7 +271,7 @@ class FileLanding:
         elif landed.sidecar.get("poster") == manifest["poster"]:
             return
         else:
-            # The earlier landing may have known more of the request.
+            # The earlier sidecar may hold more of the request.
             content = {**landed.sidecar, "poster": manifest["poster"]}
         options = UploadOptions(
             content_type=sidecar.CONTENT_TYPE,

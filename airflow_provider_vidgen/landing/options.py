@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The user's choices for landing, which the service, the preflight check and each file share."""
+"""The user's options for landing, shared by the service, the preflight check and each file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from typing import Any, Literal
 #: ``True`` warns, ``"fail"`` fails.
 Verify = bool | Literal["fail"]
 
-#: Part of an error text.
-NEEDS_PYAV = "needs PyAV: pip install airflow-provider-vidgen[verify]"
-
 
 @dataclass(frozen=True, kw_only=True)
 class LandingOptions:
     """
-    Choices for all files of a landing.
+    Options for all files of a landing.
 
     :param overwrite: replace an existing file that differs.
     :param sidecar: write a ``.json`` sidecar next to each file; text is the folder for it instead.

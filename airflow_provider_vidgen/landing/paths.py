@@ -25,7 +25,7 @@ _TASK_FIELDS = ("{vendor}", "{model}", "{task_id}", "{map_index}")
 
 def is_same_in_all_mapped_tasks(template: object, output_path: str) -> bool:
     """
-    Whether all mapped tasks of a run have the same path, as far as the template shows.
+    Whether the template gives all mapped tasks of a run the same path.
 
     :param template: the argument of all mapped tasks, before rendering; ``None`` if each has its own.
     :param output_path: its rendered value in this task.

@@ -22,8 +22,7 @@ class ConsumerThreads:
     """
     Passes every chunk to several consumers, each in a thread of its own, in order.
 
-    When the ``with`` block has ended, so have the threads. If it ended without an exception, all chunks have
-    been consumed; otherwise the rest is dropped.
+    The threads end with the ``with`` block: after all chunks are consumed, or at once if the block raised.
 
     :param consumers: called with each chunk. An exception of one is raised by the next call here, and none of
         them is called again.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _MAX_SIZE = 20 * 1024**2
 _CHUNK_SIZE = 64 * 1024
-#: Seconds between the tries of a thumbnail, whose link may not be live yet.
+#: Seconds between the attempts of a thumbnail, whose link may not be live yet.
 _BACKOFF = (1.0, 2.0)
 _TIMEOUT = timedelta(seconds=60)
 #: Extension -> the first bytes of such an image, and those at offset 8.
@@ -70,9 +70,9 @@ def get_poster(
     """
     Return the poster of a landed video.
 
-    :param link: the vendor's thumbnail; ``None`` if there is none.
+    :param link: to the vendor's thumbnail; ``None`` if there is none.
     :param sockets: registers each connection, so that another thread can shut it down.
-    :param wait: waits for this many seconds; an exception from it ends the tries.
+    :param wait: waits for this many seconds; an exception from it ends the attempts.
     :param check_stopped: called after each chunk; an exception from it ends the download.
     :param now: the clock.
     :return: ``None`` if there is neither a thumbnail nor PyAV.

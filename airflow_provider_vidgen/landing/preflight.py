@@ -21,9 +21,9 @@ from airflow_provider_vidgen.errors import Problem, StorageUnreachable
 from airflow_provider_vidgen.http.download import download_problems
 from airflow_provider_vidgen.landing import sidecar
 from airflow_provider_vidgen.landing.containers import ContainerFormat
-from airflow_provider_vidgen.landing.options import NEEDS_PYAV, LandingOptions
+from airflow_provider_vidgen.landing.options import LandingOptions
 from airflow_provider_vidgen.landing.paths import FIELDS, is_same_in_all_mapped_tasks, target_for
-from airflow_provider_vidgen.landing.pyav import is_pyav_installed
+from airflow_provider_vidgen.landing.pyav import NEEDS_PYAV, is_pyav_installed
 from airflow_provider_vidgen.landing.storage import BUCKET_PROTOCOLS, exists, is_local, storage_path
 from airflow_provider_vidgen.landing.storage_errors import (
     describe,
@@ -47,7 +47,7 @@ _ALL_FIELDS = ", ".join(f"{{{field}}}" for field in FIELDS)
 #: How a template renders a missing value of Python, pandas or numpy.
 _MISSING_VALUES = frozenset({"None", "nan", "NaN", "NaT", "<NA>"})
 _FILE_NAME = re.compile(r"[^.].*\.(\{ext\}|[A-Za-z]\w*)")
-#: Errors of a folder that will still refuse files later; any other may be temporary.
+#: Errors of a folder that a retry will meet again; any other may be temporary.
 _PERMANENT_ERRORS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.ENOTSUP}
 )
@@ -57,7 +57,7 @@ def target_problems(
     output_path: str, *, template: object, settings: ConnectionSettings, options: LandingOptions
 ) -> list[Problem]:
     """
-    Return everything that would keep the files from landing.
+    Return everything that would prevent the files from landing.
 
     :param output_path: rendered, with fields still to be filled in; may be of any type.
     :param template: the argument of all mapped tasks, before rendering; ``None`` if each has its own.
@@ -70,7 +70,7 @@ def target_problems(
     args_problems = list(upload_args_problems(options.upload_args, protocol))
     problems += args_problems
     upload_args = {} if args_problems else options.upload_args
-    # A job to fill the fields of the path from, for an upload that is begun and aborted.
+    # Fills the fields of the path for the test upload.
     job = VideoJob(
         vendor=settings.vendor.name,
         base_url="",
@@ -150,7 +150,7 @@ def _with_storage_problems(
 
 
 def _text_constraints(output_path: object, template: object) -> Iterator[str]:
-    """Yield what the text of a path violates, without looking at the storage."""
+    """Yield the constraints that the text of a path violates, without accessing the storage."""
     if not isinstance(output_path, str):
         yield "must be text"
         return
@@ -193,7 +193,7 @@ def _is_folder_or_file(output_path: str) -> bool:
 def _storage_constraints(
     output_path: str, overwrite: bool, options: UploadOptions, job: VideoJob
 ) -> Iterator[str]:
-    """Yield what a path violates in its storage."""
+    """Yield the constraints of the storage that a path violates."""
     try:
         target = storage_path(output_path)
         storage = target.fs
@@ -231,7 +231,7 @@ def _sftp_host_constraints(output_path: str, storage: AbstractFileSystem) -> Ite
 
 
 def _bucket_constraints(example: ObjectStoragePath, bucket: str, options: UploadOptions) -> Iterator[str]:
-    """Begin an upload and abort it: no other call shows what an account may do."""
+    """Begin an upload and abort it: no other call shows whether the account may write."""
     try:
         check_upload(example, options)
     except Exception as error:
@@ -270,7 +270,7 @@ def _folder_constraints(target: ObjectStoragePath, folder: str) -> Iterator[str]
 
 
 def _rename_refusal(storage: AbstractFileSystem, folder: str) -> str | None:
-    """Create a file in a folder and rename it, as a landing does; return why that failed for good."""
+    """Create a file in a folder and rename it, as a landing does; return why that is not possible."""
     try:
         check_rename(storage, folder, utcnow())
     except NotImplementedError as error:
@@ -284,7 +284,7 @@ def _rename_refusal(storage: AbstractFileSystem, folder: str) -> str | None:
 
 def _local_write_refusal(folder: str) -> str | None:
     """
-    Create an unnamed file in a folder, which leaves no trace; return why that failed for good.
+    Create an unnamed file in a folder, which leaves no trace; return why that is not possible.
 
     The permissions alone are no proof: root ignores them, and a disk may be read-only.
     """

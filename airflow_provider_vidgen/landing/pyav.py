@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 _READ_SIZE = 1024 * 1024
+#: Part of an error message.
+NEEDS_PYAV = "needs PyAV: pip install airflow-provider-vidgen[verify]"
 
 
 class StorageReadError(Exception):

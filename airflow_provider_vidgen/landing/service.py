@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The landing service: all files of a job, in parallel, each of them at most once."""
+"""The landing service: land all files of a job in parallel."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 _MAX_CONCURRENT = 3
 #: More than the concurrent downloads, because a file that waits for its link to become live lets others run.
 _MAX_THREADS = 16
-#: Seconds for which a task that is stopped waits until its downloads have removed what they had begun.
+#: Longest time, in seconds, that a stopped task waits until its downloads have removed their part files.
 _STOP_TIMEOUT = 5.0
 
 
@@ -115,16 +115,16 @@ class Landing:
         its container format, which its first bytes show.
 
         :param output_path: see :func:`target_for`.
-        :param refresh: asks the vendor for the links again, when one of them is dead.
+        :param refresh: requests fresh links from the vendor when one is dead.
         :param metadata: for the sidecar, and to compare the file with.
         :param expires_at: when the links expire; ``None`` if that is not known.
         :return: for each file path, bytes, sha256, content_type, the job's task_id, already_existed, sidecar,
             poster, probe and mismatches.
         :raises LandingError: a file could not be landed; the others have been, as far as possible.
             :class:`ResultExpired` only when ``expires_at`` has passed.
-        :raises StatusError: a link is dead, and the vendor could not be asked for a fresh one.
+        :raises StatusError: a link is dead, and a fresh one could not be requested from the vendor.
         """
-        # Here, because Airflow connections should not be looked up by several threads.
+        # Before the threads start, because they should not look up Airflow connections.
         destinations = []
         for index, link in enumerate(links):
             path_for = partial(
@@ -154,7 +154,7 @@ class Landing:
         Check, before anything is paid, whether files could be downloaded here and stored at the path.
 
         :param template: the argument of all mapped tasks of a run, before rendering.
-        :return: everything that would keep the files of this task, or of other mapped tasks, from landing.
+        :return: everything that would prevent the files of this task, or of other mapped tasks, from landing.
         :raises StorageUnreachable: a storage did not answer, and nothing else is wrong.
         """
         return preflight.target_problems(

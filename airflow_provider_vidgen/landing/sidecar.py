@@ -2,7 +2,7 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-The JSON sidecar of a landed video: what it is, of which job, for which request, at what cost.
+The JSON sidecar of a landed video: its file, job, request and cost.
 
 It documents a folder of videos, and lets a later try recognise a file without downloading it again.
 """
@@ -41,7 +41,7 @@ _PROMPT_FIELDS = ("prompt", "image_urls", "extra")
 @dataclass(frozen=True, kw_only=True)
 class VideoMetadata:
     """
-    What is known of a video besides its bytes.
+    The origin of a video, for its sidecar.
 
     :param request: ``None`` where only the result is known.
     :param result: the result of the generation, see :mod:`airflow_provider_vidgen.xcom`.
@@ -199,7 +199,7 @@ def match_existing(
     target: ObjectStoragePath, content: Mapping[str, Any], job: VideoJob, index: int, fingerprint: str
 ) -> SidecarMatch:
     """
-    Compare an existing file with its sidecar, and the sidecar with the job; reads the whole file.
+    Compare an existing file with its sidecar, and the sidecar with the job; reads the complete file.
 
     :param content: of the sidecar.
     :param fingerprint: of the request, since a vendor may assign the id of an old job again; empty where it

@@ -51,7 +51,7 @@ def is_local(storage: AbstractFileSystem) -> bool:
 
 def exists(target: ObjectStoragePath) -> bool:
     """
-    Whether a file exists; ``False`` where the account may not know.
+    Whether a file exists; ``False`` where the account may not check that.
 
     S3 and Google answer 403 for a missing object if the account may write but not list.
     """
@@ -93,7 +93,7 @@ def make_parent_folder(target: ObjectStoragePath) -> None:
 
 def files_exist(manifests: Sequence[Mapping[str, Any]]) -> bool:
     """
-    Whether each landed file is still at its path with its size and checksum; reads all of them.
+    Whether each landed file still exists with its size and checksum; reads all of them.
 
     :param manifests: with ``path``, ``bytes`` and ``sha256``.
     :raises StorageUnreachable: a storage did not answer.

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Errors of storage: classified, described, and raised as ``StorageError`` apart from all other errors."""
+"""Errors of storage: classify and describe them, and convert them to ``StorageError``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""What is sent to a store with an object besides its bytes, and which ``upload_args`` it takes."""
+"""Content type, metadata and the user's ``upload_args`` of an upload, per kind of store."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _GOOGLE_ARGS = _GOOGLE_FIXED_KEYS | {"kms_key_name", "metadata"}
 _AZURE_CONTENT_SETTINGS = frozenset({"cache_control", "content_disposition", "content_language"})
 _AZURE_ARGS = _AZURE_CONTENT_SETTINGS | {"metadata"}
 
-#: Arguments about how a video is served and to whom: not for its sidecar, which has the prompt.
+#: Arguments on how and to whom a video is served. Not for its sidecar, which may hold the prompt.
 _VIDEO_ONLY_ARGS = frozenset(
     {
         "CacheControl",
@@ -62,7 +62,7 @@ _PUBLIC_ACLS = frozenset({"public-read", "public-read-write", "authenticated-rea
 @dataclass(frozen=True, kw_only=True)
 class UploadOptions:
     """
-    What is sent to a store with an object.
+    Content type, metadata and arguments of an upload.
 
     :param content_type: such as ``video/mp4``.
     :param metadata: stored with the object where the store has metadata. Names are letters and digits only,

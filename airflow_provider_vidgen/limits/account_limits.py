@@ -39,7 +39,7 @@ class AccountLimits:
         :param last_request_at: the loop's time of the job's last request.
         :param max_wait: longest wait in seconds.
         :return: the loop's time of this request.
-        :raises TimeoutError: the wait was longer.
+        :raises TimeoutError: the wait was longer than ``max_wait``.
         """
         now = _now()
         if not self._waiters and self._limiter.try_acquire(now) <= 0:

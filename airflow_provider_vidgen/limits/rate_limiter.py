@@ -4,8 +4,8 @@
 """
 A token bucket for one API key that backs off when the vendor answers 429. No I/O and no clock of its own.
 
-A 429 blocks the key for as long as the vendor asks. Then the rate is half of what it was, and grows back
-within about a minute, or to no limit where none is known. Times are seconds of one monotonic clock.
+A 429 blocks the key for the vendor's Retry-After. Then the rate is half of what it was, and grows back within
+about a minute, or to no limit where none is known. Times are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import math
 _BURST_FRACTION = 1 / 12
 #: Time constant in seconds over which the recent rate is averaged.
 _AVERAGING_TIME = 10.0
-#: Seconds in which the rate after a 429 grows by the rate it began with.
+#: Seconds in which the rate after a 429 grows by its initial value.
 _RECOVERY_TIME = 60.0
 #: Requests per second that are always allowed after a 429.
 _MIN_RATE = 1 / 10
@@ -84,7 +84,7 @@ class RateLimiter:
 
         :param sent_at: when the refused request was sent. If that was before an earlier 429 arrived, the rate
             was already reduced and stays as it is.
-        :param retry_after: seconds the vendor asked to wait.
+        :param retry_after: the vendor's Retry-After in seconds.
         """
         self._refill(now)
         if sent_at > self._last_rate_limited_at:

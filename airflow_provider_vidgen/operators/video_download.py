@@ -30,21 +30,21 @@ class VideoDownloadOperator(BaseOperator):
     Downloads are retried on their own; a retry of this task never makes a new video.
 
     :param url: a result link, or a list of them, such as ``generate.output["result_urls"]``. (templated)
-    :param video: the result of a generation, such as ``generate.output``. Better than ``url``: the vendor is
-        asked for a fresh link when one is dead, and files can be named after the job. (templated)
+    :param video: the result of a generation, such as ``generate.output``. Better than ``url``: a dead link is
+        refreshed from the vendor, and files can be named after the job. (templated)
     :param output_path: as :class:`airflow.sdk.ObjectStoragePath` takes it; ``{vendor}``, ``{model}``,
         ``{task_id}``, ``{index}``, ``{ext}`` and ``{map_index}`` are filled in, and a path ending in ``/``
         is a folder. (templated)
     :param vidgen_conn_id: Airflow connection of type ``vidgen``, the one that made the video. (templated)
     :param overwrite: replace an existing file. Without it the same video is left unchanged, and the task
         fails if the file is another one.
-    :param sidecar: write ``{name}.json`` next to each file, with what it is and of which job; text is the
+    :param sidecar: write ``{name}.json`` next to each file: its properties, job and cost; text is the
         folder for it instead, with the fields of ``output_path``, ending in ``/``. (templated)
     :param verify: probe each file where PyAV is installed (extra ``verify``): the task fails, with the file
         landed, if it cannot be played; if its duration is not the one the vendor reported, ``True`` warns and
         ``"fail"`` fails the task, too.
-    :param poster: store an image next to each file: the ``thumbnail_url`` of ``video``, or where there is
-        none the first frame, if PyAV is installed. An error with it is only logged.
+    :param poster: store an image next to each file: the ``thumbnail_url`` of ``video``, or if there is none
+        the first frame, where PyAV is installed. An error is only logged.
     :param upload_args: the store's own arguments for each file, such as ``{"StorageClass": "GLACIER_IR"}`` on
         S3: encryption, access, headers, metadata; docs/landing.md has the names. (templated)
     :return: for each file path, bytes, sha256, content_type, the task_id of its job, already_existed,
@@ -95,7 +95,7 @@ class VideoDownloadOperator(BaseOperator):
         Download every link.
 
         :raises AirflowFailException: a link must not be fetched, has expired, or another file has its path.
-        :raises AirflowException: another try may help.
+        :raises AirflowException: another try may succeed.
         """
         # Here, because it imports requests, which parsing a Dag does not need.
         from airflow_provider_vidgen.landing import Landing, VideoMetadata

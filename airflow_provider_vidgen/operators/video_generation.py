@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The operator that generates a video: its arguments, and their meaning. :mod:`.generation` does the work."""
+"""The operator that generates a video: its arguments. :mod:`.generation` has the implementation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class VideoGenerationOperator(BaseOperator):
 
     :param prompt: what the video shows. (templated)
     :param model: the vendor's model id; ``None`` takes the connection's. (templated)
-    :param duration: whole seconds, as a number or as text like "6"; the model decides which. (templated)
+    :param duration: whole seconds, as a number or as text like "6"; the model limits the values. (templated)
     :param aspect_ratio: ``"16:9"``; the same spelling for every vendor. (templated)
     :param resolution: ``"480p"``, ``"720p"`` or ``"1080p"``; the same spelling for every vendor. (templated)
     :param image_urls: reference images in order, each an https URL or a full data URL. (templated)
@@ -57,11 +57,11 @@ class VideoGenerationOperator(BaseOperator):
         file's properties. Text is the folder for these files instead, with the fields of ``output_path`` and
         ``/`` at its end. (templated)
     :param sidecar_prompt: include the prompt, the images and ``extra`` in the sidecar.
-    :param verify: decode each landed file where PyAV is installed (extra ``verify``). The task fails, with
-        the file stored, if it cannot be played; if it differs from the request, ``True`` warns, and
+    :param verify: probe each landed file where PyAV is installed (extra ``verify``). The task fails, with
+        the file landed, if it cannot be played; if it differs from the request, ``True`` warns, and
         ``"fail"`` fails the task as well.
-    :param poster: write a picture next to each landed file: the vendor's thumbnail, or if there is none the
-        first frame, where PyAV is installed. An error is only a warning.
+    :param poster: store an image next to each landed file: the vendor's thumbnail, or if there is none the
+        first frame, where PyAV is installed. An error is only logged.
     :param upload_args: the store's own arguments for each file, such as ``{"StorageClass": "GLACIER_IR"}`` on
         S3: encryption, access, headers, metadata; docs/landing.md has the names. (templated)
     :param on_unknown_submit: what to do if the outcome of a paid call is unknown: ``"fail"`` reports it and
@@ -178,10 +178,10 @@ class VideoGenerationOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """
-        Log what a kill of the worker does not do.
+        Log that the job continues.
 
         A clear of a running task kills it as well, and its next try re-attaches to the job; the worker cannot
-        tell a clear from a kill, so it never cancels the job.
+        distinguish a clear from a kill, so it never cancels the job.
         """
         self.log.warning(
             "The task was killed. A submitted job continues at the vendor and may be billed. "

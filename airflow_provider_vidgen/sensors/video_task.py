@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: The key in the task state store under which "no such job" answers are counted.
+#: The key in the task state store under which "no such job" replies are counted.
 _NOT_FOUND_KEY = "vidgen_not_found"
 #: Errors that end a sensor for good: the job has ended, or the sensor's timeout has passed.
 _EXCEPTIONS: dict[type[VidgenError], type[AirflowException]] = {
@@ -57,10 +57,10 @@ _EXCEPTIONS: dict[type[VidgenError], type[AirflowException]] = {
 }
 _NEXT_STEPS: dict[type[VidgenError], str] = {
     DeadlineExceeded: "The job continues without this sensor: clear it to wait for the same job again.",
-    JobConnectionMismatch: "Correct the sensor's connection or its job_id; clearing it asks again.",
+    JobConnectionMismatch: "Correct the sensor's connection or its job_id; clearing it checks again.",
     JobLost: (
         "Check the job's id, the connection and the model. This sensor submits nothing: "
-        "clearing it asks about the same id again."
+        "clearing it checks the same id again."
     ),
     GenerationFailed: "This sensor submits nothing: submit a new job where this one was submitted.",
     ContentRejected: (
@@ -135,7 +135,7 @@ class VideoTaskSensor(BaseSensorOperator):
         """
         with self._airflow_errors():
             wait = self._wait(context)
-            # The trigger counts "no such job" answers itself.
+            # The trigger counts "no such job" replies itself.
             counter = None if self.deferrable else _NotFoundCounter(context)
             status = self._check(wait.job, counter)
             if status is not None and (status.has_video or status.failure):
@@ -158,9 +158,10 @@ class VideoTaskSensor(BaseSensorOperator):
         """
         Continue after the trigger's event.
 
-        :param job: and the times are the deferral's arguments; ``dag.test()`` passes nothing but the event,
-            so they may be missing. Then the sensor's own arguments are used.
+        :param job: with ``submitted_at`` and ``deadline`` (ISO 8601, UTC), the arguments of the deferral.
+            ``dag.test()`` passes only the event; then the sensor's own arguments are used.
         """
+        # Lazy, as in _wait.
         from airflow_provider_vidgen.job_wait import JobWait
 
         with self._airflow_errors():
@@ -197,14 +198,14 @@ class VideoTaskSensor(BaseSensorOperator):
     def on_kill(self) -> None:
         """Log that the job, which was submitted elsewhere, is not cancelled."""
         self.log.warning(
-            "The sensor was killed. The job continues at the vendor. A clear of the sensor asks about it."
+            "The sensor was killed. The job continues at the vendor. A clear of the sensor checks it again."
         )
 
     def _check(self, job: VideoJob, counter: _NotFoundCounter | None) -> JobStatus | None:
         """
         Check the job once.
 
-        :param counter: counts "no such job" answers over the pokes, each of which may be a process of its
+        :param counter: counts "no such job" replies over the pokes, each of which may be a process of its
             own.
         :return: ``None`` if the check failed.
         :raises JobLost: the vendor has not known the job for a while.
@@ -274,7 +275,7 @@ class VideoTaskSensor(BaseSensorOperator):
 
 class _NotFoundCounter:
     """
-    Counts "no such job" answers in a row, with the same limits as :class:`.JobPoller`.
+    Counts "no such job" replies in a row, with the same limits as :class:`.JobPoller`.
 
     The count is kept in the task state store. If that fails nothing is counted, and the sensor's ``timeout``
     ends the wait.
@@ -287,7 +288,7 @@ class _NotFoundCounter:
         self._try_number = context["ti"].try_number
 
     def is_exhausted(self) -> bool:
-        """Count one answer, and return whether the job counts as lost."""
+        """Count one reply, and return whether the job counts as lost."""
         now = clock.utcnow()
         try:
             store: Any = self._context["task_state_store"]
@@ -299,7 +300,7 @@ class _NotFoundCounter:
             long_enough = now >= clock.from_iso(count["first_at"]) + NOT_FOUND_GRACE
             return bool(count["answers"] >= NOT_FOUND_CHECKS and long_enough)
         except Exception as error:
-            _log.warning("The 'no such job' answer could not be counted (%s)", type(error).__name__)
+            _log.warning("The 'no such job' reply could not be counted (%s)", type(error).__name__)
             return False
 
     def reset(self) -> None:
@@ -309,7 +310,7 @@ class _NotFoundCounter:
             if store.get(_NOT_FOUND_KEY):
                 store.delete(_NOT_FOUND_KEY)
         except Exception as error:
-            _log.warning("The count of 'no such job' answers could not be reset (%s)", type(error).__name__)
+            _log.warning("The count of 'no such job' replies could not be reset (%s)", type(error).__name__)
 
 
 def _log_skip(skip: AirflowSkipException) -> None:

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The event with which a trigger wakes its task: versioned, and without links, prompt or key."""
+"""The event with which a trigger resumes its task: versioned, without links, prompt or API key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ VERSION = 1
 
 
 class Reason(StrEnum):
-    """Why the task was woken. The values are stored in Airflow's database."""
+    """Why the task is resumed. The values are stored in Airflow's database."""
 
     ENDED = "ended"
     DEADLINE_EXCEEDED = "deadline_exceeded"
@@ -28,7 +28,7 @@ class Reason(StrEnum):
 _MESSAGES = {
     Reason.ENDED: "The job has ended",
     Reason.DEADLINE_EXCEEDED: "The job has not ended by its deadline",
-    Reason.RESULT_MISSING: "The vendor calls the job finished but gives no usable link",
+    Reason.RESULT_MISSING: "The vendor reports success without a usable link",
     Reason.JOB_LOST: "The vendor does not know the job",
     Reason.ACCESS_DENIED: "The vendor refuses access to the job",
     Reason.VENDOR_UNAVAILABLE: "The vendor does not answer status checks",
@@ -46,7 +46,7 @@ def read_event(event: Any, job: VideoJob) -> tuple[Reason, str]:
     Parse a payload, which may come from another version, be about another job, or be missing.
 
     :return: the reason, and what is wrong with the event, if anything. An invalid event counts as
-        ``TRIGGER_ERROR``: the resumed task polls the job in any case and trusts nothing else.
+        ``TRIGGER_ERROR``: the resumed task checks the job in any case.
     """
     if not isinstance(event, dict):
         return Reason.TRIGGER_ERROR, f"The trigger's event is {type(event).__name__}, not an object"

@@ -5,8 +5,8 @@
 Push the XCom ``progress`` from triggers, without delaying other triggers.
 
 The XComs of all triggers pass through the one process that supervises the triggerer, in the same queue as the
-events that wake tasks. Without a limit, a thousand triggers that start together would all push at their first
-check.
+events that resume tasks. Without a limit, a thousand triggers that start together would all push at their
+first check.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.models import JobStatus
 from airflow_provider_vidgen.xcom import build_progress
 
-#: Seconds for the supervisor's reply; without a limit, one that never comes would block the other triggers.
+#: Seconds for the supervisor's reply; without a limit, a missing reply would block the other triggers.
 _PUSH_TIMEOUT = 5.0
 #: Seconds in all, for the lock and the reply.
 _TIMEOUT = 30.0
-#: The same for a job that has ended: waking its task is more important than the last progress.
+#: The same for a job that has ended: resuming its task is more important than the last progress.
 _TIMEOUT_WHEN_ENDED = 2.0
 #: One per event loop.
 _locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()

@@ -37,9 +37,9 @@ _REASONS: dict[type[VidgenError], Reason] = {
     StatusUnavailable: Reason.VENDOR_UNAVAILABLE,
 }
 
-#: A submission counts for the account's rate limit if it is more recent.
+#: A submission more recent than this counts for the account's rate limit.
 _JUST_SUBMITTED = timedelta(minutes=1)
-#: Seconds for which a check waits for the rate limit, even if the deadline is sooner.
+#: Shortest time, in seconds, that a check may wait for the rate limit, even if the deadline is sooner.
 _MIN_RATE_LIMIT_WAIT = 10.0
 #: Cancellations in progress; the event loop itself keeps only weak references to its tasks.
 _cancellations: set[asyncio.Task[None]] = set()
@@ -47,18 +47,18 @@ _cancellations: set[asyncio.Task[None]] = set()
 
 class VideoTaskTrigger(BaseTrigger):
     """
-    Poll a job until it has ended, then wake the task with the reason.
+    Poll a job until it has ended, then resume the task with the reason.
 
-    The event contains no link and no text of the vendor: the resumed task polls again and decides itself. So
-    the same trigger may run twice, in two triggerers, without harm.
+    The event contains no link and no text of the vendor: the resumed task checks the job again. So the same
+    trigger may run in two triggerers at once without harm.
 
     :param vidgen_conn_id: Airflow connection of type ``vidgen``.
     :param job: the job's handle, see :meth:`.VideoJob.to_dict`.
     :param submitted_at: ISO 8601, UTC.
     :param deadline: ISO 8601, UTC; counted from submission, so a restart of the triggerer does not move it.
     :param not_before: ISO 8601, UTC; no event is sent earlier, see :mod:`.airflow_internals`.
-    :param cancel_on_kill: cancel the job, if its vendor supports that, when somebody marks the deferred task
-        as failed or successful.
+    :param cancel_on_kill: cancel the job, if its vendor supports that, when the deferred task is marked
+        failed or successful.
     :param poll_interval: seconds between checks; ``None`` means the vendor's recommended intervals.
     """
 
@@ -98,7 +98,7 @@ class VideoTaskTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Poll the job and yield one event; errors become events as well, so that their kind is not lost."""
+        """Poll the job and yield one event; an error becomes an event with its reason."""
         job = VideoJob.from_dict(self.job)
         try:
             await self._poll_until_ended(job)
@@ -117,7 +117,7 @@ class VideoTaskTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """
-        Cancel the job if its task was killed and its vendor supports that; otherwise log that it goes on.
+        Cancel the job if its task was killed and its vendor supports that; otherwise log that it continues.
 
         Airflow also calls this after a clear, when the next try may already have re-attached to the job, and
         for triggers that only move to another triggerer. The job is cancelled only if the task has ended.
@@ -125,7 +125,7 @@ class VideoTaskTrigger(BaseTrigger):
         state = await airflow_internals.task_state(self.task_instance)
         if state not in ("failed", "success"):
             return
-        # Airflow cancels this method after a second; the shielded task goes on.
+        # Airflow cancels this method after a second; the shielded task continues.
         cancellation = asyncio.create_task(self._cancel(VideoJob.from_dict(self.job)))
         _cancellations.add(cancellation)
         cancellation.add_done_callback(_cancellations.discard)
@@ -133,7 +133,7 @@ class VideoTaskTrigger(BaseTrigger):
 
     async def _cancel(self, job: VideoJob) -> None:
         if not self.cancel_on_kill:
-            self.log.warning("%s goes on at the vendor and may be billed, as cancel_on_kill is off", job)
+            self.log.warning("%s continues at the vendor and may be billed, as cancel_on_kill is off", job)
             return
         try:
             async with VideoGenHook(self.vidgen_conn_id).async_client() as client:

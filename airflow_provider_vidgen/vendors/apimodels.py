@@ -5,8 +5,8 @@
 APIModels, from its documents "Video Generation API" in English and in Spanish.
 
 The Spanish one adds the callback's contract and the synchronous ``p-video`` endpoint, without its fields
-and reply: those follow the model it is evidently built on, with a warning for every field. Where the two
-documents differ, the wider range is accepted with a warning.
+and reply: these are taken from the model it is evidently built on, with a warning for every field. Where the
+two documents differ, the wider range is accepted with a warning.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class ApiModels(Vendor):
     }
 
     def vendor_problems(self, request: VideoRequest) -> list[Problem]:
-        """Reject what the synchronous endpoint does not have, or has under another name."""
+        """Report fields that the synchronous endpoint does not have, or has under another name."""
         if not self.is_synchronous(request):
             return []
         problems = []

@@ -80,7 +80,7 @@ class Apixgo(Vendor):
         )
 
     def vendor_problems(self, request: VideoRequest) -> list[Problem]:
-        """Reject the two image fields that must not be sent together."""
+        """Report two image fields that must not be sent together."""
         pair = ("input_reference", "reference_images")
         if all(get_path(request.extra, name) is not None for name in pair):
             return [
@@ -109,7 +109,7 @@ class Apixgo(Vendor):
         return HttpCall(method="GET", path=f"{_GENERATIONS}/{quote(job.task_id, safe='')}")
 
     def models_call(self) -> HttpCall:
-        """Return the call for the model list, which the document asks clients to read."""
+        """Return the call for the model list, which the document recommends to read."""
         return HttpCall(method="GET", path="/v1/models")
 
     def find_task_id(self, body: Any) -> str:

@@ -2,7 +2,7 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-The base class of vendors: what each of them defines, and how replies are read for all of them alike.
+The base class of vendors: what each one defines, and how the replies of all vendors are read.
 
 A vendor does no I/O: it turns a request into an :class:`HttpCall` and an :class:`HttpReply` into a status.
 A new vendor is one subclass, found through the entry point group ``airflow_provider_vidgen.vendors``.
@@ -65,12 +65,12 @@ from airflow_provider_vidgen.vendors.refusals import (
     is_wrong_endpoint,
 )
 from airflow_provider_vidgen.vendors.request_values import preview
-from airflow_provider_vidgen.vendors.validation import ModelRules, validate_for_model, validate_request
+from airflow_provider_vidgen.vendors.validation import ModelRules, validate_for_model, validate_for_vendor
 from airflow_provider_vidgen.vendors.vocabulary import classify_job_failure, parse_state
 
 
 class _VendorDetail(TypedDict):
-    """The vendor's own words, as arguments of an error."""
+    """The vendor's own code and message, as arguments of an error."""
 
     vendor_code: str
     vendor_message: str
@@ -88,14 +88,14 @@ class Vendor(ABC):
     retention: ClassVar[timedelta | None] = None
     requests_per_minute: ClassVar[int | None] = None
     max_concurrent: ClassVar[int | None] = None
-    #: How long the vendor accepts a repeated idempotency key without a second job; ``None``: it has no keys.
+    #: How long a repeated idempotency key creates no second job; ``None``: the vendor has no such keys.
     idempotency_window: ClassVar[timedelta | None] = None
     accepts_data_urls: ClassVar[bool] = False
     #: Field of the vendor's body (a dot means nesting) -> field of :class:`VideoRequest` that fills it.
     mapped_fields: ClassVar[Mapping[str, str]]
     #: The documented limits of each model. Other models are accepted with a warning.
     models: ClassVar[Mapping[str, ModelRules]]
-    #: The vendor's words for states, in lower case with underscores, beside those that all vendors share.
+    #: The vendor's own words for states, in lower case with underscores; they win over the common ones.
     states: ClassVar[Mapping[str, JobState]] = {}
     #: The vendor's failure codes in :func:`.vocabulary.normalize` form.
     fail_codes: ClassVar[Mapping[str, FailureCategory]] = {}
@@ -108,7 +108,7 @@ class Vendor(ABC):
 
         :param allow_private: callbacks may be http and private.
         """
-        problems = validate_request(self, request, allow_private=allow_private)
+        problems = validate_for_vendor(self, request, allow_private=allow_private)
         rules = self.models.get(request.model) if isinstance(request.model, str) else None
         if rules is not None:
             problems += validate_for_model(rules, request, images=self.count_images(request))
@@ -208,7 +208,7 @@ class Vendor(ABC):
 
     def is_model_not_found(self, status_code: int, body: Any) -> bool:
         """
-        Whether the vendor refuses because it does not know the model.
+        Whether the vendor refused the submission because it does not know the model.
 
         :param status_code: the reply's effective status code.
         """
@@ -234,7 +234,8 @@ class Vendor(ABC):
         """
         Read the reply to a status call.
 
-        :param now: when the reply came, UTC; links expire from here on where the reply has no time.
+        :param now: when the reply was received, UTC; links expire :attr:`retention` after it if the reply has
+            no time.
         :raises StatusUnavailable: this check failed, the next may succeed.
         :raises StatusRateLimited: the same, because of too many requests with this key.
         :raises StatusRefused: the key has no permission.
@@ -243,7 +244,7 @@ class Vendor(ABC):
         body = self._json_or_none(reply)
         status_code = effective_status_code(reply, body)
         success, not_found = _is_success(status_code), self.is_job_not_found(status_code, body)
-        # The triggerer reads thousands of replies a minute; what follows is only for errors.
+        # The triggerer reads thousands of replies a minute, so the details of an error are parsed only below.
         if success and not not_found and (status := self.read_status_body(body, now)) is not None:
             return status
         summary = f"{self.label} answered the status check with {describe_reply(reply, body)}"
@@ -261,10 +262,10 @@ class Vendor(ABC):
 
     def is_job_not_found(self, status_code: int, body: Any) -> bool:
         """
-        Whether the reply means, in the vendor's own form and words, that the vendor does not know the job.
+        Whether the reply has the vendor's own form and words for a job that does not exist.
 
         Any host answers 404 to a path it does not have, and a paid job must not count as lost for that.
-        Recognise too little rather than too much: after an unrecognised reply the job is checked again.
+        When in doubt return ``False``: then the job is checked again.
 
         :param status_code: the reply's effective status code.
         """

@@ -14,7 +14,7 @@ from typing import Any
 from airflow_provider_vidgen.redaction import redact
 from airflow_provider_vidgen.vendors.parsing import get_first, get_path, parse_number, parse_text
 
-#: Longest wait in seconds; a longer one of the vendor's is cut to this.
+#: Longest Retry-After that is honoured, in seconds; a longer one is cut to this.
 MAX_RETRY_AFTER = 600.0
 
 
@@ -98,7 +98,7 @@ def describe_reply(reply: HttpReply, body: Any) -> str:
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """
-    Return the seconds that a reply asks to wait, at most :data:`MAX_RETRY_AFTER`, or ``None``.
+    Return the Retry-After of a reply in seconds, at most :data:`MAX_RETRY_AFTER`, or ``None``.
 
     :param headers: names in lower case; ``retry-after-ms``, or ``retry-after`` in seconds or as a date.
     """

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Validate reference images: which ones a vendor can fetch, and what to do with the others."""
+"""Validate reference images: https URLs, and data URLs where the vendor accepts them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def validate_images(vendor: Vendor, images: Any) -> list[Problem]:
     if images is None:
         return []
     if not isinstance(images, list | tuple):
-        constraint, leftover = "must be a list of links", find_template_leftover(images)
+        constraint, leftover = "must be a list of URLs", find_template_leftover(images)
         if leftover:
             return [
                 Problem(
@@ -42,7 +42,7 @@ def validate_images(vendor: Vendor, images: Any) -> list[Problem]:
 
 
 def _describe_image(value: Any) -> str:
-    """Return scheme and host of an image's URL, or the kind of value; no path, query or password."""
+    """Return scheme and host of an image's URL, without path, query and password, or the kind of value."""
     if not isinstance(value, str) or not value.strip():
         return describe_type(value)
     text = value.strip()
@@ -53,19 +53,19 @@ def _describe_image(value: Any) -> str:
     if text.startswith(_BASE64_IMAGE_PREFIXES):
         return f"{len(value)} characters of bare base64"
     if "/" in value or "\\" in value or _IMAGE_SUFFIX.search(text):
-        return "a path, or a link without https://"
+        return "a path, or a URL without https://"
     return f"{len(value)} characters"
 
 
 def _validate_image(vendor: Vendor, field: str, image: Any) -> Problem | None:
     if leftover := find_template_leftover(image):
         return Problem(
-            field=field, value=leftover.preview, constraint=f"must be an https link; {leftover.hint}"
+            field=field, value=leftover.preview, constraint=f"must be an https URL; {leftover.hint}"
         )
     if isinstance(image, str) and image.startswith("data:"):
         return _validate_data_url(vendor, field, image)
     if not is_http_url(image):
-        return Problem(field=field, value=_describe_image(image), constraint=_link_constraint(vendor, image))
+        return Problem(field=field, value=_describe_image(image), constraint=_url_constraint(vendor, image))
     parts = urlsplit(image)
     if parts.username is not None or parts.password is not None:
         constraint = "must not carry a user name or a password"
@@ -78,7 +78,7 @@ def _validate_image(vendor: Vendor, field: str, image: Any) -> Problem | None:
 
 def _validate_data_url(vendor: Vendor, field: str, image: str) -> Problem | None:
     if not vendor.accepts_data_urls:
-        constraint = f"{vendor.label} accepts https links only: upload the image and give its link"
+        constraint = f"{vendor.label} accepts https URLs only: upload the image and give its URL"
     elif not _DATA_URL.fullmatch(image):
         constraint = "must be data:image/<type>;base64,<data>"
     else:
@@ -86,12 +86,12 @@ def _validate_data_url(vendor: Vendor, field: str, image: str) -> Problem | None
     return Problem(field=field, value="data URL", constraint=constraint)
 
 
-def _link_constraint(vendor: Vendor, image: Any) -> str:
+def _url_constraint(vendor: Vendor, image: Any) -> str:
     data_url = ", or give a full data URL (data:image/png;base64,...)" if vendor.accepts_data_urls else ""
-    constraint = f"must be an https link that {vendor.label} can fetch"
+    constraint = f"must be an https URL that {vendor.label} can fetch"
     if not isinstance(image, str) or not image.strip() or image.strip().lower().startswith("http"):
         return constraint + data_url
-    return f"{constraint}: upload the image first and give its link, presigned if it is private{data_url}"
+    return f"{constraint}: upload the image first and give its URL, presigned if it is private{data_url}"
 
 
 def _url_host(url: str) -> str:

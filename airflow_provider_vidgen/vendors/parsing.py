@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Parse values of a reply that may hold anything. Wrong types give ``None`` or empty, never an exception."""
+"""Parse values of any type from a reply. Wrong types give ``None`` or empty, never an exception."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def parse_percent(value: Any) -> float | None:
 
 
 def is_http_url(value: Any) -> bool:
-    """Whether this is an http(s) URL with a host and without characters that no URL may hold."""
+    """Whether this is an http(s) URL with a host and without characters that are invalid in URLs."""
     if not isinstance(value, str) or any(c in ' \\<>"' or not c.isprintable() for c in value):
         return False
     try:

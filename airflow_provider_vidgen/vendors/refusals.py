@@ -64,7 +64,7 @@ _PATH = re.compile(
     """,
     re.VERBOSE,
 )
-#: Anything but a job that a 404 may be about.
+#: Words for anything other than a job that a 404 may be about.
 _OTHER_RESOURCE = re.compile(
     r"""
     /
@@ -96,7 +96,7 @@ def classify_refusal(
     if category is FailureCategory.CONTENT_POLICY and status_code not in (401, 402):
         return ContentRefused
     wrong_endpoint = is_wrong_endpoint(reply, body) or (status_code == 404 and _is_bare_not_found(message))
-    # With 413 a page in HTML is about the size of the body, and may well come from the vendor's proxy.
+    # With 413 an HTML page is about the size of the body, and may come from the vendor's own proxy.
     html_page = status_code != 413 and body is None and reply.content.lstrip().startswith(b"<")
     return WrongEndpoint if error_class is SubmitRefused and (wrong_endpoint or html_page) else error_class
 

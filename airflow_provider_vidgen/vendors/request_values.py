@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""A request's values as the user wrote them: previews for messages, JSON, and signs of unfilled templates."""
+"""A request's values as the user wrote them: previews for messages, JSON checks, unrendered templates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_PREVIEW = 60
 
 class TemplateLeftover(NamedTuple):
     """
-    The sign of a template that was not filled.
+    A sign that a template was not rendered, or rendered to nothing.
 
     :param preview: the sign, without the rest of the text, which may be a prompt or a link.
     :param hint: the likely cause.
@@ -31,7 +31,7 @@ class TemplateLeftover(NamedTuple):
 
 
 def find_template_leftover(value: Any) -> TemplateLeftover | None:
-    """Return the sign that a template left in a text, if there is one."""
+    """Return the sign of an unrendered or empty template in a text, if there is one."""
     if not isinstance(value, str):
         return None
     if value.strip().casefold() in _MISSING_VALUES:
@@ -56,7 +56,7 @@ def preview(value: Any) -> str:
     """Return a value as the user wrote it, shortened, without links and data URLs."""
     try:
         written = redact(repr(value))
-    except Exception:  # for instance of a number with thousands of digits; a repr may raise anything
+    except Exception:  # such as for a number with thousands of digits; a repr may raise anything
         return f"a value of type {type(value).__name__} that cannot be written out"
     return written if len(written) <= _MAX_PREVIEW else written[:_MAX_PREVIEW] + "…"
 

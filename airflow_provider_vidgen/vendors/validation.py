@@ -59,7 +59,7 @@ class ModelRules:
     :param recommended_aspect_ratios: ratios all parts of the document agree on; others get a warning.
     :param resolutions: accepted resolutions, in the spelling of :data:`RESOLUTIONS`.
     :param max_prompt_length: accepted characters.
-    :param recommended_prompt_length: characters above which relays of the same family reject a prompt.
+    :param recommended_prompt_length: characters above which relays of the same family refuse a prompt.
     :param image_count: least and most reference images.
     :param max_duration_with_images: number of images from which a limit of seconds applies, and that limit.
     :param unconfirmed_fields: fields that are sent under a name no document confirms.
@@ -78,11 +78,11 @@ class ModelRules:
     unconfirmed_fields: Collection[str] = ()
 
 
-def validate_request(vendor: Vendor, request: VideoRequest, *, allow_private: bool) -> list[Problem]:
-    """Validate types, formats and everything else that holds for all models of a vendor."""
+def validate_for_vendor(vendor: Vendor, request: VideoRequest, *, allow_private: bool) -> list[Problem]:
+    """Validate the types, formats and limits that apply to all models of a vendor."""
     problems = _validate_prompt(request.prompt)
 
-    def reject(field: str, constraint: str) -> None:
+    def add_problem(field: str, constraint: str) -> None:
         value = getattr(request, field)
         leftover = find_template_leftover(value)
         hint = f"; {leftover.hint}" if leftover else ""
@@ -91,18 +91,20 @@ def validate_request(vendor: Vendor, request: VideoRequest, *, allow_private: bo
     model = request.model
     if not isinstance(model, str) or not model.strip() or find_template_leftover(model):
         examples = f", such as {', '.join(vendor.models)}" if vendor.models else ""
-        reject("model", f"a model id{examples}")
+        add_problem("model", f"a model id{examples}")
     elif not _MODEL_ID.fullmatch(model) or ".." in model:
-        reject("model", "a model id without spaces")
+        add_problem("model", "a model id without spaces")
     seconds = request.duration
     if seconds is not None and not _is_positive_integer(seconds):
         is_convertible = not isinstance(seconds, int) and not find_template_leftover(seconds)
         advice = ": convert it with int(...)" if is_convertible else ""
-        reject("duration", f"a whole number of seconds, at least 1, as a number or as text like '6'{advice}")
+        add_problem(
+            "duration", f"a whole number of seconds, at least 1, as a number or as text like '6'{advice}"
+        )
     if request.aspect_ratio is not None and not _is_aspect_ratio(request.aspect_ratio):
-        reject("aspect_ratio", "width:height, such as 16:9")
+        add_problem("aspect_ratio", "width:height, such as 16:9")
     if request.resolution is not None and request.resolution not in RESOLUTIONS:
-        reject("resolution", "480p, 720p or 1080p")
+        add_problem("resolution", "480p, 720p or 1080p")
     problems += validate_images(vendor, request.image_urls)
     problems += _validate_optional_fields(vendor, request)
     problems += _validate_callback(request.callback_url, allow_private)
@@ -114,7 +116,7 @@ def validate_for_model(rules: ModelRules, request: VideoRequest, *, images: int)
     """
     Validate a request against the limits of its model.
 
-    Values of a wrong type are skipped: :func:`validate_request` reports them.
+    Values of a wrong type are skipped: :func:`validate_for_vendor` reports them.
 
     :param images: number of reference images.
     """
@@ -193,7 +195,7 @@ def _validate_callback(url: Any, allow_private: bool) -> list[Problem]:
     if url is None:
         return []
     if not is_http_url(url):
-        return [Problem(field="callback_url", value=describe_type(url), constraint="must be an https link")]
+        return [Problem(field="callback_url", value=describe_type(url), constraint="must be an https URL")]
     parts = urlsplit(url)
     if allow_private or (parts.scheme == "https" and may_be_public_host(parts.hostname or "")):
         return []

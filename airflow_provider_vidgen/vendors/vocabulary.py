@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from airflow_provider_vidgen.models import FailureCategory, JobState
 
-#: Every spelling in the vendors' documents or at relays of their families; compared in lower case.
+#: Every spelling in the vendors' documents and their families' relay software; compared in lower case.
 _STATES: dict[str, JobState] = {
     **dict.fromkeys(
         ("queued", "pending", "submitted", "not_start", "waiting", "created", "queuing"), JobState.QUEUED
@@ -187,7 +187,7 @@ _INPUT_PHRASES = re.compile(
     """,
     re.VERBOSE,
 )
-#: In the message of a failed job, where nothing clearer is found: words in which content is rejected.
+#: In the message of a failed job, where no other term is found: phrases for rejected content.
 _CONTENT_PHRASES = re.compile(
     r"""
     # not allowed, isn't permitted, can't be acceptable
@@ -248,8 +248,8 @@ def classify_job_failure(message: str, fail_codes: Mapping[str, FailureCategory]
     """
     Return the failure category of a failed job; ambiguous words like *not allowed* count as its content.
 
-    A vendor's own failure taken for rejected content ends the retries and costs nothing. Rejected content
-    taken for the vendor's own failure would be submitted, and perhaps paid, again with each retry.
+    Mistaking a vendor's own failure for rejected content only ends the retries. Mistaking rejected content
+    for the vendor's own failure would submit, and perhaps pay, again with each retry.
     """
     if category := classify_failure(message, fail_codes):
         return category

@@ -90,7 +90,7 @@ def test_marking_a_deferred_task_failed_logs_that_the_job_goes_on_and_a_clear_re
 ) -> None:
     task, job_id = runs.task(DAG, "marked_failed"), marked_failed_while_deferred
     deadline = time.monotonic() + 20
-    while (message := f"APIModels cannot cancel jobs: apimodels job {job_id} goes on") not in task.log(1):
+    while (message := f"APIModels cannot cancel jobs: apimodels job {job_id} continues") not in task.log(1):
         assert time.monotonic() < deadline, f"the log does not contain: {message}"
         time.sleep(0.5)
     assert task.record()["phase"] == "submitted"

@@ -62,7 +62,7 @@ def test_cancel_sends_nothing_if_the_vendor_does_not_support_it_and_warns_about_
 ) -> None:
     message, sent = cancel(monkeypatch, Apixo(), HttpReply(status=200))
     assert sent == []
-    assert message.startswith("Apixo cannot cancel jobs: apixo job task_1 goes on there and may be billed.")
+    assert message.startswith("Apixo cannot cancel jobs: apixo job task_1 continues there and may be billed.")
 
 
 def test_cancel_sends_the_vendors_cancel_call(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_the_message_about_a_refused_cancellation_says_that_the_job_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     message, _ = cancel(monkeypatch, Cancels(), HttpReply(status=409))
-    assert message.startswith("Apixo did not cancel (HTTP 409): apixo job task_1 goes on there")
+    assert message.startswith("Apixo did not cancel (HTTP 409): apixo job task_1 continues there")
 
 
 def test_the_error_names_the_job_if_the_vendor_does_not_answer() -> None:

@@ -208,7 +208,7 @@ def test_success_without_a_link_is_tolerated_five_times() -> None:
     poller = _poller()
     for _ in range(5):
         assert poller.after_status(_NO_LINK, _at(60)) is not None
-    with pytest.raises(ResultMissing, match="finished but gives no usable link") as caught:
+    with pytest.raises(ResultMissing, match="success without a usable link") as caught:
         poller.after_status(_NO_LINK, _at(60))
     assert caught.value.job == _JOB
     poller = _poller()

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Video containers: which one a file is in, and whether the file is complete. No I/O."""
+"""Video containers: detect the format of a file, and whether the file is complete. No I/O."""
 
 from __future__ import annotations
 

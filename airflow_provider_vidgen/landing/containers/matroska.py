@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""WebM and Matroska: EBML elements, one of which (``Segment``) contains the whole video. No I/O."""
+"""WebM and Matroska: EBML elements, one of which (``Segment``) contains the complete video. No I/O."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class MatroskaParser:
         """
         Validate the end of the file.
 
-        :param size: of the whole file.
+        :param size: of the complete file, in bytes.
         :return: whether the file is certainly complete.
         :raises NotAVideo: the file has no video.
         :raises DownloadFailed: the file is certainly incomplete.

@@ -75,7 +75,7 @@ class Mp4Parser:
         """
         Validate the end of the file.
 
-        :param size: of the whole file.
+        :param size: of the complete file, in bytes.
         :return: whether the file is certainly complete.
         :raises NotAVideo: the file has no video.
         :raises DownloadFailed: the file is certainly incomplete.

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Check a video's container while its bytes arrive: is it a video, in which format, and complete? No I/O."""
+"""Validate a video's container while its bytes arrive: its format, and whether it is complete. No I/O."""
 
 from __future__ import annotations
 

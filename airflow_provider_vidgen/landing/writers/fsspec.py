@@ -76,7 +76,9 @@ class FsspecWriter:
         try:
             file.discard()
         except Exception as error:
-            _log.warning("An incomplete upload could not be aborted (%s)", type(error).__name__)
+            _log.warning(
+                "The incomplete upload of %s could not be aborted (%s)", self._target, type(error).__name__
+            )
         finally:
             _unwrap(file).closed = True
 

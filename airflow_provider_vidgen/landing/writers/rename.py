@@ -18,6 +18,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from fsspec.asyn import sync  # type: ignore[import-untyped]
+
 from airflow_provider_vidgen.landing.writers import part_files
 
 _log = logging.getLogger(__name__)
@@ -89,7 +91,9 @@ class RenameWriter:
         except FileNotFoundError:
             pass
         except Exception as error:
-            _log.warning("An incomplete file could not be removed (%s)", type(error).__name__)
+            _log.warning(
+                "The incomplete file %s could not be removed (%s)", self._part_path, type(error).__name__
+            )
 
     def _write_buffer(self) -> None:
         if self._buffer:
@@ -137,8 +141,6 @@ def rename(storage: Any, path: str, final_path: str, *, overwrite: bool) -> None
     :raises Exception: the storage refused.
     """
     if _is_sftp(storage):
-        from fsspec.asyn import sync  # type: ignore[import-untyped]
-
         sync(storage.loop, _rename_on_sftp, storage, path, final_path, overwrite)
         return
     try:

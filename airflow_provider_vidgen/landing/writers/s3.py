@@ -36,7 +36,7 @@ def is_s3(storage: Any) -> bool:
 
 class S3Writer:
     """
-    An object that S3 shows only when its multipart upload is completed; one of less than a part is one PUT.
+    A multipart upload, which S3 shows once it is completed; an object smaller than a part is a single PUT.
 
     :param storage: an ``s3fs.S3FileSystem``.
     :param path: as the file system takes it.
@@ -77,7 +77,7 @@ class S3Writer:
         self.discard()
 
     def add_metadata(self, name: str, value: str) -> None:
-        """Store a metadata entry with an object of less than a part; S3 takes none later."""
+        """Store a metadata entry with an object smaller than a part; S3 takes none later."""
         self._options["Metadata"][name] = value
 
     def begin(self) -> None:
@@ -125,7 +125,9 @@ class S3Writer:
         try:
             self._call("abort_multipart_upload", **upload)
         except Exception as error:
-            _log.warning("An incomplete upload could not be aborted (%s)", type(error).__name__)
+            _log.warning(
+                "The incomplete upload of %s could not be aborted (%s)", self._path, type(error).__name__
+            )
 
     def _reset(self) -> None:
         self._upload, self._buffer, self._sent, self._sent_buffers = None, _new_buffer(), [], deque()
@@ -148,7 +150,7 @@ class S3Writer:
         return buffer
 
     async def _upload_part(self, upload: dict[str, str], part_number: int, buffer: io.BytesIO) -> Any:
-        # s3fs's own retries would send a file from where the last try has stopped; botocore's rewind it.
+        # s3fs's own retries would send a file from where the last attempt stopped; botocore's rewind it.
         # Bytes would be safe with both, but the network library would copy them once more.
         client = await self._storage.get_s3(upload["Bucket"])
         return await client.upload_part(
@@ -183,7 +185,7 @@ class S3Writer:
         """
         Return the algorithm of the checksum that botocore sends with each part, so that S3 stores it.
 
-        Without it S3 computes another checksum of the whole object. boto3's own uploads send it, too.
+        Without it S3 computes another checksum of the complete object. boto3 sends it, too.
         """
         if self._storage.s3.meta.config.request_checksum_calculation != "when_supported":
             return {}

@@ -146,7 +146,7 @@ def test_a_proxy_is_used_only_with_allow_proxied_downloads(
     monkeypatch.setenv("HTTPS_PROXY", "http://worker:s3cret@127.0.0.1:9")
     resolver["addresses"] = ["127.0.0.1"]
     with pytest.raises(
-        DownloadBlocked, match=r"allow_proxied_downloads=.*NO_PROXY must name this host"
+        DownloadBlocked, match=r"allow_proxied_downloads=.*NO_PROXY must list this host"
     ) as failure:
         fetch(LINK)
     assert resolver["lookups"] == 0

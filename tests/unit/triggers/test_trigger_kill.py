@@ -96,7 +96,7 @@ def test_without_cancel_on_kill_the_log_says_that_the_job_goes_on(
     client = Client()
     asyncio.run(kill(monkeypatch, "failed", client, cancel_on_kill=False).on_kill())
     assert client.cancelled == []
-    assert "task_1 goes on at the vendor and may be billed" in logged()
+    assert "task_1 continues at the vendor and may be billed" in logged()
 
 
 def test_a_failed_cancellation_is_logged_without_the_vendors_message(

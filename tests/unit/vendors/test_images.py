@@ -28,7 +28,7 @@ def _rejected(vendor: str, **fields: Any) -> dict[str, Problem]:
         ("./secret/a.png", "a path"),
         ("C:\\secret\\a.png", "a path"),
         ("secret.PNG", "a path"),
-        ("cdn.example.com/secret.png", "link without https://"),
+        ("cdn.example.com/secret.png", "URL without https://"),
         ("file:///data/secret.png", "a file: address without a host"),
         ("file:/data/secret.png", "a file: address without a host"),
         ("s3://bucket/secret.png", "s3://bucket/***"),
