@@ -280,7 +280,7 @@ class TriggererClient:
         """
         validate_job(self.settings, job)
         label, call = self.settings.vendor.label, self.settings.vendor.cancel_call(job)
-        continues = f"{job} continues there and may be billed. Clearing the task asks about the same job"
+        continues = f"{job} continues there and may be billed. Clearing the task checks the same job"
         if call is None:
             return f"{label} cannot cancel jobs: {continues}"
         reply = await self._prepare(call, job).send(self._resources)

@@ -199,7 +199,7 @@ class JobConnectionMismatch(InvalidConnection):
     fatal = False
     billing = Billing.JOB_CONTINUES
     next_step = (
-        "Restore the connection: a retry or a clear then asks about the same job. To abandon the job and pay "
+        "Restore the connection: a retry or a clear then checks the same job. To abandon the job and pay "
         "for a new one, run {regenerate} and clear the task."
     )
 
@@ -354,7 +354,7 @@ class StatusUnavailable(StatusError):
     """A status check failed; the job did not."""
 
     fatal = False
-    next_step = "A retry asks about the same job."
+    next_step = "A retry checks the same job."
 
 
 class StatusRateLimited(StatusUnavailable):
@@ -365,7 +365,7 @@ class StatusRefused(StatusError):
     """The API key may not read the job's status (HTTP 401 or 403)."""
 
     fatal = False
-    next_step = "Correct the API key or its permissions. A retry, or a clear, asks about the same job."
+    next_step = "Correct the API key or its permissions. A retry, or a clear, checks the same job."
 
 
 class AccountChanged(StatusError):
@@ -382,7 +382,7 @@ class JobNotFound(StatusError):
     """The vendor does not know the job, or not yet."""
 
     fatal = False
-    next_step = "A retry asks about the same job."
+    next_step = "A retry checks the same job."
 
 
 class JobLost(StatusError):
@@ -403,7 +403,7 @@ class ResultMissing(StatusError):
     """
 
     billing = Billing.SPENT
-    next_step = "Ask the vendor about the job; a clear of the task asks about the same job again."
+    next_step = "Ask the vendor about the job; a clear of the task checks the same job again."
 
     def __init__(
         self, summary: str, *, links_expire_at: datetime | None = None, **details: Unpack[ErrorDetails]
@@ -426,7 +426,7 @@ class TriggerError(StatusError):
     """The trigger failed, or its event cannot be used."""
 
     fatal = False
-    next_step = "A retry asks about the same job."
+    next_step = "A retry checks the same job."
 
 
 # --- a job that failed ----------------------------------------------------------------------------------

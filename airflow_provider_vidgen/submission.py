@@ -369,7 +369,11 @@ class Submitter:
         try:
             self._transition(record, phase, **changes)
         except Exception as error:
-            _log.warning("The phase %s could not be recorded (%s)", phase, type(error).__name__)
+            _log.warning(
+                "The phase %s could not be recorded (%s); the next try reports the submission as unknown",
+                phase,
+                type(error).__name__,
+            )
 
     def _transition(self, record: Record, phase: Phase, **changes: Any) -> Record:
         """Record a phase, with retries: money depends on it."""

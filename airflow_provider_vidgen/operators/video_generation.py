@@ -185,7 +185,7 @@ class VideoGenerationOperator(BaseOperator):
         """
         self.log.warning(
             "The task was killed. A submitted job continues at the vendor and may be billed. "
-            "A clear of the task asks about the same job."
+            "A clear of the task checks the same job."
         )
 
     def _generation(self, context: Context) -> Generation:

@@ -625,7 +625,10 @@ def test_an_unknown_outcome_is_reported_even_if_it_cannot_be_recorded() -> None:
     with pytest.raises(SubmitOutcomeUnknown, match="no reply came"):
         task.run_try()
     assert task.store.phase == "submitting"
-    assert task.warnings[-1] == "The phase unknown could not be recorded (ConnectionError)"
+    assert task.warnings[-1] == (
+        "The phase unknown could not be recorded (ConnectionError); "
+        "the next try reports the submission as unknown"
+    )
 
 
 # --- a synchronous endpoint -----------------------------------------------------------------------------

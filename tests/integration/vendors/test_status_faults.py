@@ -53,7 +53,7 @@ def test_one_refused_check_is_repeated_and_two_fail_the_try(
     vendors.fault("status", status=code, body={"code": code}, route="status", times=1)
     assert wait(hook, clock, submission).has_video
     vendors.fault("status", status=code, body={"code": code}, route="status", times=None)
-    with pytest.raises(StatusRefused, match="asks about the same job"):
+    with pytest.raises(StatusRefused, match="checks the same job"):
         wait(hook, clock, submission)
     assert billed(vendors) == 1
 

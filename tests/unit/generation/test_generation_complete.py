@@ -165,7 +165,7 @@ def test_a_vendor_that_trigger_and_worker_cannot_reach_fails_the_try(
     deferred: Callable[..., Deferred],
 ) -> None:
     with pytest.raises(
-        AirflowException, match=r"StatusUnavailable.*apixo job task_1.*asks about the same job"
+        AirflowException, match=r"StatusUnavailable.*apixo job task_1.*checks the same job"
     ) as failure:
         resume(deferred(), {"exc": requests.ConnectTimeout}, event=event("vendor_unavailable"))
     assert not isinstance(failure.value, AirflowFailException)
@@ -293,7 +293,7 @@ def test_an_api_key_refused_on_trigger_and_worker_fails_the_try_and_keeps_the_jo
     refused = {"status_code": code, "json": {"code": code}}
     with pytest.raises(TaskDeferred):
         resume(deferral, refused, event=event())
-    with pytest.raises(AirflowException, match=r"StatusRefused.*asks about the same job") as failure:
+    with pytest.raises(AirflowException, match=r"StatusRefused.*checks the same job") as failure:
         resume(deferral, refused, event=event("access_denied"))
     assert not isinstance(failure.value, AirflowFailException)
     assert record_of(deferral[0])["phase"] == "submitted"

@@ -292,5 +292,5 @@ def test_on_kill_logs_that_the_job_continues(logged: Callable[[], str]) -> None:
     operator().on_kill()
     assert (
         "The task was killed. A submitted job continues at the vendor and may be billed. "
-        "A clear of the task asks about the same job."
+        "A clear of the task checks the same job."
     ) in logged()

@@ -97,7 +97,7 @@ def test_a_404_in_any_other_form_is_a_failed_check_that_names_the_connection(for
     assert type(error) is StatusUnavailable
     assert (error.job, error.fatal, error.retry_after) == (vendor_job(vendor), False, 9.0)
     assert "the connection's host or vendor may be wrong" in str(error)
-    assert "asks about the same job" in str(error)
+    assert "checks the same job" in str(error)
 
 
 @_every_vendor
