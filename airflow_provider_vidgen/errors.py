@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, TypedDict, Unpack
+from typing import ClassVar, Self, TypedDict, Unpack
 
 from airflow_provider_vidgen.models import Failure, FailureCategory, VideoJob
 
@@ -135,6 +135,19 @@ class VidgenError(Exception):
         self.retry_after = retry_after
         if next_step is not None:
             self.next_step = next_step
+
+    def replaced(self, *, summary: str | None = None, job: VideoJob | None = None) -> Self:
+        """
+        Return a copy of the error with another summary or job.
+
+        :param summary: ``None`` keeps the summary.
+        :param job: ``None`` keeps the job.
+        """
+        error = type(self).__new__(type(self))
+        error.__dict__.update(self.__dict__)
+        error.summary, error.job = summary or self.summary, job or self.job
+        error.args = (error.summary,)
+        return error
 
     def describe(self, task: TaskRef | None = None, *, next_step: str | None = None) -> str:
         """

@@ -75,7 +75,7 @@ def run(server: str, videos: dict[str, str], output: str, kills: int, seed: int)
     import airflow.sdk  # noqa: F401  # imported before the forks, to save time
     import requests  # noqa: F401
 
-    import airflow_provider_vidgen.http.download  # noqa: F401
+    import airflow_provider_vidgen.http.result_links  # noqa: F401
 
     outcome, rng, number = Outcome(), random.Random(seed), 0
     names = list(videos)

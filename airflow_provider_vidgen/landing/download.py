@@ -18,7 +18,7 @@ import requests
 
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import DownloadFailed, FileTooLarge, NotAVideo, VidgenError
-from airflow_provider_vidgen.http import download as http_download
+from airflow_provider_vidgen.http import result_links
 from airflow_provider_vidgen.http.download_sockets import OpenSockets
 from airflow_provider_vidgen.landing.containers import ContainerFormat
 from airflow_provider_vidgen.landing.containers.validator import ContainerValidator
@@ -95,10 +95,10 @@ class FileDownload:
             self._restart()
         self._location = location
         resume: dict[str, Any] = {"start": self.bytes, "if_range": self._etag}
-        with http_download.open_link(link, self._settings, sockets=self._sockets, **resume) as response:
+        with result_links.open_link(link, self._settings, sockets=self._sockets, **resume) as response:
             self._begin(response)
             try:
-                for chunk in http_download.read_body(response, _CHUNK_SIZE, self._settings.timeout):
+                for chunk in result_links.read_body(response, _CHUNK_SIZE, self._settings.timeout):
                     self._receive(chunk)
             except NotAVideo:
                 self._restart()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import DownloadFailed, LandingError, LinkUnavailable, TargetExists
-from airflow_provider_vidgen.http import download as http_download
+from airflow_provider_vidgen.http import result_links
 from airflow_provider_vidgen.http.download_sockets import OpenSockets
 from airflow_provider_vidgen.landing.pyav import is_pyav_installed, open_video
 from airflow_provider_vidgen.landing.storage import exists
@@ -129,8 +129,8 @@ def fetch(
     :raises LandingError: the download failed, or returned no image.
     """
     content = bytearray()
-    with http_download.open_link(link, settings, sockets=sockets) as response:
-        for chunk in http_download.read_body(response, _CHUNK_SIZE, settings.timeout):
+    with result_links.open_link(link, settings, sockets=sockets) as response:
+        for chunk in result_links.read_body(response, _CHUNK_SIZE, settings.timeout):
             content += chunk
             if len(content) > _MAX_SIZE:
                 break

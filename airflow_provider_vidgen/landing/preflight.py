@@ -18,7 +18,7 @@ from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import Problem, StorageUnreachable
-from airflow_provider_vidgen.http.download import download_problems
+from airflow_provider_vidgen.http.result_links import download_problems
 from airflow_provider_vidgen.landing import sidecar
 from airflow_provider_vidgen.landing.containers import ContainerFormat
 from airflow_provider_vidgen.landing.options import LandingOptions

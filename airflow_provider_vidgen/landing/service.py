@@ -26,7 +26,7 @@ from airflow_provider_vidgen.errors import (
     UnsafeLink,
     VidgenError,
 )
-from airflow_provider_vidgen.http import download as http_download
+from airflow_provider_vidgen.http import result_links
 from airflow_provider_vidgen.http.download_sockets import OpenSockets
 from airflow_provider_vidgen.landing import preflight, sidecar, storage
 from airflow_provider_vidgen.landing.containers import ContainerFormat
@@ -177,7 +177,7 @@ class Landing:
         """
         for link in links:
             try:
-                with http_download.open_link(link, self._settings) as response:
+                with result_links.open_link(link, self._settings) as response:
                     content_type = response.headers.get("Content-Type", "").strip().lower()
             except (LinkUnavailable, UnsafeLink):
                 return False
@@ -245,9 +245,10 @@ class Landing:
                 self._check_stopped()
                 manifest = file.land()
         except LandingError as error:
-            # Most are raised where the job is not known.
-            error.job = error.job or job
-            raise
+            if error.job is not None or job is None:
+                raise
+            # The modules below do not know the job.
+            raise error.replaced(job=job) from error.__cause__
         except VidgenError:
             raise
         except Exception as error:
@@ -286,9 +287,11 @@ def _combined(errors: list[BaseException]) -> BaseException:
     """Return the error whose next step applies: a retryable one, if there is any."""
     errors.sort(key=lambda error: isinstance(error, VidgenError) and error.fatal)
     first, *others = errors
-    for error in others:
-        summary = error.summary if isinstance(error, VidgenError) else type(error).__name__
+    summaries = [
+        error.summary if isinstance(error, VidgenError) else type(error).__name__ for error in others
+    ]
+    for summary in summaries:
         _log.error("Another file of the same job could not be landed either: %s", summary)
-        if isinstance(first, VidgenError):
-            first.summary += f"; and another file: {summary}"
-    return first
+    if not isinstance(first, VidgenError) or not summaries:
+        return first
+    return first.replaced(summary="; and another file: ".join([first.summary, *summaries]))

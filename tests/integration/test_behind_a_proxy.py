@@ -37,8 +37,8 @@ from airflow_provider_vidgen.errors import (
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.http import egress
 from airflow_provider_vidgen.http import loop_resources as loop_resources_module
-from airflow_provider_vidgen.http.download import open_link
 from airflow_provider_vidgen.http.loop_resources import loop_resources
+from airflow_provider_vidgen.http.result_links import open_link
 from airflow_provider_vidgen.landing import Landing
 from airflow_provider_vidgen.models import JobState, JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.simulator import Simulator

@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""The commands that error messages recommend, filled in for the task instance."""
+"""Error messages: the commands that they recommend, filled in for the task instance; copies of an error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import shlex
 
 import pytest
 
-from airflow_provider_vidgen.errors import JobNotRecorded, SubmitOutcomeUnknown, TaskRef, VidgenError
+from airflow_provider_vidgen.errors import (
+    JobNotRecorded,
+    StorageError,
+    SubmitOutcomeUnknown,
+    TaskRef,
+    VidgenError,
+)
 from tests.support.accounts import job
 
 TASK = TaskRef(dag_id="d", run_id="manual__2026-11-20", task_id="t")
@@ -62,3 +68,13 @@ def test_without_a_task_the_commands_have_placeholders() -> None:
 def test_an_error_with_a_job_has_its_id_in_the_adopt_command(error_type: type[VidgenError]) -> None:
     message = error_type("the outcome", job=job()).describe(TASK)
     assert "`airflow vidgen adopt d manual__2026-11-20 t --job-id task_1`" in message
+
+
+def test_a_replaced_error_keeps_everything_but_the_summary_and_the_job() -> None:
+    error = StorageError("the disk is full", vendor_message="ENOSPC", next_step="Free some space.")
+    replaced = error.replaced(summary="both disks are full", job=job("apixo"))
+    assert type(replaced) is StorageError
+    assert str(replaced) == (
+        'both disks are full: "ENOSPC". Job: apixo job task_1. The video was paid for. Free some space.'
+    )
+    assert (error.summary, error.job) == ("the disk is full", None)

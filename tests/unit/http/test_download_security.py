@@ -14,7 +14,7 @@ import requests_mock
 
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import DownloadBlocked, DownloadFailed, UnsafeLink
-from airflow_provider_vidgen.http.download import open_link
+from airflow_provider_vidgen.http.result_links import open_link
 from tests.support.accounts import KEY, settings
 from tests.support.vendor_replies import MP4
 

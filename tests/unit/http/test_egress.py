@@ -16,8 +16,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from airflow_provider_vidgen.http import egress
-from airflow_provider_vidgen.http.download import download_problems
 from airflow_provider_vidgen.http.egress import EgressError, egress_problems, proxy_for, tls_context
+from airflow_provider_vidgen.http.result_links import download_problems
 from dev.servers.tls_terminator import CertificateAuthority
 from tests.support.accounts import settings
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fake_cdn import LINK, Cdn, Land
 
-from airflow_provider_vidgen.http import download
+from airflow_provider_vidgen.http import result_links
 from airflow_provider_vidgen.landing import Landing
 from tests.support.accounts import job, settings
 from tests.support.clock import Clock
@@ -29,7 +29,7 @@ def clock() -> Clock:
 def cdn(monkeypatch: pytest.MonkeyPatch) -> Cdn:
     """The server of all result links."""
     cdn = Cdn()
-    monkeypatch.setattr(download, "open_link", cdn.open_link)
+    monkeypatch.setattr(result_links, "open_link", cdn.open_link)
     return cdn
 
 

@@ -327,10 +327,10 @@ def test_a_video_is_final_only_after_its_expiry_and_a_later_refresh(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    from airflow_provider_vidgen.http import download
+    from airflow_provider_vidgen.http import result_links
 
     clock, results = Clock(), Cdn()
-    monkeypatch.setattr(download, "open_link", results.open_link)
+    monkeypatch.setattr(result_links, "open_link", results.open_link)
     results.replies[LINK] = [REPLIES[reply]() for reply in replies]
     vendor = RefreshLinks(*[ANSWERS[answer] for answer in answers], clock=clock)
     ends = None if ends_in is None else NOW + timedelta(seconds=ends_in)

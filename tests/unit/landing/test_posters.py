@@ -175,16 +175,16 @@ def test_a_thumbnail_is_fetched_only_from_hosts_allowed_for_videos(
     monkeypatch: pytest.MonkeyPatch,
     cdn: Cdn,
 ) -> None:
-    from airflow_provider_vidgen.http import download
+    from airflow_provider_vidgen.http import result_links
 
-    real = download.check_link
+    real = result_links.check_link
     fake = cdn.open_link
 
     def open_link(link: str, account: Any, **kwargs: Any) -> Any:
         real(link, account)
         return fake(link, account, **kwargs)
 
-    monkeypatch.setattr(download, "open_link", open_link)
+    monkeypatch.setattr(result_links, "open_link", open_link)
     assert land(thumbnail=thumbnail, content=sample_video("mp4"))["poster"] == f"file://{tmp_path}/v.jpg"
     assert cdn.requested == [LINK]
 

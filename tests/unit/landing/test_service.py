@@ -26,7 +26,7 @@ from airflow_provider_vidgen.errors import (
     UnsafeLink,
     VidgenError,
 )
-from airflow_provider_vidgen.http import download
+from airflow_provider_vidgen.http import result_links
 from airflow_provider_vidgen.landing import Landing
 from tests.support.accounts import job, settings
 from tests.support.clock import NOW, Clock
@@ -53,7 +53,7 @@ def test_at_most_three_files_land_concurrently(monkeypatch: pytest.MonkeyPatch, 
         with lock:
             at_once -= 1
 
-    monkeypatch.setattr(download, "open_link", open_link)
+    monkeypatch.setattr(result_links, "open_link", open_link)
     links = [f"{LINK}&n={number}" for number in range(6)]
     files = Landing(settings(), verify=False).land(links, f"file://{tmp_path}/", job=job())
     assert most == 3

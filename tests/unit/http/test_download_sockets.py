@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_vidgen.errors import DownloadFailed
-from airflow_provider_vidgen.http.download import read_body
 from airflow_provider_vidgen.http.download_sockets import MINIMUM_RATE, MinimumRate, OpenSockets, shut_down
+from airflow_provider_vidgen.http.result_links import read_body
 
 
 class Body:
