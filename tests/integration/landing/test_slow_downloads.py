@@ -29,6 +29,8 @@ SIZE = 300_000
 KEY = "sim-0123456789abcdef"
 #: Seconds that separate a defect from a slow machine.
 SOON = 8.0
+#: The beginnings of the names of landing's threads.
+LANDING = ("vidgen-landing", "vidgen-pipeline")
 
 
 class Dripping(VideoServer):
@@ -185,7 +187,7 @@ def test_a_stopped_task_ends_its_downloads_at_once(
     assert took < 2
     assert left(tmp_path) == []
     time.sleep(0.05)
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("vidgen")] == []
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith(LANDING)] == []
 
 
 def test_a_stopped_task_does_not_wait_for_a_tls_handshake(tmp_path: Path, store: Dripping) -> None:
