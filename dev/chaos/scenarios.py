@@ -126,7 +126,7 @@ class Scenario:
         """
         directives = {DEFERRED: " [sim:stuck]", CLEARED: " [sim:fast]"}.get(self.point, "")
         if self.fault == LATE_LINK:
-            directives += f" [sim:latelink={DELAY * SPEED}]"
+            directives += f" [sim:link_delay={DELAY * SPEED}]"
         return f"{self.tag} a paper boat{directives}"
 
     @property
