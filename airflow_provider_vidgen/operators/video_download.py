@@ -14,7 +14,6 @@ from airflow.sdk import BaseOperator
 from airflow_provider_vidgen.airflow_errors import as_airflow_errors
 from airflow_provider_vidgen.clock import from_iso
 from airflow_provider_vidgen.errors import InvalidRequest, Problem
-from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.models import VideoJob
 
 if TYPE_CHECKING:
@@ -97,7 +96,8 @@ class VideoDownloadOperator(BaseOperator):
         :raises AirflowFailException: a link must not be fetched, has expired, or another file has its path.
         :raises AirflowException: another try may succeed.
         """
-        # Here, because it imports requests, which parsing a Dag does not need.
+        # Here, because these import the vendors and requests, which parsing a Dag does not need.
+        from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
         from airflow_provider_vidgen.landing import Landing, VideoMetadata
 
         with as_airflow_errors():

@@ -36,7 +36,6 @@ from airflow_provider_vidgen.errors import (
     VidgenError,
     generation_failed,
 )
-from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.models import JobStatus, VideoJob
 from airflow_provider_vidgen.polling import NOT_FOUND_CHECKS, NOT_FOUND_GRACE
 from airflow_provider_vidgen.xcom import build_result
@@ -44,6 +43,7 @@ from airflow_provider_vidgen.xcom import build_result
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
     from airflow_provider_vidgen.job_wait import JobWait
 
 _log = logging.getLogger(__name__)
@@ -254,6 +254,9 @@ class VideoTaskSensor(BaseSensorOperator):
 
     @property
     def _hook(self) -> VideoGenHook:
+        # Lazy: the hook imports the vendors and the client, which parsing a Dag does not need.
+        from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
+
         return VideoGenHook(self.vidgen_conn_id)
 
     def _job(self, hook: VideoGenHook) -> VideoJob:

@@ -197,6 +197,18 @@ def test_the_generation_operator_imports_the_rest_of_the_package_only_when_it_ru
     assert loaded - metadata == {f"{NAME}.operators", module}
 
 
+@pytest.mark.parametrize("module", ["operators.video_download", "sensors.video_task"])
+def test_parsing_a_dag_loads_neither_the_hook_nor_the_vendors(module: str) -> None:
+    code = (
+        "import sys\n"
+        f"import {NAME}.{module}\n"
+        f"print([name for name in sys.modules if name.startswith('{NAME}.')])"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(ast.literal_eval(process.stdout.strip().splitlines()[-1]))
+    assert not loaded & {f"{NAME}.hooks.video_gen", f"{NAME}.client", f"{NAME}.vendors.base"}, loaded
+
+
 def repository_files() -> list[Path]:
     folders = ("airflow_provider_vidgen", "tests", "example_dags", "examples", "dev", "benchmarks")
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
