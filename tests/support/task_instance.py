@@ -12,6 +12,22 @@ from airflow_provider_vidgen.ledger import Ledger
 from tests.support.clock import NOW
 from tests.support.state_store import FakeStateStore
 
+#: The keys of a generation's XCom ``return_value``, in order.
+RESULT_KEYS = (
+    "vendor",
+    "model",
+    "task_id",
+    "state",
+    "result_urls",
+    "thumbnail_url",
+    "duration_seconds",
+    "created_at",
+    "completed_at",
+    "expires_at",
+    "cost",
+    "files",
+)
+
 
 class FakeTaskInstance:
     """The attributes and methods of a task instance that the operators use."""

@@ -13,6 +13,7 @@ import pytest
 from airflow_provider_vidgen.models import Cost, JobState, JobStatus
 from airflow_provider_vidgen.xcom import build_progress, build_result
 from tests.support.accounts import job
+from tests.support.task_instance import RESULT_KEYS
 from tests.support.vendor_replies import LINK
 
 TIME = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -50,20 +51,7 @@ def test_the_keys_and_values_of_a_complete_result() -> None:
 @pytest.mark.parametrize("links", [(), (LINK,), (LINK, LINK + "2")])
 def test_a_minimal_result_has_the_same_keys_and_is_json(links: tuple[str, ...]) -> None:
     result = build_result(job("apixo"), JobStatus(state=JobState.SUCCEEDED, raw_state="x", result_urls=links))
-    assert list(result) == [
-        "vendor",
-        "model",
-        "task_id",
-        "state",
-        "result_urls",
-        "thumbnail_url",
-        "duration_seconds",
-        "created_at",
-        "completed_at",
-        "expires_at",
-        "cost",
-        "files",
-    ]
+    assert list(result) == list(RESULT_KEYS)
     assert json.loads(json.dumps(result)) == result
     assert result["cost"] is None
     assert result["expires_at"] is None

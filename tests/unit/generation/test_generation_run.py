@@ -23,24 +23,10 @@ from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
 from airflow_provider_vidgen.vendors import get_vendor
 from tests.support.accounts import MODEL, PROMPT, VENDORS, job
 from tests.support.clock import NOW, Clock
-from tests.support.task_instance import context
+from tests.support.task_instance import RESULT_KEYS, context
 from tests.support.vendor_replies import CREATE, LINK, STATUS, create_body, finished, running
 
 Connect = Callable[..., None]
-RESULT_KEYS = {
-    "vendor",
-    "model",
-    "task_id",
-    "state",
-    "result_urls",
-    "thumbnail_url",
-    "duration_seconds",
-    "created_at",
-    "completed_at",
-    "expires_at",
-    "cost",
-    "files",
-}
 
 
 def operator(**fields: Any) -> VideoGenerationOperator:
@@ -59,7 +45,7 @@ def test_a_blocking_task_returns_the_documented_result(vendor: str, vidgen: Conn
         web.post(CREATE[vendor], json=create_body(vendor))
         web.get(STATUS[vendor], [{"json": running(vendor)}, {"json": finished(vendor)}])
         result = operator(deferrable=False).execute(task)
-    assert set(result) == RESULT_KEYS
+    assert set(result) == set(RESULT_KEYS)
     assert json.loads(json.dumps(result)) == result
     assert (result["vendor"], result["model"], result["task_id"]) == (vendor, MODEL[vendor], "task_1")
     assert (result["state"], result["result_urls"], result["files"]) == ("succeeded", [LINK], [])
@@ -169,7 +155,7 @@ def test_the_synchronous_endpoint_returns_without_waiting(
         web.post("https://apimodels.app/api/v1/video/p-video", json=reply)
         result = operator(model="p-video", deferrable=deferrable).execute(task)
         again = operator(model="p-video", deferrable=deferrable).execute(task)
-    assert set(result) == RESULT_KEYS
+    assert set(result) == set(RESULT_KEYS)
     assert result["result_urls"] == again["result_urls"] == [LINK]
     assert posts(web) == 1
     assert clock.slept == []

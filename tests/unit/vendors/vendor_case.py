@@ -17,7 +17,6 @@ from airflow_provider_vidgen.vendors.apixgo import Apixgo
 from airflow_provider_vidgen.vendors.apixo import Apixo
 from airflow_provider_vidgen.vendors.base import Vendor
 from airflow_provider_vidgen.vendors.http_messages import HttpReply
-from tests.support.vendor_replies import LINK
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 PROMPT = "A lighthouse in a storm"
@@ -66,49 +65,3 @@ def read_status(vendor: str, http_reply: HttpReply) -> JobStatus | VidgenError:
         return VENDORS[vendor].read_status(vendor_job(vendor), http_reply, now=NOW)
     except VidgenError as error:
         return error
-
-
-def status_body(vendor: str, state: Any, **data: Any) -> Any:
-    """The vendor's status reply with a state and further fields."""
-    if vendor in ("apimodels", "apixo"):
-        return {"code": 200, "msg": "success", "data": {"taskId": "task_1", "state": state, **data}}
-    if vendor == "apixgo":
-        return {"code": "success", "message": "", "data": {"task_id": "task_1", "status": state, **data}}
-    return {"code": 200, "data": {"id": "task_1", "status": state, **data}}
-
-
-def video_data(vendor: str, link: str = LINK) -> dict[str, Any]:
-    """The fields of the vendor's status reply that hold a link."""
-    return {
-        "apimodels": {"resultUrls": [link]},
-        "apixo": {"resultJson": json.dumps({"resultUrls": [link]})},
-        "apixgo": {"result_url": link},
-        "apimart": {"result": {"videos": [{"url": [link]}]}},
-    }[vendor]
-
-
-def failure_data(vendor: str, message: str, code: str = "") -> dict[str, Any]:
-    """The fields of the vendor's status reply that hold the reason of a failure."""
-    return {
-        "apimodels": {"failMsg": message, "failCode": code},
-        "apixo": {"failMsg": message, "failCode": code},
-        "apixgo": {"fail_reason": f"{code} {message}".strip()},
-        "apimart": {"error": {"code": code, "message": message}},
-    }[vendor]
-
-
-def create_body(vendor: str, task_id: Any = "task_1") -> Any:
-    """The vendor's documented reply to a submission."""
-    return {
-        "apimodels": {"code": 200, "msg": "success", "data": {"taskId": task_id, "state": "pending"}},
-        "apixo": {"code": 200, "message": "success", "data": {"taskId": task_id}},
-        "apixgo": {"id": task_id, "task_id": task_id, "object": "video", "status": "queued", "progress": 0},
-        "apimart": {"code": 200, "data": {"id": task_id, "status": "submitted", "progress": 0}},
-    }[vendor]
-
-
-def error_body(vendor: str, code: int | str, message: str) -> Any:
-    """The vendor's form of an error."""
-    if vendor in ("apimodels", "apixo"):
-        return {"code": code, "msg" if vendor == "apimodels" else "message": message, "data": None}
-    return {"error": {"code": code, "message": message, "type": "error"}}
