@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from airflow_provider_vidgen.simulator import SimulatorClient
 from dev.chaos.connections import EditableConnections, connection_fields
 from dev.chaos.fault_proxy import FaultProxy, FaultRule
-from dev.chaos.runner import SHORT_HEARTBEAT_TIMEOUTS, ChaosRunner
+from dev.chaos.runner import TIMEOUTS, ChaosRunner
 from dev.chaos.scenarios import SPEED, VIDEO_PARAMS
 from dev.local_airflow import LocalAirflow
 from dev.local_simulator import LocalSimulator
@@ -25,10 +25,9 @@ _ROOT = Path(__file__).resolve().parents[2]
 _DAGS = Path(__file__).resolve().parent / "dags"
 #: Virtual seconds of rendering: half of the ten real seconds that a deferred task waits at least.
 _JOB_SECONDS = 5 * SPEED
-#: Short timeouts, so that a killed scheduler, triggerer or worker is noticed soon.
+#: Short timeouts, so that a killed triggerer or worker is noticed soon.
 _TIMEOUTS = {
-    **SHORT_HEARTBEAT_TIMEOUTS,
-    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "8",
+    **TIMEOUTS,
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "8",
     "AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX": "10",
 }

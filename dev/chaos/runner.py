@@ -14,6 +14,7 @@ import requests
 
 from airflow_provider_vidgen.simulator import SimulatorClient
 from dev.airflow_api import ApiError
+from dev.airflow_settings import LENIENT_HEALTH_CHECKS
 from dev.chaos import scenarios
 from dev.chaos.billing_check import BillingRecords, delivery_problems
 from dev.chaos.breakpoints import Breakpoint
@@ -33,8 +34,14 @@ _MAX_FAILURES = 4
 _HEARTBEAT_TIMEOUT = "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT"
 _FAILED_HEARTBEATS = "AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS"
 #: Airflow's defaults are 300 s and 3 heartbeats, at most 5 s apart.
-SHORT_HEARTBEAT_TIMEOUTS = {_HEARTBEAT_TIMEOUT: "12", _FAILED_HEARTBEATS: "3"}
+_SHORT_HEARTBEAT_TIMEOUTS = {_HEARTBEAT_TIMEOUT: "20", _FAILED_HEARTBEATS: "3"}
 _LONG_HEARTBEAT_TIMEOUTS = {_HEARTBEAT_TIMEOUT: "120", _FAILED_HEARTBEATS: "60"}
+#: Only a round that kills the scheduler has it considered dead soon. On a busy machine its loop can stall
+#: for longer than that: it then resets its own running tasks as orphans, before their fault is injected.
+_SOON_DEAD = {"AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "8"}
+_SCHEDULER_STAYS = {name: value for name, value in LENIENT_HEALTH_CHECKS.items() if name in _SOON_DEAD}
+#: The timeouts of a round without such a fault.
+TIMEOUTS = {**_SHORT_HEARTBEAT_TIMEOUTS, **_SCHEDULER_STAYS}
 _FINAL_STATES = frozenset({"success", "failed", "upstream_failed", "removed"})
 
 
@@ -81,7 +88,7 @@ class ChaosRunner:
     def run(self, round_: Round) -> None:
         """Run one round, and set the results of its scenarios."""
         started = time.monotonic()
-        self._set_heartbeat_timeouts(round_)
+        self._set_timeouts(round_)
         for fault in FAULTS:
             if group := [scenario for scenario in round_.scenarios if scenario.fault == fault]:
                 self._start_tasks(f"chaos-pass-{round_.pass_number + 1}-{fault}", group)
@@ -106,16 +113,19 @@ class ChaosRunner:
             for problem in scenario.problems:
                 self._log(f"  !! {scenario.tag} ({scenario.vendor}): {problem}")
 
-    def _set_heartbeat_timeouts(self, round_: Round) -> None:
+    def _set_timeouts(self, round_: Round) -> None:
         """
-        Choose whether running tasks survive an outage of the API server.
+        Choose whether running tasks survive an outage of the API server, and how soon a scheduler is dead.
 
         In odd passes they do, as with Airflow's default timeouts. Otherwise Airflow starts a new try while
         the first process may still run.
         """
-        has_outage = any(scenario.fault == scenarios.API_SERVER for scenario in round_.scenarios)
-        survive = round_.pass_number % 2 == 1 and has_outage
-        timeouts = _LONG_HEARTBEAT_TIMEOUTS if survive else SHORT_HEARTBEAT_TIMEOUTS
+        faults = {scenario.fault for scenario in round_.scenarios}
+        survive = round_.pass_number % 2 == 1 and scenarios.API_SERVER in faults
+        timeouts = {
+            **(_LONG_HEARTBEAT_TIMEOUTS if survive else _SHORT_HEARTBEAT_TIMEOUTS),
+            **(_SOON_DEAD if scenarios.SCHEDULER in faults else _SCHEDULER_STAYS),
+        }
         if any(self._airflow.env.get(name) != value for name, value in timeouts.items()):
             self._airflow.env.update(timeouts)
             self._airflow.restart("scheduler")
