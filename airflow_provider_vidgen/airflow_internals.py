@@ -2,10 +2,10 @@
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
 """
-Everything that depends on Airflow beyond its public interface.
+What workers and triggerers use of Airflow beyond its public interface; :mod:`.airflow_core` has the rest.
 
 Tested with apache-airflow 3.3.2 and task SDK 1.3.2. Internal modules are imported where they are used:
-parsing a Dag needs none of them, a worker and a triggerer a few each, and the command line others again.
+parsing a Dag needs none of them, a worker and a triggerer a few each.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
 from typing import Any
 
 from airflow.sdk import conf
@@ -184,65 +183,6 @@ def set_state_row(ti_id: Any, key: str, value: Any) -> None:
     from airflow.sdk.execution_time.comms import SetTaskStateStore
 
     task_runner.SUPERVISOR_COMMS.send(SetTaskStateStore(ti_id=ti_id, key=key, value=value, expires_at=None))
-
-
-@dataclass(frozen=True)
-class CoreTask:
-    """A task instance and its state store, in core code such as a command line."""
-
-    task_id: str
-    map_index: int
-    state: str
-    max_tries: int
-    store: CoreStateStore
-
-
-class CoreStateStore:
-    """
-    The task state store in core code, where there is no task context.
-
-    :param backend: from ``airflow.state.get_state_backend``.
-    :param scope: an ``airflow.state.TaskScope``.
-    """
-
-    def __init__(self, backend: Any, scope: Any) -> None:
-        self._backend = backend
-        self._scope = scope
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return a value."""
-        stored = self._backend.get(self._scope, key)
-        return default if stored is None else json.loads(stored)
-
-    def set(self, key: str, value: Any) -> None:
-        """Write a value that does not expire."""
-        self._backend.set(self._scope, key, json.dumps(value))
-
-
-def tasks_of_run(dag_id: str, run_id: str) -> list[CoreTask]:
-    """Return the task instances of a run, by task id and map index."""
-    from airflow.models.taskinstance import TaskInstance
-    from airflow.state import TaskScope, get_state_backend
-    from airflow.utils.session import create_session
-    from sqlalchemy import select
-
-    query = (
-        select(TaskInstance)
-        .where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id)
-        .order_by(TaskInstance.task_id, TaskInstance.map_index)
-    )
-    backend = get_state_backend()
-    with create_session() as session:
-        return [
-            CoreTask(
-                task_id=ti.task_id,
-                map_index=ti.map_index,
-                state=str(ti.state),
-                max_tries=ti.max_tries,
-                store=CoreStateStore(backend, TaskScope(dag_id, run_id, ti.task_id, ti.map_index)),
-            )
-            for ti in session.scalars(query)
-        ]
 
 
 async def task_state(task_instance: Any) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -102,12 +102,14 @@ class Cost:
 
     :param amount: in ``currency``.
     :param currency: an ISO code, or ``"credits"``.
-    :param basis: ``reported`` by the vendor with the job, or ``estimated`` from its price list.
+    :param basis: ``reported`` by the vendor with the job, or ``estimated`` from its documented prices.
+    :param as_of: date of the price, of an estimate.
     """
 
     amount: float
     currency: str
     basis: Literal["reported", "estimated"]
+    as_of: date | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

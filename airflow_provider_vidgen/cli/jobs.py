@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from airflow.cli.simple_table import AirflowConsole
 
-from airflow_provider_vidgen import airflow_internals
+from airflow_provider_vidgen import airflow_core
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.errors import LedgerUnreadable
 from airflow_provider_vidgen.ledger import Ledger, Phase, Record
@@ -25,7 +25,7 @@ _HAS_JOB = (Phase.SUBMITTED, Phase.DELIVERED)
 def list_jobs(args: Namespace) -> None:
     """Print the newest submission of each task of a run."""
     rows = []
-    for task in airflow_internals.tasks_of_run(args.dag_id, args.run_id):
+    for task in airflow_core.tasks_of_run(args.dag_id, args.run_id):
         ledger = Ledger(task.store, max_tries=task.max_tries, now=utcnow)
         row = {"task": task.task_id, "map_index": str(task.map_index), "task_state": task.state}
         try:
@@ -74,7 +74,7 @@ def regenerate(args: Namespace) -> None:
 
 def _find_submission(args: Namespace) -> tuple[str, Ledger, Record]:
     """Return the name, the ledger and the record of a task that is not active."""
-    tasks = airflow_internals.tasks_of_run(args.dag_id, args.run_id)
+    tasks = airflow_core.tasks_of_run(args.dag_id, args.run_id)
     found = [task for task in tasks if (task.task_id, task.map_index) == (args.task_id, args.map_index)]
     name = f"{args.dag_id} {args.run_id} {args.task_id}[{args.map_index}]"
     if not found:

@@ -34,6 +34,7 @@ ALLOWED = {
     "polling": BOTTOM,
     "vendors": MIDDLE,
     "xcom": {"models"},
+    "video_status": set(),
     "clock": set(),
     "ledger": BOTTOM | {"clock"},
     "connection": MIDDLE,
@@ -47,6 +48,7 @@ ALLOWED = {
 #: The same for modules that import Airflow.
 ALLOWED_WITH_AIRFLOW = {
     "airflow_internals": set(),
+    "airflow_core": set(),
     "airflow_errors": {"errors", "redaction"},
     "state_store": {"airflow_internals"},
     "capacity": {"airflow_internals", "clock", "errors", "state_store"},
@@ -66,6 +68,7 @@ PURE = (
     "vendors",
     "connection",
     "xcom",
+    "video_status",
     "clock",
     "ledger",
     "decision",

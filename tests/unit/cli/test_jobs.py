@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_vidgen import airflow_internals
-from airflow_provider_vidgen.airflow_internals import CoreTask
+from airflow_provider_vidgen import airflow_core
+from airflow_provider_vidgen.airflow_core import CoreTask
 from airflow_provider_vidgen.cli import jobs
 from airflow_provider_vidgen.cli.definition import get_commands
 from airflow_provider_vidgen.decision import Action, decide
@@ -49,7 +49,7 @@ def task(stored: Any = None, *, state: str = "failed", map_index: int = -1) -> C
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> list[CoreTask]:
     tasks: list[CoreTask] = []
-    monkeypatch.setattr(airflow_internals, "tasks_of_run", lambda dag_id, run_id: tasks)
+    monkeypatch.setattr(airflow_core, "tasks_of_run", lambda dag_id, run_id: tasks)
     return tasks
 
 
