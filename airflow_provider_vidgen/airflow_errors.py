@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.errors import GenerationFailed, StatusError, SubmitError, TaskRef, VidgenError
 from airflow_provider_vidgen.redaction import redact, without_prompt
 
@@ -27,6 +28,9 @@ class as_airflow_errors:
     """
     Convert errors to Airflow's, in a ``with`` statement.
 
+    The message is logged a second time after Airflow's traceback, because that is where people read first.
+
+    :param operator: the operator that runs.
     :param task: the task instance, for the commands in the message.
     :param prompt: removed from the vendor's message, which may repeat it. If it is not known, the vendor's
         message is left out.
@@ -39,11 +43,13 @@ class as_airflow_errors:
     def __init__(
         self,
         *,
+        operator: Any,
         task: TaskRef | None = None,
         prompt: Any = None,
         exceptions: Mapping[type[VidgenError], type[AirflowException]] | None = None,
         next_steps: Mapping[type[VidgenError], str] | None = None,
     ) -> None:
+        self._operator = operator
         self._task = task
         self._prompt = prompt if isinstance(prompt, str) else None
         self._exceptions = exceptions or {}
@@ -61,11 +67,13 @@ class as_airflow_errors:
         if not isinstance(error, VidgenError):
             # An unexpected error: its traceback is worth reading, and its text may hold anything.
             text = without_prompt(redact(str(error)), self._prompt or "")
+            airflow_internals.log_after_traceback(self._operator, f"{type(error).__name__}: {text}")
             raise AirflowException(f"{type(error).__name__}: {text}").with_traceback(frames) from None
         self._remove_secrets(error)
         message = error.describe(self._task, next_step=_most_specific(self._next_steps, error, None))
         by_class = AirflowFailException if error.fatal else AirflowException
         exception = _most_specific(self._exceptions, error, by_class)
+        airflow_internals.log_after_traceback(self._operator, message)
         raise exception(f"{type(error).__name__}: {message}") from None
 
     def _remove_secrets(self, error: VidgenError) -> None:

@@ -84,6 +84,24 @@ async def connection_extra(connection: Any) -> dict[str, Any]:
     return extra
 
 
+def log_after_traceback(operator: Any, message: str) -> None:
+    """
+    Log a message once more after the traceback of the exception that is about to be raised.
+
+    Airflow logs the exception's message above some 25 lines of traceback. It calls the task's callbacks after
+    that, in the same process and log.
+
+    :param operator: the operator that runs; its callbacks are extended in this process only.
+    """
+
+    def log_message(context: Any) -> None:
+        for line in message.splitlines():
+            operator.log.error("%s", line)
+
+    for kind in ("on_failure_callback", "on_retry_callback"):
+        setattr(operator, kind, [*(getattr(operator, kind, None) or ()), log_message])
+
+
 #: An XCom backend may store values elsewhere, and hang: it must not block a thread of the loop's own
 #: executor.
 _serialization_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vidgen-xcom")

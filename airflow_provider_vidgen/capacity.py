@@ -14,7 +14,7 @@ import logging
 import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowRescheduleException
@@ -61,6 +61,27 @@ class QueueTicket:
             return ticket if ticket and clock.from_iso(ticket.expires_at) and ticket.refusals >= 0 else None
         except (TypeError, ValueError):
             return None
+
+
+class WaitingForCapacity(AirflowRescheduleException):
+    """
+    The task is rescheduled, because there is no capacity for its job.
+
+    :param until: the next check, UTC.
+    :param queued_at: when the wait began, ISO 8601, UTC.
+    :param reason: what the task waits for.
+    :param ahead: number of instances of a mapped task that have to end first, if that is known.
+    :param limit: number of jobs that the account runs at a time, if that is known.
+    """
+
+    def __init__(
+        self, until: datetime, *, queued_at: str, reason: str, ahead: int | None, limit: int | None
+    ) -> None:
+        super().__init__(until)  # type: ignore[no-untyped-call]
+        self.queued_at = queued_at
+        self.reason = reason
+        self.ahead = ahead
+        self.limit = limit
 
 
 def wait_in_queue(ahead: int, limit: int) -> float:
@@ -114,7 +135,7 @@ class CapacityQueue:
         The order is that of the map index. At most ``limit`` instances have a job at a time, so the vendor
         does not have to refuse the others.
 
-        :raises AirflowRescheduleException: this instance has to wait.
+        :raises WaitingForCapacity: this instance has to wait.
         """
         index = self._ti.map_index
         if self._limit is None or index is None or index < self._limit:
@@ -138,14 +159,16 @@ class CapacityQueue:
         self._reschedule(
             ticket,
             wait_in_queue(ahead, self._limit),
-            f"{before} instances of this task come first and the account runs {self._limit} jobs at a time",
+            f"Number {ahead} in line for capacity: {before} instances of this task come first and the "
+            f"account runs {self._limit} jobs at a time",
+            ahead=ahead,
         )
 
     def wait_after(self, error: SubmitError) -> None:
         """
         Wait if the vendor had no capacity; return if the error is another one, or the wait has expired.
 
-        :raises AirflowRescheduleException: the submission is tried again later.
+        :raises WaitingForCapacity: the submission is tried again later.
         """
         if not error.at_capacity:
             return
@@ -180,7 +203,9 @@ class CapacityQueue:
     def _has_expired(ticket: QueueTicket) -> bool:
         return clock.utcnow() >= clock.from_iso(ticket.expires_at)
 
-    def _reschedule(self, ticket: QueueTicket, wait: float, reason: str) -> NoReturn:
+    def _reschedule(
+        self, ticket: QueueTicket, wait: float, reason: str, *, ahead: int | None = None
+    ) -> NoReturn:
         """Store the ticket, and free the worker."""
         if ticket != self._stored:
             self._store.set(KEY, asdict(ticket))
@@ -188,4 +213,10 @@ class CapacityQueue:
         remaining = (clock.from_iso(ticket.expires_at) - now).total_seconds()
         wait = max(min(wait, remaining), airflow_internals.minimum_deferral_seconds())
         _log.info("%s; rescheduled, the next check is in %.0f s", reason, wait)
-        raise AirflowRescheduleException(now + timedelta(seconds=wait))  # type: ignore[no-untyped-call]
+        raise WaitingForCapacity(
+            now + timedelta(seconds=wait),
+            queued_at=ticket.queued_at,
+            reason=reason,
+            ahead=ahead,
+            limit=self._limit,
+        )

@@ -170,13 +170,17 @@ class WorkerClient:
         return vendor.read_status(job, reply, now=self._now())
 
     def wait(
-        self, poller: JobPoller, on_status: Callable[[JobStatus], None] = lambda status: None
+        self,
+        poller: JobPoller,
+        on_status: Callable[[JobStatus], None] = lambda status: None,
+        on_failed_check: Callable[[VidgenError, float], None] = lambda error, delay: None,
     ) -> JobStatus:
         """
         Poll until the job has ended.
 
         :param poller: decides when to poll.
         :param on_status: called with the status of each successful check.
+        :param on_failed_check: called with the error and the seconds until the next check.
         :return: the last status: a video, or the job's failure.
         :raises StatusError: the deadline has passed, or too many checks failed.
         """
@@ -187,6 +191,7 @@ class WorkerClient:
                 status = self._status_once(poller.job)
             except VidgenError as error:
                 delay = poller.after_error(error, self._now())
+                on_failed_check(error, delay)
                 continue
             on_status(status)
             delay = poller.after_status(status, self._now())

@@ -156,16 +156,27 @@ class VidgenError(Exception):
         :param task: the task instance whose ids are filled into the commands; ``None`` leaves placeholders.
         :param next_step: replaces the error's own next step.
         """
-        detail = " ".join(part for part in (self.vendor_code, self.vendor_message) if part)
         parts = [
-            f"{self.summary}." if not detail else f'{self.summary}: "{detail}".',
+            self.full_summary,
             f"Job: {self.job}." if self.job and self.job.task_id else "",
             str(self.billing),
-            self._next_step_for(task, next_step),
+            self.next_step_for(task, next_step),
         ]
         return " ".join(part for part in parts if part)
 
-    def _next_step_for(self, task: TaskRef | None, next_step: str | None) -> str:
+    @property
+    def full_summary(self) -> str:
+        """What happened, with the vendor's code and message."""
+        detail = " ".join(part for part in (self.vendor_code, self.vendor_message) if part)
+        return f'{self.summary}: "{detail}".' if detail else f"{self.summary}."
+
+    def next_step_for(self, task: TaskRef | None, next_step: str | None = None) -> str:
+        """
+        Return what to do next.
+
+        :param task: fills in the commands; ``None`` leaves placeholders.
+        :param next_step: replaces the error's own next step.
+        """
         text = self.next_step if next_step is None else next_step
         return (task or TaskRef()).fill_in(text, self.job.task_id if self.job else "")
 
@@ -190,8 +201,12 @@ class _Invalid(VidgenError):
 
     def describe(self, task: TaskRef | None = None, *, next_step: str | None = None) -> str:
         """Return the message with one line for each problem."""
-        lines = "".join(f"\n  - {problem}" for problem in self.problems)
-        return f"{self.summary}:{lines}\n{self.billing} {self._next_step_for(task, next_step)}"
+        return f"{self.full_summary}\n{self.billing} {self.next_step_for(task, next_step)}"
+
+    @property
+    def full_summary(self) -> str:
+        """What happened, with one line for each problem."""
+        return f"{self.summary}:" + "".join(f"\n  - {problem}" for problem in self.problems)
 
 
 class InvalidRequest(_Invalid):

@@ -41,6 +41,7 @@ from airflow_provider_vidgen.ledger import Ledger, Phase, Record
 from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.state_store import NonExpiringStateStore
 from airflow_provider_vidgen.submission import ActiveJob, Submitter
+from airflow_provider_vidgen.video_report import VideoReport
 from airflow_provider_vidgen.xcom import build_result
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ _log = logging.getLogger(__name__)
 
 #: The fields of a landed file's manifest that the ledger keeps.
 _RECORDED_FILE_FIELDS = ("path", "bytes", "sha256", "content_type", "poster")
+#: The arguments that the Videos tab shows.
+_REPORTED_ARGUMENTS = ("prompt", "model", "duration", "aspect_ratio", "resolution")
 
 
 class Generation:
@@ -73,6 +76,7 @@ class Generation:
             map_index=self._ti.map_index,
         )
         self._hook = VideoGenHook(operator.vidgen_conn_id)
+        self._report = VideoReport(self._ti, {name: getattr(operator, name) for name in _REPORTED_ARGUMENTS})
         self._ledger = Ledger(
             NonExpiringStateStore(context["task_state_store"], self._ti.id),
             max_tries=airflow_internals.max_tries(context),
@@ -85,10 +89,10 @@ class Generation:
 
         :return: the XCom result, see :func:`.build_result`.
         :raises TaskDeferred: the trigger waits for the job.
-        :raises AirflowRescheduleException: the vendor has no capacity.
+        :raises WaitingForCapacity: the vendor has no capacity.
         :raises AirflowException: see :class:`as_airflow_errors`.
         """
-        with self._airflow_errors():
+        with self._reported_errors():
             request = self._validate()
             resolution = self._submitter.resolve(request)
             queue = self._capacity_queue()
@@ -100,7 +104,7 @@ class Generation:
             except SubmitError as error:
                 queue.wait_after(error)
                 raise
-            _log.info("The job is %s", job.job)
+            self._report.set_job(job.job, job.submitted_at)
             self._ti.xcom_push(key="task_id", value=job.job.task_id)
             return self._deliver_or_wait(job)
 
@@ -116,11 +120,13 @@ class Generation:
         :raises TaskDeferred: the job is still running.
         :raises AirflowException: see :class:`as_airflow_errors`.
         """
-        with self._airflow_errors():
+        with self._reported_errors():
             if job is None:
                 wait = self._wait_from_ledger()
             else:
                 wait = JobWait.resumed(self._hook, job, submitted_at, deadline, **self._wait_options)
+            self._report.set_vendor(self._hook.settings.vendor)
+            self._report.set_job(wait.job, wait.submitted_at)
             with self._recording_lost_jobs():
                 status = wait.after_event(event)
             if status is None:
@@ -148,6 +154,7 @@ class Generation:
 
     def _request(self) -> VideoRequest:
         operator, settings = self._operator, self._hook.settings
+        self._report.set_vendor(settings.vendor)
         if operator.use_callback and not settings.callback_base_url:
             raise InvalidConnection(
                 f"The connection {operator.vidgen_conn_id!r} cannot be used with use_callback",
@@ -209,6 +216,7 @@ class Generation:
         if status is None and self._operator.deferrable:
             status = wait.poll_once()
         if status is None or not (status.has_video or status.failure):
+            self._report.rendering()
             if self._operator.deferrable:
                 wait.defer(self._operator)
             with self._recording_lost_jobs():
@@ -329,7 +337,9 @@ class Generation:
                 "[state_store] clear_on_success deletes the record of this video once the task has "
                 "succeeded; after that a clear of the task submits a new, paid job"
             )
-        return build_result(job, status, files)
+        result = build_result(job, status, files)
+        self._report.finished(result, status)
+        return result
 
     # --- the ledger -------------------------------------------------------------------------------------
 
@@ -349,8 +359,14 @@ class Generation:
 
     # --- collaborators ----------------------------------------------------------------------------------
 
-    def _airflow_errors(self) -> as_airflow_errors:
-        return as_airflow_errors(task=self._task, prompt=self._operator.prompt)
+    @contextmanager
+    def _reported_errors(self) -> Iterator[None]:
+        """Show in the Videos tab why the try ends without a video, and convert errors to Airflow's."""
+        with (
+            as_airflow_errors(operator=self._operator, task=self._task, prompt=self._operator.prompt),
+            self._report.errors(self._task),
+        ):
+            yield
 
     def _capacity_queue(self) -> CapacityQueue:
         limit = self._hook.settings.concurrency_limit

@@ -27,8 +27,10 @@ from airflow_provider_vidgen.errors import (
 )
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.models import JobState, JobStatus, VideoJob
+from airflow_provider_vidgen.polling import Progress
 from airflow_provider_vidgen.triggers.events import Reason, read_event
 from airflow_provider_vidgen.triggers.video_task import VideoTaskTrigger
+from airflow_provider_vidgen.video_status import PROGRESS_KEY
 from airflow_provider_vidgen.xcom import build_progress
 
 _log = logging.getLogger(__name__)
@@ -61,7 +63,7 @@ class JobWait:
     ) -> None:
         self._hook = hook
         self.job = job
-        self._submitted_at = submitted_at
+        self.submitted_at = submitted_at
         self._deadline = deadline
         self._poll_interval = poll_interval
         self._cancel_on_kill = cancel_on_kill
@@ -111,7 +113,7 @@ class JobWait:
         remaining = max((self._deadline - now).total_seconds(), shortest)
         wait: dict[str, Any] = {
             "job": self.job.to_dict(),
-            "submitted_at": self._submitted_at.isoformat(),
+            "submitted_at": self.submitted_at.isoformat(),
             "deadline": self._deadline.isoformat(),
         }
         operator.defer(
@@ -138,16 +140,16 @@ class JobWait:
         :raises StatusError: the deadline passed, the vendor does not know the job, or the checks failed.
         """
 
-        def push_progress(status: JobStatus) -> None:
-            ti.xcom_push(key="progress", value=build_progress(status))
+        def push_progress(progress: Progress) -> None:
+            ti.xcom_push(key=PROGRESS_KEY, value=build_progress(progress))
 
         try:
             return self._hook.wait(
                 self.job,
-                submitted_at=self._submitted_at,
-                timeout=(self._deadline - self._submitted_at).total_seconds(),
+                submitted_at=self.submitted_at,
+                timeout=(self._deadline - self.submitted_at).total_seconds(),
                 poll_interval=self._poll_interval,
-                on_change=push_progress,
+                on_progress=push_progress,
             )
         except ResultMissing:
             status = self.poll_once()

@@ -66,15 +66,30 @@ class Schedule:
         return Schedule(first_delay=seconds, interval=seconds, max_interval=seconds)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """
+    What is shown of a running job.
+
+    :param status: of the last successful check, ``None`` before the first one.
+    :param not_answering_since: when the first of the failed checks since then was due, UTC.
+    :param next_check_at: after failed checks, UTC.
+    """
+
+    status: JobStatus | None
+    not_answering_since: datetime | None = None
+    next_check_at: datetime | None = None
+
+
 class StatusChange(NamedTuple):
     """
     A message for the log.
 
-    :param changed: whether the job's state or progress changed; otherwise this is a heartbeat.
+    :param progress: what to show, or ``None`` if that has not changed.
     """
 
     message: str
-    changed: bool
+    progress: Progress | None
 
 
 class JobPoller:
@@ -110,6 +125,9 @@ class JobPoller:
         self._last_logged: tuple[str, float | None] | None = None
         self._last_logged_at = submitted_at.timestamp()
         self._unknown_states: set[str] = set()
+        self._last_status: JobStatus | None = None
+        self._not_answering_since: datetime | None = None
+        self._outage_shown = False
 
     def first_delay(self, now: datetime) -> float:
         """Return the seconds until the first check; the vendor's first delay counts from submission."""
@@ -179,16 +197,47 @@ class JobPoller:
         )
         return self._until_deadline(backoff, now) if backoff else self._next_delay(now)
 
+    def failed_check(self, error: VidgenError, delay: float, now: datetime) -> StatusChange | None:
+        """
+        Return what to log after a failed check: the first one, and then ever fewer.
+
+        An outage is shown from the second failed check on, because a single one is not worth a write.
+
+        :param delay: seconds until the next check, as :meth:`after_error` returned it.
+        """
+        if isinstance(error, StatusRateLimited):
+            return None
+        # Without the vendor's message, which may repeat the prompt.
+        next_check = f"checking again in {delay:.0f} s. The job is not affected."
+        if not isinstance(error, StatusUnavailable):
+            return StatusChange(f"{self.job}: {error.summary}; {next_check}", None)
+        self._not_answering_since = since = self._not_answering_since or now
+        if self._failed_checks & (self._failed_checks - 1):
+            return None
+        self._outage_shown = self._outage_shown or self._failed_checks > 1
+        message = f"{self.job}: not answered since {since:%H:%M:%S} UTC ({error.summary}); {next_check}"
+        progress = Progress(
+            status=self._last_status,
+            not_answering_since=since,
+            next_check_at=now + timedelta(seconds=delay),
+        )
+        return StatusChange(message, progress if self._outage_shown else None)
+
     def status_change(self, status: JobStatus, now: datetime) -> StatusChange | None:
         """Return what to log: a change since the last check, or a heartbeat after ten minutes without one."""
         current = (status.raw_state, status.progress)
-        changed = current != self._last_logged
-        if not changed and now.timestamp() - self._last_logged_at < _HEARTBEAT:
+        changed = current != self._last_logged or self._outage_shown
+        outage = self._not_answering_since
+        self._last_status, self._not_answering_since, self._outage_shown = status, None, False
+        if not changed and outage is None and now.timestamp() - self._last_logged_at < _HEARTBEAT:
             return None
         self._last_logged, self._last_logged_at = current, now.timestamp()
-        progress = "" if status.progress is None else f", {status.progress:g} %"
+        percent = "" if status.progress is None else f", {status.progress:g} %"
         still = "" if changed else "still "
-        return StatusChange(f"{self.job} is {still}{status.state} ({status.raw_state}{progress})", changed)
+        message = f"{self.job} is {still}{status.state} ({status.raw_state}{percent})"
+        if outage is not None:
+            message += f"; the vendor answers again after {(now - outage).total_seconds():.0f} s"
+        return StatusChange(message, Progress(status=status) if changed else None)
 
     def unknown_state_warning(self, status: JobStatus) -> str | None:
         """Return a warning about a state of the vendor that is not known, once for each such state."""

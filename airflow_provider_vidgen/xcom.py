@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_vidgen.models import JobStatus, VideoJob
+from airflow_provider_vidgen.polling import Progress
 
 
 def build_result(job: VideoJob, status: JobStatus, files: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
@@ -35,9 +36,22 @@ def build_result(job: VideoJob, status: JobStatus, files: Sequence[Mapping[str, 
     }
 
 
-def build_progress(status: JobStatus) -> dict[str, Any]:
-    """Return the value of the XCom ``progress``, pushed while a job runs."""
-    return {"state": str(status.state), "percent": status.progress}
+def build_progress(progress: Progress) -> dict[str, Any]:
+    """
+    Return the value of the XCom ``progress``, pushed while a job runs.
+
+    ``state`` and ``percent``; while the vendor does not answer also ``not_answering_since`` and
+    ``next_check_at``.
+    """
+    status = progress.status
+    value = {
+        "state": None if status is None else str(status.state),
+        "percent": None if status is None else status.progress,
+    }
+    if progress.not_answering_since is not None:
+        value["not_answering_since"] = _iso(progress.not_answering_since)
+        value["next_check_at"] = _iso(progress.next_check_at)
+    return value
 
 
 def _iso(moment: datetime | None) -> str | None:

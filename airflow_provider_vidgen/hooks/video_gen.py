@@ -20,7 +20,7 @@ from airflow_provider_vidgen.client import TriggererClient, WorkerClient, valida
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import InvalidConnection, Problem, StatusRefused, VidgenError
 from airflow_provider_vidgen.models import JobStatus, Submission, VideoJob, VideoRequest
-from airflow_provider_vidgen.polling import JobPoller
+from airflow_provider_vidgen.polling import JobPoller, Progress, StatusChange
 
 
 class VideoGenHook(BaseHook):
@@ -123,7 +123,7 @@ class VideoGenHook(BaseHook):
         submitted_at: datetime,
         timeout: float = 1800,
         poll_interval: float | None = None,
-        on_change: Callable[[JobStatus], None] = lambda status: None,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
     ) -> JobStatus:
         """
         Block until the job has ended.
@@ -131,7 +131,7 @@ class VideoGenHook(BaseHook):
         :param submitted_at: when it was submitted, UTC.
         :param timeout: seconds from submission.
         :param poll_interval: seconds between checks; ``None`` means the vendor's recommended intervals.
-        :param on_change: called with the status when state or progress has changed.
+        :param on_progress: called when state or progress has changed, or the vendor does not answer.
         :return: the last status: a video, or the job's failure.
         :raises StatusError: the deadline passed, or the status checks failed.
         """
@@ -145,12 +145,18 @@ class VideoGenHook(BaseHook):
         def on_status(status: JobStatus) -> None:
             if warning := poller.unknown_state_warning(status):
                 self.log.warning("%s", warning)
-            if change := poller.status_change(status, clock.utcnow()):
-                self.log.info("%s", change.message)
-                if change.changed:
-                    on_change(status)
+            report(poller.status_change(status, clock.utcnow()))
 
-        return self.client.wait(poller, on_status)
+        def on_failed_check(error: VidgenError, delay: float) -> None:
+            report(poller.failed_check(error, delay, clock.utcnow()))
+
+        def report(change: StatusChange | None) -> None:
+            if change is not None:
+                self.log.info("%s", change.message)
+                if change.progress is not None:
+                    on_progress(change.progress)
+
+        return self.client.wait(poller, on_status, on_failed_check)
 
     def list_models(self) -> list[str]:
         """

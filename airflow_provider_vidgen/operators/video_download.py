@@ -99,8 +99,10 @@ class VideoDownloadOperator(BaseOperator):
         # Here, because these import the vendors and requests, which parsing a Dag does not need.
         from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
         from airflow_provider_vidgen.landing import Landing, VideoMetadata
+        from airflow_provider_vidgen.video_report import VideoReport
 
-        with as_airflow_errors():
+        report = VideoReport(context["ti"], {})
+        with as_airflow_errors(operator=self), report.errors():
             hook = VideoGenHook(self.vidgen_conn_id)
             landing = Landing(
                 hook.settings,
@@ -113,17 +115,20 @@ class VideoDownloadOperator(BaseOperator):
             map_index = context["ti"].map_index
             links = self._links()
             if self.video is None:
-                return landing.land(links, self.output_path, map_index=map_index)
-            job = VideoJob.from_dict({"base_url": hook.settings.base_url, **self.video})
-            return landing.land(
-                links,
-                self.output_path,
-                job=job,
-                map_index=map_index,
-                metadata=VideoMetadata(result=self.video),
-                expires_at=self._expires_at(),
-                refresh=(lambda: hook.get_status(job).result_urls) if job.task_id else None,
-            )
+                files = landing.land(links, self.output_path, map_index=map_index)
+            else:
+                job = VideoJob.from_dict({"base_url": hook.settings.base_url, **self.video})
+                files = landing.land(
+                    links,
+                    self.output_path,
+                    job=job,
+                    map_index=map_index,
+                    metadata=VideoMetadata(result=self.video),
+                    expires_at=self._expires_at(),
+                    refresh=(lambda: hook.get_status(job).result_urls) if job.task_id else None,
+                )
+            report.downloaded(files, self.video)
+            return files
 
     def _expires_at(self) -> datetime | None:
         """Return when the links of ``video`` expire, if that is known."""

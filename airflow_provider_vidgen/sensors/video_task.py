@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
     from airflow_provider_vidgen.job_wait import JobWait
+    from airflow_provider_vidgen.video_report import VideoReport
 
 _log = logging.getLogger(__name__)
 
@@ -133,13 +134,18 @@ class VideoTaskSensor(BaseSensorOperator):
         :raises AirflowFailException: the job failed, is lost, or the API key is refused.
         :raises AirflowException: another try may succeed.
         """
-        with self._airflow_errors():
+        report = self._report(context)
+        with self._airflow_errors(), report.errors():
             wait = self._wait(context)
+            report.set_job(wait.job, wait.submitted_at)
             # The trigger counts "no such job" replies itself.
             counter = None if self.deferrable else _NotFoundCounter(context)
             status = self._check(wait.job, counter)
             if status is not None and (status.has_video or status.failure):
-                return PokeReturnValue(is_done=True, xcom_value=self._finish(context, wait.job, status))
+                result = self._finish(context, wait.job, status)
+                report.finished(result, status)
+                return PokeReturnValue(is_done=True, xcom_value=result)
+            report.rendering()
             if self.deferrable:
                 context["ti"].xcom_push(key="task_id", value=wait.job.task_id)
                 wait.defer(self)
@@ -164,7 +170,8 @@ class VideoTaskSensor(BaseSensorOperator):
         # Lazy, as in _wait.
         from airflow_provider_vidgen.job_wait import JobWait
 
-        with self._airflow_errors():
+        report = self._report(context)
+        with self._airflow_errors(), report.errors():
             wait = (
                 self._wait(context)
                 if job is None
@@ -177,10 +184,13 @@ class VideoTaskSensor(BaseSensorOperator):
                     cancel_on_kill=False,
                 )
             )
+            report.set_job(wait.job, wait.submitted_at)
             status = wait.after_event(event)
             if status is None:
                 wait.defer(self)
-            return self._finish(context, wait.job, status)
+            result = self._finish(context, wait.job, status)
+            report.finished(result, status)
+            return result
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Continue after a deferral, with the same handling of skips and timeouts as a poke."""
@@ -252,6 +262,12 @@ class VideoTaskSensor(BaseSensorOperator):
             cancel_on_kill=False,
         )
 
+    def _report(self, context: Context) -> VideoReport:
+        # Lazy, as in _wait: it imports the vendors.
+        from airflow_provider_vidgen.video_report import VideoReport
+
+        return VideoReport(context["ti"], {"model": self.model})
+
     @property
     def _hook(self) -> VideoGenHook:
         # Lazy: the hook imports the vendors and the client, which parsing a Dag does not need.
@@ -271,9 +287,8 @@ class VideoTaskSensor(BaseSensorOperator):
             vendor=settings.vendor.name, base_url=settings.base_url, model=model, task_id=self.job_id.strip()
         )
 
-    @staticmethod
-    def _airflow_errors() -> as_airflow_errors:
-        return as_airflow_errors(exceptions=_EXCEPTIONS, next_steps=_NEXT_STEPS)
+    def _airflow_errors(self) -> as_airflow_errors:
+        return as_airflow_errors(operator=self, exceptions=_EXCEPTIONS, next_steps=_NEXT_STEPS)
 
 
 class _NotFoundCounter:

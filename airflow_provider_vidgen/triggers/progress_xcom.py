@@ -16,7 +16,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from airflow_provider_vidgen import airflow_internals
-from airflow_provider_vidgen.models import JobStatus
+from airflow_provider_vidgen.polling import Progress
+from airflow_provider_vidgen.video_status import PROGRESS_KEY
 from airflow_provider_vidgen.xcom import build_progress
 
 #: Seconds for the supervisor's reply; without a limit, a missing reply would block the other triggers.
@@ -29,7 +30,7 @@ _TIMEOUT_WHEN_ENDED = 2.0
 _locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
 
-async def push_progress(task_instance: Any, status: JobStatus, *, has_ended: bool) -> None:
+async def push_progress(task_instance: Any, progress: Progress, *, has_ended: bool) -> None:
     """
     Set the task's XCom ``progress``; the triggers of a loop push one at a time.
 
@@ -39,4 +40,4 @@ async def push_progress(task_instance: Any, status: JobStatus, *, has_ended: boo
     lock = _locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
     timeout = _TIMEOUT_WHEN_ENDED if has_ended else _TIMEOUT
     async with asyncio.timeout(timeout), lock, asyncio.timeout(_PUSH_TIMEOUT):
-        await airflow_internals.push_xcom_from_trigger(task_instance, "progress", build_progress(status))
+        await airflow_internals.push_xcom_from_trigger(task_instance, PROGRESS_KEY, build_progress(progress))

@@ -24,7 +24,7 @@ from airflow_provider_vidgen.errors import (
     VidgenError,
 )
 from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
-from airflow_provider_vidgen.models import JobStatus, VideoJob
+from airflow_provider_vidgen.models import VideoJob
 from airflow_provider_vidgen.polling import JobPoller, StatusChange
 from airflow_provider_vidgen.triggers import progress_xcom
 from airflow_provider_vidgen.triggers.events import Reason, make_event
@@ -163,6 +163,8 @@ class VideoTaskTrigger(BaseTrigger):
                 status = await client.status(poller.job, max_wait=max_wait)
             except VidgenError as error:
                 delay = poller.after_error(error, utcnow())
+                if failed := poller.failed_check(error, delay, utcnow()):
+                    await self._report(failed, has_ended=False)
                 continue
             now = utcnow()
             if warning := poller.unknown_state_warning(status):
@@ -170,15 +172,19 @@ class VideoTaskTrigger(BaseTrigger):
             change = poller.status_change(status, now)
             delay = poller.after_status(status, now)
             if change is not None:
-                await self._report(change, status, has_ended=delay is None)
+                await self._report(change, has_ended=delay is None)
 
-    async def _report(self, change: StatusChange, status: JobStatus, *, has_ended: bool) -> None:
-        if self.task_instance is not None and change.changed:
+    async def _report(self, change: StatusChange, *, has_ended: bool) -> None:
+        if self.task_instance is not None and change.progress is not None:
             try:
-                await progress_xcom.push_progress(self.task_instance, status, has_ended=has_ended)
+                await progress_xcom.push_progress(self.task_instance, change.progress, has_ended=has_ended)
             except Exception as error:
                 # Progress is for display only and must not end the polling.
-                self.log.warning("Progress cannot be pushed to XCom: %s", type(error).__name__)
+                self.log.warning(
+                    "The progress of %s cannot be shown (%s). The job and its polling are not affected.",
+                    self.job["task_id"],
+                    type(error).__name__,
+                )
         # After the XCom: the supervisor reads both, and while it is busy, writing the log blocks the event
         # loop.
         self.log.info("%s", change.message)

@@ -108,3 +108,7 @@ def failure_data(vendor: str, message: str, code: str = "") -> dict[str, Any]:
         "apixgo": {"fail_reason": f"{code} {message}".strip()},
         "apimart": {"error": {"code": code, "message": message}},
     }[vendor]
+
+
+#: Refuses a submission for lack of capacity; arguments of ``requests_mock``.
+AT_CAPACITY = {"status_code": 429, "json": {"code": 429, "message": "too many"}}

@@ -164,7 +164,7 @@ def test_an_unexpected_error_keeps_its_frames_and_is_redacted(
 
 def test_airflows_own_exceptions_pass_unchanged() -> None:
     for raised in (AirflowSkipException("enough"), KeyboardInterrupt()):
-        with pytest.raises(type(raised)) as passed, as_airflow_errors(prompt=PROMPT):
+        with pytest.raises(type(raised)) as passed, as_airflow_errors(operator=generation(), prompt=PROMPT):
             raise raised
         assert passed.value is raised
 

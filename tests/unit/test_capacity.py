@@ -30,10 +30,9 @@ from tests.support.accounts import PROMPT, VENDORS
 from tests.support.clock import NOW, Clock
 from tests.support.state_store import FakeStateStore
 from tests.support.task_instance import context, record_of
-from tests.support.vendor_replies import CREATE, STATUS, create_body, finished
+from tests.support.vendor_replies import AT_CAPACITY, CREATE, STATUS, create_body, finished
 
 Connect = Callable[..., None]
-AT_CAPACITY = {"status_code": 429, "json": {"code": 429, "message": "too many"}}
 DEFERRABLE = [True, False]
 
 

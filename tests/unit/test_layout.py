@@ -33,7 +33,7 @@ ALLOWED = {
     "redaction": set(),
     "polling": BOTTOM,
     "vendors": MIDDLE,
-    "xcom": {"models"},
+    "xcom": {"models", "polling"},
     "video_status": set(),
     "clock": set(),
     "ledger": BOTTOM | {"clock"},
@@ -49,15 +49,17 @@ ALLOWED = {
 ALLOWED_WITH_AIRFLOW = {
     "airflow_internals": set(),
     "airflow_core": set(),
-    "airflow_errors": {"errors", "redaction"},
+    "airflow_errors": {"airflow_internals", "errors", "redaction"},
     "state_store": {"airflow_internals"},
     "capacity": {"airflow_internals", "clock", "errors", "state_store"},
     "hooks": MIDDLE | {"airflow_internals", "client", "clock", "connection", "http"},
-    "triggers": MIDDLE | {"airflow_internals", "client", "clock", "hooks", "xcom"},
-    "job_wait": BOTTOM | {"airflow_internals", "clock", "hooks", "triggers", "xcom"},
+    "triggers": MIDDLE | {"airflow_internals", "client", "clock", "hooks", "video_status", "xcom"},
+    "job_wait": BOTTOM
+    | {"airflow_internals", "clock", "hooks", "polling", "triggers", "video_status", "xcom"},
+    "video_report": BOTTOM | {"capacity", "clock", "vendors", "video_status"},
     "generation": BOTTOM
     | {"airflow_errors", "airflow_internals", "capacity", "clock", "decision", "hooks", "job_wait", "landing"}
-    | {"ledger", "state_store", "submission", "xcom"},
+    | {"ledger", "state_store", "submission", "video_report", "xcom"},
 }
 PURE = (
     "models",

@@ -20,7 +20,7 @@ from airflow_provider_vidgen.errors import (
     StatusUnavailable,
 )
 from airflow_provider_vidgen.models import Failure, FailureCategory, JobState, JobStatus, VideoJob
-from airflow_provider_vidgen.polling import JobPoller, Schedule
+from airflow_provider_vidgen.polling import JobPoller, Progress, Schedule
 
 _START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 _JOB = VideoJob(vendor="apixo", base_url="https://api.example.com", model="grok-video", task_id="task_1")
@@ -243,9 +243,15 @@ def test_an_error_that_is_not_about_the_status_check_is_raised() -> None:
 def test_a_status_change_is_returned_only_if_something_changed() -> None:
     poller = _poller()
     half = JobStatus(state=JobState.RUNNING, raw_state="processing", progress=50.0)
-    assert poller.status_change(_RUNNING, _at(30)) == ("apixo job task_1 is running (processing)", True)
+    assert poller.status_change(_RUNNING, _at(30)) == (
+        "apixo job task_1 is running (processing)",
+        Progress(status=_RUNNING),
+    )
     assert poller.status_change(_RUNNING, _at(35)) is None
-    assert poller.status_change(half, _at(40)) == ("apixo job task_1 is running (processing, 50 %)", True)
+    assert poller.status_change(half, _at(40)) == (
+        "apixo job task_1 is running (processing, 50 %)",
+        Progress(status=half),
+    )
     assert poller.status_change(half, _at(45)) is None
     assert poller.status_change(_RUNNING, _at(50)) is not None
 
@@ -256,7 +262,64 @@ def test_an_unchanged_job_has_a_heartbeat_every_ten_minutes() -> None:
     assert heartbeats == [0, 600, 1200, 1800, 2400, 3000]
     assert poller.status_change(_RUNNING, _at(3600)) == (
         "apixo job task_1 is still running (processing)",
-        False,
+        None,
+    )
+
+
+def test_one_failed_check_is_logged_and_an_outage_is_shown_and_logged_ever_less() -> None:
+    poller = _poller(timeout=99_999)
+    poller.status_change(_RUNNING, _at(0))
+    changes = []
+    for number in range(1, 17):
+        delay = poller.after_error(StatusUnavailable("HTTP 503", job=_JOB), _at(number))
+        changes.append(poller.failed_check(StatusUnavailable("HTTP 503", job=_JOB), delay, _at(number)))
+    logged = {number: change for number, change in enumerate(changes, 1) if change is not None}
+    assert list(logged) == [1, 2, 4, 8, 16]
+    assert logged[1] == (
+        "apixo job task_1: not answered since 12:00:01 UTC (HTTP 503); checking again in 5 s. "
+        "The job is not affected.",
+        None,
+    )
+    assert logged[4].progress == Progress(
+        status=_RUNNING, not_answering_since=_at(1), next_check_at=_at(4) + timedelta(seconds=40)
+    )
+
+
+def test_the_end_of_an_outage_is_logged_and_shown_although_the_job_has_not_changed() -> None:
+    poller = _poller()
+    poller.status_change(_RUNNING, _at(0))
+    for at in (5, 10):
+        poller.failed_check(
+            StatusUnavailable("x"), poller.after_error(StatusUnavailable("x"), _at(at)), _at(at)
+        )
+    assert poller.status_change(_RUNNING, _at(25)) == (
+        "apixo job task_1 is running (processing); the vendor answers again after 20 s",
+        Progress(status=_RUNNING),
+    )
+    assert poller.status_change(_RUNNING, _at(30)) is None
+
+
+def test_the_end_of_a_single_failed_check_is_only_logged() -> None:
+    poller = _poller()
+    poller.status_change(_RUNNING, _at(0))
+    poller.failed_check(StatusUnavailable("x"), poller.after_error(StatusUnavailable("x"), _at(5)), _at(5))
+    assert poller.status_change(_RUNNING, _at(10)) == (
+        "apixo job task_1 is still running (processing); the vendor answers again after 5 s",
+        None,
+    )
+
+
+def test_a_reply_is_no_outage() -> None:
+    poller = _poller()
+    limited, refused = StatusRateLimited("429", job=_JOB), StatusRefused("HTTP 401", job=_JOB)
+    assert poller.failed_check(limited, 5, _at(5)) is None
+    assert poller.failed_check(refused, 5, _at(5)) == (
+        "apixo job task_1: HTTP 401; checking again in 5 s. The job is not affected.",
+        None,
+    )
+    assert poller.status_change(_RUNNING, _at(6)) == (
+        "apixo job task_1 is running (processing)",
+        Progress(status=_RUNNING),
     )
 
 

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from airflow_provider_vidgen.models import Cost, JobState, JobStatus
+from airflow_provider_vidgen.polling import Progress
 from airflow_provider_vidgen.xcom import build_progress, build_result
 from tests.support.accounts import job
+from tests.support.clock import NOW
 from tests.support.task_instance import RESULT_KEYS
 from tests.support.vendor_replies import LINK
 
@@ -60,6 +62,17 @@ def test_a_minimal_result_has_the_same_keys_and_is_json(links: tuple[str, ...]) 
 
 @pytest.mark.parametrize("percent", [None, 40.0])
 def test_progress_is_the_state_and_the_percentage(percent: float | None) -> None:
-    progress = build_progress(JobStatus(state=JobState.RUNNING, raw_state="processing", progress=percent))
+    status = JobStatus(state=JobState.RUNNING, raw_state="processing", progress=percent)
+    progress = build_progress(Progress(status=status))
     assert progress == {"state": "running", "percent": percent}
     assert type(progress["state"]) is str
+
+
+def test_progress_names_an_outage_even_before_the_first_reply() -> None:
+    progress = Progress(status=None, not_answering_since=NOW, next_check_at=NOW + timedelta(seconds=20))
+    assert build_progress(progress) == {
+        "state": None,
+        "percent": None,
+        "not_answering_since": "2026-11-20T12:00:00+00:00",
+        "next_check_at": "2026-11-20T12:00:20+00:00",
+    }

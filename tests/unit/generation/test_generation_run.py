@@ -80,7 +80,7 @@ def test_a_deferrable_task_defers_to_the_trigger(vendor: str, vidgen: Connect) -
     # A plain timedelta: Airflow's supervisor accepts no other type.
     assert type(deferral.timeout) is timedelta
     assert deferral.timeout > timedelta(seconds=900)
-    assert task["ti"].pushed == [("task_id", "task_1")]
+    assert [key for key, _ in task["ti"].pushed] == ["task_id", "video"]
     assert posts(web) == 1
 
 
@@ -188,7 +188,7 @@ def test_warnings_are_logged_and_the_request_is_sent(vidgen: Connect, logged: Ca
             operator(deferrable=True, aspect_ratio="2:3").execute(context())
     log = logged()
     assert "aspect_ratio=2:3: the document clearly confirms only 16:9, 1:1, 9:16" in log
-    assert "The job is apimodels job task_1" in log
+    assert "The vendor accepted apimodels job task_1" in log
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -19,7 +20,8 @@ from airflow_provider_vidgen.errors import (
     StatusRefused,
     StatusUnavailable,
 )
-from airflow_provider_vidgen.models import FailureCategory, JobStatus
+from airflow_provider_vidgen.models import FailureCategory
+from airflow_provider_vidgen.polling import Progress
 from tests.support.accounts import VENDORS, MakeHook, job
 from tests.support.clock import NOW, Clock
 from tests.support.vendor_replies import STATUS, failed, finished, running, status_body
@@ -31,11 +33,11 @@ FIRST_DELAY = {"apimodels": 10, "apixo": 30, "apixgo": 5, "apimart": 10}
 def test_wait_polls_from_the_vendors_first_delay_until_the_video_is_there(
     vendor: str, make_hook: MakeHook, clock: Clock
 ) -> None:
-    changes: list[JobStatus] = []
+    changes: list[Progress] = []
     with requests_mock.Mocker() as web:
         replies = [running(vendor), running(vendor), finished(vendor)]
         web.get(STATUS[vendor], [{"json": reply} for reply in replies])
-        last = make_hook(vendor).wait(job(vendor), submitted_at=NOW, on_change=changes.append)
+        last = make_hook(vendor).wait(job(vendor), submitted_at=NOW, on_progress=changes.append)
     assert last.has_video
     assert FIRST_DELAY[vendor] <= clock.slept[0] <= 1.1 * FIRST_DELAY[vendor]
     assert len(clock.slept) == 3
@@ -96,6 +98,22 @@ def test_retry_after_is_honoured_between_checks(make_hook: MakeHook, clock: Cloc
         web.get(STATUS["apixo"], [rate_limited, {"json": finished("apixo")}])
         make_hook("apixo").wait(job("apixo"), submitted_at=NOW)
     assert clock.slept[1:] == [41]
+
+
+def test_an_outage_is_logged_and_shown_until_the_vendor_answers_again(
+    make_hook: MakeHook, logged: Callable[[], str]
+) -> None:
+    shown: list[Progress] = []
+    with requests_mock.Mocker() as web:
+        web.get(
+            STATUS["apixo"],
+            [{"json": running("apixo")}, *[{"status_code": 503}] * 3, {"json": finished("apixo")}],
+        )
+        make_hook("apixo").wait(job("apixo"), submitted_at=NOW, on_progress=shown.append)
+    assert [bool(progress.not_answering_since) for progress in shown] == [False, True, False]
+    log = logged()
+    assert log.count("not answered since 12:00:") == 2
+    assert re.search(r"apixo job task_1 is succeeded .*; the vendor answers again after \d+ s", log)
 
 
 def test_wait_ends_after_twenty_failed_checks_with_a_retryable_error(make_hook: MakeHook) -> None:

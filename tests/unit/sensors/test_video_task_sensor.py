@@ -50,7 +50,9 @@ def test_a_poke_returns_a_finished_job_with_the_generations_result(vendor: str, 
     assert result.is_done
     assert result.xcom_value["task_id"] == "task_1"
     assert result.xcom_value["result_urls"] == [LINK]
-    assert task["ti"].xcom == {"task_id": "task_1", "result_urls": [LINK]}
+    assert task["ti"].xcom["task_id"] == "task_1"
+    assert task["ti"].xcom["result_urls"] == [LINK]
+    assert task["ti"].xcom["video"]["state"] == "made"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,9 @@ def test_a_deferrable_sensor_returns_at_once_for_a_finished_job(vidgen: Connect)
     task = context()
     result = with_reply("apixo", finished("apixo"), lambda: sensor(deferrable=True).execute(task))
     assert result["result_urls"] == [LINK]
-    assert task["ti"].xcom == {"task_id": "task_1", "result_urls": [LINK]}
+    assert task["ti"].xcom["task_id"] == "task_1"
+    assert task["ti"].xcom["result_urls"] == [LINK]
+    assert task["ti"].xcom["video"]["state"] == "made"
 
 
 @pytest.mark.parametrize("reply", [running("apixo"), UNAVAILABLE])

@@ -12,12 +12,13 @@ import pytest
 
 from airflow_provider_vidgen import airflow_internals
 from airflow_provider_vidgen.models import JobState, JobStatus
+from airflow_provider_vidgen.polling import Progress
 from airflow_provider_vidgen.triggers import progress_xcom
 from tests.support.clock import Clock, run_virtually
 from tests.support.task_instance import task_instance
 
 COUNT = 40
-STATUS = JobStatus(state=JobState.RUNNING, raw_state="running")
+PROGRESS = Progress(status=JobStatus(state=JobState.RUNNING, raw_state="running"))
 
 
 def test_xcoms_are_pushed_one_at_a_time(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
@@ -35,7 +36,7 @@ def test_xcoms_are_pushed_one_at_a_time(monkeypatch: pytest.MonkeyPatch, clock: 
 
     async def main() -> None:
         await asyncio.gather(
-            *(progress_xcom.push_progress(task_instance(), STATUS, has_ended=False) for _ in range(COUNT))
+            *(progress_xcom.push_progress(task_instance(), PROGRESS, has_ended=False) for _ in range(COUNT))
         )
 
     run_virtually(main(), clock)
@@ -57,7 +58,7 @@ def test_an_xcom_without_a_reply_does_not_block_the_others(
     async def main() -> list[Any]:
         tasks = [task_instance(task_id=name) for name in ("unanswered", "answered")]
         return await asyncio.gather(
-            *(progress_xcom.push_progress(ti, STATUS, has_ended=False) for ti in tasks),
+            *(progress_xcom.push_progress(ti, PROGRESS, has_ended=False) for ti in tasks),
             return_exceptions=True,
         )
 
@@ -77,13 +78,13 @@ def test_the_last_progress_of_an_ended_job_times_out_soon(
 
     async def main() -> float:
         others = [
-            asyncio.create_task(progress_xcom.push_progress(task_instance(), STATUS, has_ended=False))
+            asyncio.create_task(progress_xcom.push_progress(task_instance(), PROGRESS, has_ended=False))
             for _ in range(20)
         ]
         await asyncio.sleep(0)
         started = asyncio.get_running_loop().time()
         with pytest.raises(TimeoutError):
-            await progress_xcom.push_progress(task_instance(), STATUS, has_ended=True)
+            await progress_xcom.push_progress(task_instance(), PROGRESS, has_ended=True)
         waited = asyncio.get_running_loop().time() - started
         await asyncio.gather(*others)
         return waited

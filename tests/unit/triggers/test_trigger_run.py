@@ -267,6 +267,30 @@ def test_progress_is_pushed_only_when_it_changes(vendor: Vendor, monkeypatch: py
     ]
 
 
+def test_an_outage_is_shown_and_logged(
+    vendor: Vendor, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str]
+) -> None:
+    shown: list[Any] = []
+
+    async def push(ti: Any, key: str, value: Any) -> None:
+        shown.append(value)
+
+    monkeypatch.setattr(airflow_internals, "push_xcom_from_trigger", push)
+    unavailable = HttpReply(status=503)
+    vendor.replies = [running("apixo"), unavailable, unavailable, running("apixo"), finished("apixo")]
+    running_trigger = trigger()
+    running_trigger.task_instance = task_instance()
+    assert reason(running_trigger) == "ended"
+    assert [sorted(value) for value in shown[:3]] == [
+        ["percent", "state"],
+        ["next_check_at", "not_answering_since", "percent", "state"],
+        ["percent", "state"],
+    ]
+    assert shown[1]["state"] == "running"
+    assert shown[1]["not_answering_since"] < shown[1]["next_check_at"]
+    assert "not answered since" in logged()
+
+
 def test_the_last_progress_is_pushed_with_has_ended(vendor: Vendor, monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[bool] = []
 
@@ -315,7 +339,7 @@ def test_a_failed_push_of_progress_does_not_end_the_polling(
     running_trigger.task_instance = task_instance()
     assert reason(running_trigger) == "ended"
     log = logged()
-    assert "Progress cannot be pushed to XCom: RuntimeError" in log
+    assert "The progress of task_1 cannot be shown (RuntimeError). The job and its polling are not" in log
     assert LINK not in log
 
 
