@@ -141,6 +141,7 @@ class VideoReport:
         self._push(
             next((state for kind, state in _STATES.items() if isinstance(error, kind)), VideoState.FAILED),
             since=clock.utcnow().isoformat(),
+            error=type(error).__name__,
             summary=_text(error.full_summary),
             billing=str(error.billing),
             next_step=error.next_step_for(task),

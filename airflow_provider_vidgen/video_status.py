@@ -60,6 +60,7 @@ class VideoStatus:
     :param expires_basis: ``reported``, ``documented`` or ``unknown``.
     :param duration_seconds: length of the video.
     :param files: manifests of the landed files: path, bytes, content_type, poster.
+    :param error: class name of the error that ended the try, see :mod:`.errors`.
     :param summary: of a failure, in one sentence.
     :param billing: what a failure means for the money, in one sentence.
     :param next_step: what to do about a failure.
@@ -89,6 +90,7 @@ class VideoStatus:
     expires_basis: str = ""
     duration_seconds: float | None = None
     files: tuple[Mapping[str, Any], ...] = ()
+    error: str = ""
     summary: str = ""
     billing: str = ""
     next_step: str = ""

@@ -15,7 +15,12 @@ from enum import StrEnum
 
 
 class CardState(StrEnum):
-    """The state of a card; also the value of the filter, and a CSS class."""
+    """
+    The state of a card; also the value of the filter, and a CSS class.
+
+    ``queued``: the task has not started, or starts again; ``silent``: the job renders and the vendor does not
+    answer; ``other``: the task was skipped, removed or marked by hand, or its status cannot be read.
+    """
 
     QUEUED = "queued"
     WAITING = "waiting"
@@ -27,6 +32,7 @@ class CardState(StrEnum):
     FAILED = "failed"
     UNKNOWN = "unknown"
     LOST = "lost"
+    OTHER = "other"
 
 
 class Tone(StrEnum):
@@ -67,7 +73,7 @@ class Moment:
     before: str
     at: str
     counts: Counts
-    text: str = field(compare=False)
+    text: str = field(compare=False, repr=False)
     after: str = ""
     when_over: str = ""
     tone: Tone | None = None
@@ -132,7 +138,7 @@ class Card:
     One video of the page.
 
     :param id: unique on the page and stable; safe as a DOM id.
-    :param version: changes when anything but the texts of moments changes; the browser replaces the card then.
+    :param version: changes when anything but the texts of moments does; the browser then replaces the card.
     :param title: the name of a mapped instance, or the task's id.
     :param place: Dag and run, on the page over all Dags; otherwise empty, or the task's id next to a name.
     :param label: the state in words, such as ``Rendering 62 %`` or ``Content rejected``.
@@ -263,8 +269,8 @@ class Page:
     :param page_url: path of this page, without query.
     :param scope_query: query parameters that belong to ``page_url`` and ``cards_url`` besides the filters,
         such as ``before`` on the page over all Dags; name and value.
-    :param css_url: path of the style sheet.
-    :param js_url: path of the script.
+    :param static_url: path of the folder of style sheets and scripts, with a slash at its end.
+    :param now: when the page was built, ISO 8601, UTC: browsers' clocks are wrong at times.
     :param version: of everything; the ``ETag``.
     :param check_after: seconds to wait before the first check for changes.
     """
@@ -277,8 +283,8 @@ class Page:
     sections_count: int
     cards_url: str
     page_url: str
-    css_url: str
-    js_url: str
+    static_url: str
+    now: str
     version: str = ""
     check_after: float = 5.0
     older_url: str = ""

@@ -311,8 +311,8 @@ def sample_page(*cards: Card, **values: Any) -> Page:
         sections_count=1,
         cards_url="/vidgen/runs/marketing_videos/scheduled__2026-11-21/cards",
         page_url="/vidgen/runs/marketing_videos/scheduled__2026-11-21",
-        css_url="/vidgen/static/0123abcd/tab.css",
-        js_url="/vidgen/static/0123abcd/tab.js",
+        static_url="static/0123abcd/",
+        now="2026-11-21T14:09:00+00:00",
         version='"v1"',
         can_act=True,
     )

@@ -117,6 +117,7 @@ def test_a_failed_job_is_shown_with_the_money_and_the_next_step(vidgen: Connect)
         resume("apixo", task, deferral, failed("apixo", "too violent", "CONTENT_VIOLATION"))
     status = shown(task)
     assert (status.state, status.code, status.job_id) == (VideoState.FAILED, "CONTENT_VIOLATION", "task_1")
+    assert status.error == "ContentRejected"
     assert "CONTENT_VIOLATION" in status.summary
     assert status.billing == "The vendor decides whether a failed job is billed."
     assert status.next_step
