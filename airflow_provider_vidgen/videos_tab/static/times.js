@@ -39,16 +39,25 @@ export function clockTime(moment) {
   return clocks.today.format(moment);
 }
 
-/** Write a number of seconds in words, such as "1 min 20 s". */
+const UNITS = [
+  [86400, "d"],
+  [3600, "h"],
+  [60, "min"],
+  [1, "s"],
+];
+
+/** Write a number of seconds in its two largest units, such as "1 min 20 s", as wording.py does. */
 export function inWords(seconds) {
   const total = Math.max(0, Math.floor(seconds));
-  const minutes = Math.floor(total / 60);
-  const hours = Math.floor(minutes / 60);
-  if (total < 60) return `${total} s`;
-  if (minutes < 10) return total % 60 ? `${minutes} min ${total % 60} s` : `${minutes} min`;
-  if (minutes < 60) return `${minutes} min`;
-  if (hours < 24) return minutes % 60 ? `${hours} h ${minutes % 60} min` : `${hours} h`;
-  return hours % 24 && hours < 240 ? `${Math.floor(hours / 24)} d ${hours % 24} h` : `${Math.floor(hours / 24)} d`;
+  const largest = UNITS.findIndex(([size]) => total >= size);
+  if (largest < 0) return "0 s";
+  let rest = total;
+  const parts = UNITS.slice(largest, largest + 2).map(([size, unit]) => {
+    const count = Math.floor(rest / size);
+    rest %= size;
+    return count ? `${count} ${unit}` : "";
+  });
+  return parts.filter(Boolean).join(" ");
 }
 
 function describe(element, now) {
