@@ -23,6 +23,7 @@ const byId = (id) => document.getElementById(id);
  * was last asked for, `checkedAt` in milliseconds.
  */
 const sections = new Map();
+let filters = new URLSearchParams();
 let inSight = { first: 1, last: 1 };
 let interval = 5;
 let failures = 0;
@@ -44,6 +45,7 @@ class Refused extends Error {}
  */
 export function startLive(onReport, onChange) {
   [report, changed] = [onReport, onChange];
+  filters = chosenFilters();
   remember(byId("cards"));
   schedule(interval);
   report({ state: "live" });
@@ -74,8 +76,9 @@ export function setInSight(first, last) {
   if (!running && [...sections].some(isOld)) schedule(Math.min(SETTLE, (due - Date.now()) / 1000));
 }
 
-/** Show what the filters choose now. */
+/** Show what the filters choose now; what is being typed does not count before. */
 export async function applyFilters() {
+  filters = chosenFilters();
   byId("live").setAttribute("aria-busy", "true");
   const isCurrent = await check({ first: 1, last: 1, isOther: true });
   if (isCurrent) byId("live").removeAttribute("aria-busy");
@@ -88,7 +91,7 @@ export async function showMore() {
 }
 
 /** The query of the filters and of the scope, without empty values. */
-export function query() {
+export function chosenFilters() {
   const pairs = [...new FormData(byId("filters"))].filter(([, value]) => value);
   return new URLSearchParams(pairs);
 }
@@ -140,7 +143,7 @@ async function check({ first, last, isOther = false } = inSight) {
 }
 
 async function ask(first, last, isOther, signal) {
-  const wanted = query();
+  const wanted = new URLSearchParams(filters);
   wanted.set("first", first);
   wanted.set("last", last);
   const headers = {};
@@ -210,8 +213,8 @@ function wantedCards(reply) {
 function renewed(wanted) {
   const card = byId(wanted.id);
   if (!card) return document.importNode(wanted, true);
-  if (card.dataset.version === wanted.dataset.version) card.dataset.section = wanted.dataset.section;
-  else morph(card, wanted);
+  if (card.dataset.version !== wanted.dataset.version) morph(card, wanted);
+  else if (card.dataset.section !== wanted.dataset.section) card.dataset.section = wanted.dataset.section;
   return card;
 }
 

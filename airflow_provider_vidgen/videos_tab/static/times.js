@@ -84,8 +84,9 @@ export function renewTimes(root = document) {
   }
 }
 
-/** Keep all texts current while the page is visible. */
-export function startClock() {
+/** Keep all texts current while the page is visible, by the server's clock. */
+export function startClock(serverTime) {
+  setServerTime(serverTime);
   setInterval(() => document.hidden || renewTimes(), 1000);
   addEventListener("storage", () => {
     clocks = newClocks();

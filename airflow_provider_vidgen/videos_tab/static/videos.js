@@ -4,7 +4,7 @@
 // The Videos tab: joins the parts of the page. The server renders everything; this makes it live.
 
 import { startActions } from "./acts.js";
-import { applyFilters, query, setInSight, setPaused, showMore, startLive } from "./live.js";
+import { applyFilters, chosenFilters, setInSight, setPaused, showMore, startLive } from "./live.js";
 import { startPlayers } from "./player.js";
 import { clockTime, inWords, startClock } from "./times.js";
 
@@ -78,7 +78,7 @@ function announceTotals() {
 
 async function renewFilters() {
   const url = new URL(byId("filters").action);
-  url.search = query();
+  url.search = chosenFilters();
   history.replaceState(null, "", url);
   await applyFilters();
   announce(byId("before-cards").querySelector("h2").textContent);
@@ -110,7 +110,9 @@ function findCutTexts(cards) {
   const isCut = (text) => text.scrollHeight > text.clientHeight + 1 || text.scrollWidth > text.clientWidth + 1;
   const cut = cards.filter((card) => [...card.querySelectorAll(".clamp, h3, .place")].some(isCut));
   for (const card of cards) {
-    if (card.dataset.expanded === undefined) card.querySelector(".show-all").hidden = !cut.includes(card);
+    const button = card.querySelector(".show-all");
+    const isIdle = card.dataset.expanded === undefined && !cut.includes(card);
+    if (button.hidden !== isIdle) button.hidden = isIdle;
   }
 }
 
@@ -193,7 +195,7 @@ function startCards() {
   byId("after-cards").addEventListener("click", (event) => event.target.closest("#more button") && showMore());
 }
 
-startClock();
+startClock(byId("cards").dataset.now);
 startPlayers(byId("grid"));
 startActions(byId("grid"));
 startCards();
