@@ -18,9 +18,10 @@ from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
+from airflow_provider_vidgen.video_status import PROGRESS_KEY, VIDEO_KEY
+
 #: Operators whose task instances are shown before they have reported anything.
 _OPERATORS = ("VideoGenerationOperator", "VideoTaskSensor")
-_VIDEO, _PROGRESS = "video", "progress"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,8 +91,13 @@ class BadCursor(ValueError):
     """The text is not a cursor."""
 
 
+def age_order(task: VideoTask) -> tuple[Any, ...]:
+    """Return a key that sorts videos by when they were reported, the oldest first."""
+    return task.reported_at, task.run_order, task.task_id, task.map_index
+
+
 def cursor(task: VideoTask) -> str:
-    """Return the position of a video among all, newest first."""
+    """Return the position of a video among all, see :func:`age_order`."""
     assert task.reported_at is not None
     return json.dumps(
         [task.reported_at.isoformat(), task.run_order, task.task_id, task.map_index], separators=(",", ":")
@@ -112,7 +118,7 @@ def video_tasks(scope: Scope, session: Any) -> list[VideoTask]:
     query = joined.apply(
         select(
             *(TI.dag_id, TI.run_id, TI.task_id, TI.map_index, TI.state, TI.try_number, TI.operator),
-            *(TI._rendered_map_index, TI.end_date, TI.retry_delay_override, TI.dag_version_id),
+            *(TI._rendered_map_index.label("name"), TI.end_date, TI.retry_delay_override, TI.dag_version_id),
             *(DagRun.id.label("run_order"), DagRun.logical_date),
             joined.video.value.label("video"),
             joined.video.timestamp.label("reported_at"),
@@ -129,7 +135,7 @@ def video_tasks(scope: Scope, session: Any) -> list[VideoTask]:
             state=str(row.state) if row.state else "",
             try_number=row.try_number,
             operator=row.operator or "",
-            name=row.rendered_map_index or "",
+            name=row.name or "",
             run_order=row.run_order,
             retry_at=_retry_time(row, session) if row.state == "up_for_retry" else None,
             video=_xcom(row.video),
@@ -142,29 +148,48 @@ def video_tasks(scope: Scope, session: Any) -> list[VideoTask]:
     return found
 
 
-def version(scope: Scope, session: Any) -> list[Any]:
+@dataclass(frozen=True, kw_only=True)
+class ScopeState:
     """
-    Return values that change whenever something of a scope does: one query that reads no XCom's value.
+    What a scope is like now, without its videos.
+
+    :param version: changes whenever a task instance or an XCom of the scope does.
+    :param is_active: a task of it has not ended.
+    """
+
+    version: list[str]
+    is_active: bool
+
+
+def scope_state(scope: Scope, session: Any) -> ScopeState:
+    """
+    Return the state of a scope: one aggregated query that reads no XCom's value.
 
     The sums of minutes and seconds see a change by a server whose clock is behind, which does not raise a
     maximum.
     """
     from airflow.models.taskinstance import TaskInstance as TI
+    from airflow.utils.state import State
     from sqlalchemy import extract, func, select
 
     joined = _Joined(scope)
-    columns: list[Any] = [TI.dag_id, TI.task_id, TI.state, func.count(), func.sum(TI.map_index)]
+    columns: list[Any] = [TI.state, TI.dag_id, TI.task_id, func.count(), func.sum(TI.map_index)]
     columns += [func.sum(TI.try_number)]
     for time in (TI.updated_at, joined.video.timestamp, joined.progress.timestamp):
         columns += [func.count(time), func.max(time)]
         columns += [func.sum(extract("minute", time)), func.sum(extract("second", time))]
-    query = joined.apply(select(*columns), aggregated=True).group_by(TI.dag_id, TI.task_id, TI.state)
-    return sorted(str(tuple(row)) for row in session.execute(query))
+    query = joined.apply(select(*columns), aggregated=True).group_by(TI.state, TI.dag_id, TI.task_id)
+    rows = [tuple(row) for row in session.execute(query)]
+    return ScopeState(
+        version=sorted(map(str, rows)),
+        is_active=any(row[0] not in State.finished for row in rows),
+    )
 
 
-def one_video_task(dag_id: str, run_id: str, task_id: str, map_index: int, session: Any) -> Any:
+def reported_video(dag_id: str, run_id: str, task_id: str, map_index: int) -> Any:
     """Return the value of the XCom ``video`` of a task instance; ``None`` if there is none."""
     from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
     from sqlalchemy import select
 
     query = select(XComModel.value).where(
@@ -172,9 +197,10 @@ def one_video_task(dag_id: str, run_id: str, task_id: str, map_index: int, sessi
         XComModel.run_id == run_id,
         XComModel.task_id == task_id,
         XComModel.map_index == map_index,
-        XComModel.key == _VIDEO,
+        XComModel.key == VIDEO_KEY,
     )
-    return _xcom(session.scalar(query))
+    with create_session(scoped=False) as session:
+        return _xcom(session.scalar(query))
 
 
 class _Joined:
@@ -196,7 +222,7 @@ class _Joined:
 
         scope = self._scope
         if isinstance(scope, RunVideos):
-            query = query.select_from(TI).outerjoin(self.video, self._is_of_ti(self.video, _VIDEO))
+            query = query.select_from(TI).outerjoin(self.video, self._is_of_ti(self.video, VIDEO_KEY))
             query = query.where(TI.dag_id == scope.dag_id, TI.run_id == scope.run_id).where(
                 or_(self.video.key.is_not(None), TI.operator.in_(_OPERATORS))
             )
@@ -206,8 +232,8 @@ class _Joined:
             query = query.select_from(window)
             keys = ("dag_id", "run_id", "task_id", "map_index")
             query = query.join(TI, and_(*(getattr(TI, key) == window.c[key] for key in keys)))
-            query = query.join(self.video, self._is_of_ti(self.video, _VIDEO))
-        query = query.outerjoin(self.progress, self._is_of_ti(self.progress, _PROGRESS))
+            query = query.join(self.video, self._is_of_ti(self.video, VIDEO_KEY))
+        query = query.outerjoin(self.progress, self._is_of_ti(self.progress, PROGRESS_KEY))
         if aggregated:
             return query
         return query.join(DagRun, and_(DagRun.dag_id == TI.dag_id, DagRun.run_id == TI.run_id))
@@ -218,7 +244,7 @@ class _Joined:
 
         order = (X.timestamp, X.dag_run_id, X.task_id, X.map_index)
         query = select(X.dag_id, X.run_id, X.task_id, X.map_index)
-        query = query.where(X.key == _VIDEO, X.dag_id.in_(list(scope.dag_ids)))
+        query = query.where(X.key == VIDEO_KEY, X.dag_id.in_(list(scope.dag_ids)))
         if scope.task_id is not None:
             query = query.where(X.task_id == scope.task_id)
         if scope.before:
@@ -334,17 +360,44 @@ def dependencies(*, edit: bool) -> Sequence[Any]:
 
     To read, a user needs access to the Dag's task instances and to their XComs, which hold what is shown.
 
-    :param edit: what clearing a task instance needs, and an entry in the audit log.
+    :param edit: also require what clearing a task instance requires.
     """
     from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
     from airflow.api_fastapi.core_api.security import requires_access_dag
+
+    found = [
+        depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.TASK_INSTANCE)),
+        depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.XCOM)),
+    ]
+    if edit:
+        found.append(depends(requires_access_dag(method="PUT", access_entity=DagAccessEntity.TASK_INSTANCE)))
+    return found
+
+
+def audit(event: str) -> Sequence[Any]:
+    """Return the FastAPI dependency that writes an action into Airflow's audit log, under this name."""
     from airflow.api_fastapi.logging.decorators import action_logging
+
+    return [depends(action_logging(event=event))]
+
+
+def session_dependency() -> Any:
+    """Return the FastAPI dependency for a database session, which ends before the response is sent."""
+    from airflow.api_fastapi.common.db.common import _get_session
     from fastapi import Depends
 
-    if edit:
-        access = requires_access_dag(method="PUT", access_entity=DagAccessEntity.TASK_INSTANCE)
-        return [Depends(access), Depends(action_logging())]
-    return [
-        Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.TASK_INSTANCE)),
-        Depends(requires_access_dag(method="GET", access_entity=DagAccessEntity.XCOM)),
-    ]
+    return Depends(_get_session, scope="function")
+
+
+def user_dependency() -> Any:
+    """Return the FastAPI dependency for the user."""
+    from airflow.api_fastapi.core_api.security import get_user
+
+    return depends(get_user)
+
+
+def depends(function: Any) -> Any:
+    """Return a FastAPI dependency."""
+    from fastapi import Depends
+
+    return Depends(function)

@@ -139,9 +139,13 @@ def _clip(file: VideoFile, status: VideoStatus) -> Clip:
     manifest: Mapping[str, Any] = file.manifest or {}
     seconds, count = wording.number(status.duration_seconds), wording.number(manifest.get("bytes"))
     path, poster = manifest.get("path"), manifest.get("poster")
+    # A video that is made anew has another address, so that a browser does not show the one it has.
+    query: dict[str, str | int] = {"number": file.number, "v": _hash(f"{status.job_id} {path}")}
+    src = of_task(paths.FILE, file.task, **query)
     return Clip(
-        src=of_task(paths.FILE, file.task, number=file.number),
-        poster=of_task(paths.POSTER, file.task, number=file.number) if isinstance(poster, str) else "",
+        src=src,
+        streamed_src=f"{src}&stream=1" if file.manifest is not None else "",
+        poster=of_task(paths.POSTER, file.task, **query) if isinstance(poster, str) else "",
         size=wording.size(count) if count is not None else "",
         length=wording.length(seconds) if seconds is not None else "",
         path=clean(path, 1_000) if isinstance(path, str) else "",

@@ -11,6 +11,7 @@ a task is in the query, because a run id may hold a slash.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import quote, urlencode, urlsplit
 
 from airflow_provider_vidgen.airflow_core_videos import VideoTask
@@ -27,6 +28,11 @@ REGENERATE, ADOPT, LOOK_AGAIN = "regenerate", "adopt", "look-again"
 def of_task(route: str, task: VideoTask, **query: str | int) -> str:
     """Return the path of a route about a task instance."""
     return f"{route}?{urlencode({**task_query(task), **query}, errors='replace')}"
+
+
+def page(route: str, query: Mapping[str, str]) -> str:
+    """Return the path of a page of the tab."""
+    return f"{route}?{urlencode(query, errors='replace')}" if query else route
 
 
 def task_query(task: VideoTask) -> dict[str, str | int]:

@@ -14,14 +14,14 @@ from airflow_provider_vidgen.videos_tab.view import Page
 #: The folder of style sheets, scripts and icons.
 STATIC = Path(__file__).parent / "static"
 
-#: Posters and videos come from Airflow, or by a redirect from a store or a vendor. Plain http is for stores on
+#: Posters come from Airflow; videos also by a redirect from a store or a vendor. Plain http is for stores on
 #: private networks. The Airflow UI shows the page in an iframe.
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
-        "img-src 'self' https: http:",
+        "img-src 'self'",
         "media-src 'self' https: http:",
         "connect-src 'self'",
         "form-action 'none'",
@@ -46,3 +46,12 @@ def render(template: str, page: Page) -> str:
     :param template: ``page.html`` or ``fragment.html``.
     """
     return _templates.get_template(template).render(page=page)
+
+
+def render_error(title: str, message: str, static_url: str) -> str:
+    """
+    Return the HTML of a page that cannot be shown.
+
+    :param static_url: path of the folder of static files, with a slash at its end.
+    """
+    return _templates.get_template("error.html").render(title=title, message=message, static_url=static_url)

@@ -85,6 +85,8 @@ class Clip:
     A video of a card.
 
     :param src: path of the route that plays it.
+    :param streamed_src: plays it through the API server, for a browser that cannot reach the store's signed
+        link; empty if the vendor's link is played.
     :param poster: path of the route of its poster; empty if there is none.
     :param size: such as ``4.2 MiB``; empty if it is not known.
     :param length: such as ``0:06``; empty if it is not known.
@@ -92,6 +94,7 @@ class Clip:
     """
 
     src: str
+    streamed_src: str = ""
     poster: str = ""
     size: str = ""
     length: str = ""

@@ -49,6 +49,7 @@ ALLOWED = {
 ALLOWED_WITH_AIRFLOW = {
     "airflow_internals": set(),
     "airflow_core": set(),
+    "airflow_core_videos": {"video_status"},
     "airflow_errors": {"airflow_internals", "errors", "redaction"},
     "state_store": {"airflow_internals"},
     "capacity": {"airflow_internals", "clock", "errors", "state_store"},
@@ -60,6 +61,9 @@ ALLOWED_WITH_AIRFLOW = {
     "generation": BOTTOM
     | {"airflow_errors", "airflow_internals", "capacity", "clock", "decision", "hooks", "job_wait", "landing"}
     | {"ledger", "state_store", "submission", "video_report", "xcom"},
+    "videos_tab": BOTTOM
+    | {"__version__", "airflow_core_videos", "clock", "landing", "redaction", "task_actions", "video_status"},
+    "plugins": {"videos_tab"},
 }
 PURE = (
     "models",
@@ -171,6 +175,7 @@ def test_no_lower_module_imports_an_airflow_component() -> None:
         "sensors.video_task",
         "hooks.video_gen",
         "get_provider_info",
+        "plugins.vidgen",
     ],
 )
 def test_parsing_a_dag_loads_no_http_library(module: str) -> None:
@@ -212,6 +217,24 @@ def test_parsing_a_dag_loads_neither_the_hook_nor_the_vendors(module: str) -> No
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(ast.literal_eval(process.stdout.strip().splitlines()[-1]))
     assert not loaded & {f"{NAME}.hooks.video_gen", f"{NAME}.client", f"{NAME}.vendors.base"}, loaded
+
+
+def test_the_plugin_loads_nothing_of_the_tab_and_no_web_framework() -> None:
+    code = (
+        "import sys\n"
+        "from airflow.plugins_manager import AirflowPlugin\n"
+        "before = set(sys.modules)\n"
+        f"import {NAME}.plugins.vidgen\n"
+        "print([name for name in set(sys.modules) - before])"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(ast.literal_eval(process.stdout.strip().splitlines()[-1]))
+    assert {name for name in loaded if name.startswith(NAME)} <= {
+        *(NAME, f"{NAME}.plugins", f"{NAME}.plugins.vidgen"),
+        # Airflow loads the metadata of installed providers.
+        *(f"{NAME}.get_provider_info", f"{NAME}.vendors"),
+    }
+    assert not {"fastapi", "starlette", "jinja2"} & {name.split(".")[0] for name in loaded}
 
 
 def repository_files() -> list[Path]:

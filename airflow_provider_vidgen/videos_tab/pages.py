@@ -1,0 +1,311 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
+# compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
+
+"""The pages of cards, whole and as the fragment that keeps them current."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
+from starlette.responses import HTMLResponse, Response
+
+from airflow_provider_vidgen import airflow_core_videos
+from airflow_provider_vidgen.airflow_core_videos import BadCursor, NewestVideos, RunVideos, Scope, VideoTask
+from airflow_provider_vidgen.clock import utcnow
+from airflow_provider_vidgen.videos_tab import listing, paths
+from airflow_provider_vidgen.videos_tab.listing import MAX_SECTIONS, Selection
+from airflow_provider_vidgen.videos_tab.rendering import render
+from airflow_provider_vidgen.videos_tab.videos import Video, find_videos
+from airflow_provider_vidgen.videos_tab.view import CardState, Page
+
+#: Videos of a page that is not that of one run.
+WINDOW = 1_000
+#: Seconds between the checks of an open page, while videos change and while none does.
+_CHECK_AFTER, _CHECK_AFTER_IDLE = 4.0, 15.0
+#: An open page may take this part of the server's time at most: large pages are checked less often.
+_SERVER_SHARE = 1 / 150
+_ACTIVE = frozenset(
+    {CardState.QUEUED, CardState.WAITING, CardState.RENDERING, CardState.SILENT, CardState.RETRYING}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageRequest:
+    """
+    What a page shows, apart from the filters.
+
+    :param title: the parts of the title after "Videos".
+    :param query: the parameters that lead to this page, besides the filters.
+    :param is_all: the page over all Dags.
+    :param task_id: of a run, only the videos of this task; ``None`` for all.
+    :param map_index: only the video of this instance; ``None`` for all.
+    """
+
+    scope: Scope
+    title: tuple[str, ...]
+    query: tuple[tuple[str, str], ...]
+    is_all: bool = False
+    task_id: str | None = None
+    map_index: int | None = None
+
+    @property
+    def across_runs(self) -> bool:
+        """Whether the page has videos of several runs."""
+        return isinstance(self.scope, NewestVideos)
+
+    def shows(self, video: Video) -> bool:
+        """Whether a video of the scope is on the page."""
+        return self.task_id is None or self.across_runs or video.has_task(self.task_id, self.map_index)
+
+
+def _selection(
+    state: str = Query("", max_length=20),
+    vendor: str = Query("", max_length=100),
+    q: str = Query("", max_length=200),
+) -> Selection:
+    return Selection(state=state, vendor=vendor, text=q.strip())
+
+
+_SELECTION: Any = Depends(_selection)
+
+
+def pages_router(static_url: str) -> APIRouter:
+    """
+    Return the routes; all of them need read access to the Dag, or to any Dag for the page over all.
+
+    :param static_url: path of the folder of static files.
+    """
+    router = APIRouter(dependencies=airflow_core_videos.dependencies(edit=False))
+    session_dependency = airflow_core_videos.session_dependency()
+    user_dependency = airflow_core_videos.user_dependency()
+
+    def whole_page(request: PageRequest, selection: Selection, user: Any, session: Any) -> Response:
+        version, _ = page_version(request, selection, 1, 1, session)
+        page = build_page(
+            request, selection, version=version, static_url=static_url, user=user, session=session
+        )
+        # Not kept: the time in it would be wrong.
+        return HTMLResponse(render("page.html", page), headers={"Cache-Control": "private, no-store"})
+
+    def fragment(
+        request: PageRequest,
+        selection: Selection,
+        first: int,
+        last: int,
+        known: str,
+        etag: str,
+        *context: Any,
+    ) -> Response:
+        user, session = context
+        start = time.thread_time()
+        version, is_active = page_version(request, selection, first, last, session)
+        headers = {"Cache-Control": "private, no-store", "ETag": version}
+        if etag == version:
+            headers["Videos-Check-After"] = f"{check_interval(is_active, 0.0):.1f}"
+            return Response(status_code=304, headers=headers)
+        page = build_page(
+            request,
+            selection,
+            first=first,
+            last=last,
+            known=frozenset(known.split(",")),
+            version=version,
+            static_url=static_url,
+            user=user,
+            session=session,
+        )
+        text = render("fragment.html", page)
+        check_after = check_interval(is_active, time.thread_time() - start)
+        return HTMLResponse(text, headers={**headers, "Videos-Check-After": f"{check_after:.1f}"})
+
+    @router.get(f"/{paths.VIDEOS}")
+    def videos(
+        dag_id: str = Query(min_length=1),
+        run_id: str = "",
+        task_id: str = "",
+        map_index: str = "",
+        before: str = "",
+        selection: Selection = _SELECTION,
+        user: Any = user_dependency,
+        session: Any = session_dependency,
+    ) -> Response:
+        """The videos of a run, a task of it, one instance; or the newest of a Dag, or of a task."""
+        request = of_dag(dag_id, run_id, task_id, map_index, before)
+        return whole_page(request, selection, user, session)
+
+    @router.get(f"/{paths.CARDS}")
+    def cards(
+        request: Request,
+        dag_id: str = Query(min_length=1),
+        run_id: str = "",
+        task_id: str = "",
+        map_index: str = "",
+        before: str = "",
+        first: int = Query(1, ge=1),
+        last: int = Query(1, ge=1),
+        known: str = Query("", max_length=4000),
+        selection: Selection = _SELECTION,
+        user: Any = user_dependency,
+        session: Any = session_dependency,
+    ) -> Response:
+        """What the script shows anew of :func:`videos`."""
+        asked = of_dag(dag_id, run_id, task_id, map_index, before)
+        etag = request.headers.get("if-none-match", "")
+        return fragment(asked, selection, first, last, known, etag, user, session)
+
+    @router.get(f"/{paths.ALL_VIDEOS}")
+    def all_videos(
+        before: str = "",
+        selection: Selection = _SELECTION,
+        user: Any = user_dependency,
+        session: Any = session_dependency,
+    ) -> Response:
+        """The newest videos of all Dags that the user may read."""
+        return whole_page(of_all(before, user, session), selection, user, session)
+
+    @router.get(f"/{paths.ALL_CARDS}")
+    def all_cards(
+        request: Request,
+        before: str = "",
+        first: int = Query(1, ge=1),
+        last: int = Query(1, ge=1),
+        known: str = Query("", max_length=4000),
+        selection: Selection = _SELECTION,
+        user: Any = user_dependency,
+        session: Any = session_dependency,
+    ) -> Response:
+        """What the script shows anew of :func:`all_videos`."""
+        etag = request.headers.get("if-none-match", "")
+        asked = of_all(before, user, session)
+        return fragment(asked, selection, first, last, known, etag, user, session)
+
+    return router
+
+
+def of_dag(dag_id: str, run_id: str, task_id: str, map_index: str, before: str) -> PageRequest:
+    """
+    Return the page of a run, or of a Dag's newest videos.
+
+    :param map_index: as it is in the link of the tab: not a number for a task that is not mapped, because
+        Airflow then leaves its placeholder as it is.
+    """
+    index = int(map_index) if map_index.isascii() and map_index.isdigit() else None
+    query = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id}
+    query["map_index"] = "" if index is None else str(index)
+    scope: Scope
+    if run_id:
+        scope = RunVideos(dag_id=dag_id, run_id=run_id)
+    else:
+        query["before"] = before
+        scope = NewestVideos(dag_ids=(dag_id,), task_id=task_id or None, before=before, limit=WINDOW)
+    task = f"{task_id}[{index}]" if task_id and index is not None else task_id
+    return PageRequest(
+        scope=scope,
+        title=tuple(part for part in (dag_id, run_id, task) if part),
+        query=tuple((name, value) for name, value in query.items() if value),
+        task_id=task_id or None,
+        map_index=index,
+    )
+
+
+def of_all(before: str, user: Any, session: Any) -> PageRequest:
+    """Return the page over all Dags that a user may read."""
+    dag_ids = airflow_core_videos.readable_dag_ids(user, session)
+    return PageRequest(
+        scope=NewestVideos(dag_ids=tuple(sorted(dag_ids)), before=before, limit=WINDOW),
+        title=("all Dags",),
+        query=(("before", before),) if before else (),
+        is_all=True,
+    )
+
+
+def page_version(
+    request: PageRequest, selection: Selection, first: int, last: int, session: Any
+) -> tuple[str, bool]:
+    """Return the ``ETag`` of a fragment, which changes whenever it may, and whether a task is active."""
+    state = _from_database(airflow_core_videos.scope_state, request.scope, session)
+    tag = listing.digest([state.version, repr(request), repr(selection), first, last])
+    return f'"{tag}"', state.is_active
+
+
+def _from_database(read: Any, scope: Scope, session: Any) -> Any:
+    try:
+        return read(scope, session)
+    except BadCursor:
+        raise HTTPException(422, "The link to these older videos is not complete.") from None
+
+
+def build_page(
+    request: PageRequest,
+    selection: Selection,
+    *,
+    static_url: str,
+    user: Any,
+    session: Any,
+    first: int = 1,
+    last: int = 1,
+    known: frozenset[str] = frozenset(),
+    version: str = "",
+) -> Page:
+    """Return a page, with the sections from ``first`` to ``last``."""
+    tasks: Sequence[VideoTask] = _from_database(airflow_core_videos.video_tasks, request.scope, session)
+    videos = [
+        video for video in find_videos(tasks, whole_runs=not request.across_runs) if request.shows(video)
+    ]
+    shown = [video for video in videos if selection.matches(video)]
+    now = utcnow()
+    found = listing.sections(
+        shown,
+        first=first,
+        last=min(last, first + MAX_SECTIONS - 1),
+        known=known,
+        now=now,
+        editable=lambda dag_ids: airflow_core_videos.editable_dag_ids(dag_ids, user, session),
+        across_runs=request.across_runs,
+    )
+    is_active = any(video.state in _ACTIVE for video in videos)
+    page = Page(
+        scope=request.title,
+        totals=listing.totals(videos),
+        filters=listing.filters(videos, selection),
+        sections=found,
+        total_cards=len(shown),
+        sections_count=listing.count_sections(shown),
+        cards_url=paths.ALL_CARDS if request.is_all else paths.CARDS,
+        page_url=paths.ALL_VIDEOS if request.is_all else paths.VIDEOS,
+        static_url=static_url,
+        now=now.isoformat(),
+        version=version,
+        check_after=check_interval(is_active, 0.0),
+        scope_query=request.query,
+        can_act=any(card.actions for section in found for card in section.cards),
+    )
+    return _with_neighbours(page, request, tasks)
+
+
+def _with_neighbours(page: Page, request: PageRequest, tasks: Sequence[VideoTask]) -> Page:
+    """Add the links to older and to the newest videos, where the page has a part of them."""
+    if not isinstance(request.scope, NewestVideos):
+        return page
+    query = dict(request.query)
+    is_oldest_page = query.pop("before", "") != ""
+    if is_oldest_page:
+        page = replace(page, newer_url=paths.page(page.page_url, query))
+    if len(tasks) == request.scope.limit:
+        query["before"] = airflow_core_videos.cursor(min(tasks, key=airflow_core_videos.age_order))
+        page = replace(page, older_url=paths.page(page.page_url, query))
+    return page
+
+
+def check_interval(is_active: bool, cpu_seconds: float) -> float:
+    """
+    Return the seconds until an open page is checked again.
+
+    :param is_active: a task of the page has not ended.
+    :param cpu_seconds: that the server needed for the last reply.
+    """
+    return max(_CHECK_AFTER if is_active else _CHECK_AFTER_IDLE, cpu_seconds / _SERVER_SHARE)
