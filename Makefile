@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 AZURITE := $(VENV)/azurite
 S3RVER := $(VENV)/s3rver
+AXE := $(VENV)/axe
 
 apt_install = { SUDO=$$(command -v sudo || true); $$SUDO apt-get update -qq && \
 	DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq $(1) >/dev/null; }
 
 .PHONY: demo chaos test lint types unit integration system bench bench-import bench-polling bench-end-to-end \
-	bench-triggerer bench-landing kill-during-landing errors-page browser azurite s3rver format clean
+	bench-triggerer bench-landing kill-during-landing errors-page browser azurite s3rver axe format clean
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,7 +28,7 @@ demo: $(READY)
 chaos: $(READY)
 	@$(BIN)/python -m dev.chaos $(CHAOS)
 
-test: lint types browser azurite s3rver
+test: lint types browser azurite s3rver axe
 	$(BIN)/python -m pytest -n 3 --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 lint: $(READY)
@@ -37,8 +38,8 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-integration: azurite s3rver browser
-system: browser
+integration: azurite s3rver browser axe
+system: browser axe
 unit integration system: $(READY)
 	$(BIN)/python -m pytest -n 2 tests/$@
 
@@ -74,7 +75,7 @@ KILLS ?= 250
 kill-during-landing: $(READY)
 	VIDGEN_LANDING_KILLS=$(KILLS) $(BIN)/python -m pytest -s tests/integration/landing/test_killed_landing.py
 
-# Chromium, for the tests of the connection form and of landed videos.
+# Chromium, for the tests of the connection form, of landed videos and of the Videos tab.
 browser:
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || \
 	  $(call apt_install,chromium chromium-driver)
@@ -90,6 +91,12 @@ s3rver: $(READY)
 	@test -d $(S3RVER)/node_modules/s3rver || \
 	  { command -v npm >/dev/null || $(call apt_install,npm); mkdir -p $(S3RVER); \
 	    npm install --prefix $(S3RVER) --no-package-lock --no-audit --no-fund --silent s3rver@3.7.1; }
+
+# Finds what makes a page hard to use with a screen reader or a keyboard, for the tests of the Videos tab.
+axe: $(READY)
+	@test -d $(AXE)/node_modules/axe-core || \
+	  { command -v npm >/dev/null || $(call apt_install,npm); mkdir -p $(AXE); \
+	    npm install --prefix $(AXE) --no-package-lock --no-audit --no-fund --silent axe-core@4.14.1; }
 
 # Generate docs/errors.md from the error classes; a test compares the two.
 errors-page: $(READY)

@@ -44,6 +44,7 @@ MARKS = {
     "system/own_airflow/test_chaos.py": ("chaos",),
     "integration/landing/test_killed_landing.py": ("chaos", "slow"),
     "integration/landing/test_playback_in_a_browser.py": ("slow",),
+    "integration/videos_tab": ("slow",),
 }
 #: Beginnings of node ids. The system tests run in two chains, each in one process and in order: those that
 #: start an Airflow of their own, and all others, which share one.

@@ -72,7 +72,8 @@ class TabBrowser:
 
     def describe(self) -> str:
         """Return what the page shows, for the message of a failed test."""
-        return f"the page at {self.browser.current_url} shows: {self.js('return document.body.innerText')[:2000]}"
+        text = str(self.js("return document.body.innerText"))[:2000]
+        return f"the page at {self.browser.current_url} shows: {text}"
 
     def all(self, css: str) -> list[WebElement]:
         """Return the elements that are visible."""
@@ -99,7 +100,9 @@ class TabBrowser:
 
     def texts(self, css: str) -> list[str]:
         """Return the texts of all elements."""
-        script = "return [...document.querySelectorAll(arguments[0])].map((found) => found.textContent.trim())"
+        script = (
+            "return [...document.querySelectorAll(arguments[0])].map((found) => found.textContent.trim())"
+        )
         return list(self.js(script, css))
 
     def cards(self) -> list[str]:

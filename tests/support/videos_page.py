@@ -42,10 +42,12 @@ class VideosPage:
     :ivar cards: that the page has now.
     :ivar check_after: what the server asks the page to wait before its next check, in seconds.
     :ivar status: of all replies with cards, for a server that fails.
+    :ivar media_status: of all videos and posters.
     :ivar video: of every card.
     :ivar answers: of actions, by path: status and body.
     :ivar act_seconds: how long an action takes.
     :ivar requests: paths with queries, in order.
+    :ivar received: bodies of actions, in order.
     """
 
     def __init__(self, video: Path) -> None:
@@ -73,6 +75,7 @@ class VideosPage:
         self.answers: dict[str, tuple[int, dict[str, Any]]] = {}
         self.act_seconds = 0.0
         self.requests: list[str] = []
+        self.received: list[Any] = []
 
     def asked(self, path: str) -> list[str]:
         """Return the requests of a path."""
@@ -167,8 +170,9 @@ class VideosPage:
     async def _act(self, request: Request) -> Response:
         self._note(request)
         await asyncio.sleep(self.act_seconds)
+        self.received.append(await request.json())
         status, body = self.answers.get(request.url.path, (200, {"message": "The task runs again."}))
-        return JSONResponse({**body, "received": await request.json()}, status)
+        return JSONResponse(body, status)
 
 
 def _digest(cards: tuple[Card, ...]) -> str:
@@ -178,4 +182,7 @@ def _digest(cards: tuple[Card, ...]) -> str:
 def many_cards(count: int) -> list[Card]:
     """Return cards of every state, each with its own id."""
     kinds = [CARDS[number % len(CARDS)] for number in range(count)]
-    return [replace(card, id=f"video-{number:012x}", title=f"{card.title} {number}") for number, card in enumerate(kinds)]
+    return [
+        replace(card, id=f"video-{number:012x}", title=f"{card.title} {number}")
+        for number, card in enumerate(kinds)
+    ]

@@ -151,7 +151,8 @@ async function ask(first, last, isOther, signal) {
   if (known.length && known.every(Boolean)) {
     wanted.set("known", known.map(({ version }) => version).join(","));
     // "Nothing has changed" helps only if all of them are from the same moment.
-    if (known.every(({ seen }) => seen === known[0].seen)) headers["If-None-Match"] = known[0].seen;
+    const { seen } = known[0];
+    if (seen && known.every((section) => section.seen === seen)) headers["If-None-Match"] = seen;
   }
   const reply = await fetch(`${byId("cards").dataset.cardsUrl}?${wanted}`, { headers, signal, cache: "no-store" });
   const text = reply.status === 200 ? await reply.text() : "";

@@ -45,7 +45,9 @@ def tab(running_tab: TabBrowser, server: VideosPage) -> Iterator[TabBrowser]:
     running_tab.browser.get("about:blank")
     running_tab.complaints()
     yield running_tab
-    refused = [text for text in running_tab.complaints() if "Content Security Policy" in text or ".js" in text]
+    refused = [
+        text for text in running_tab.complaints() if "Content Security Policy" in text or ".js" in text
+    ]
     assert refused == []
 
 
