@@ -124,7 +124,7 @@ def _tables() -> None:
 
 
 @pytest.fixture
-def database(_tables: None) -> Iterator[VideosInDatabase]:
+def database(_tables: None) -> VideosInDatabase:
     """An empty database."""
     from airflow import settings
     from airflow.models.base import Base
@@ -132,7 +132,7 @@ def database(_tables: None) -> Iterator[VideosInDatabase]:
     with settings.engine.begin() as connection:
         for table in reversed(Base.metadata.sorted_tables):
             connection.execute(table.delete())
-    yield VideosInDatabase()
+    return VideosInDatabase()
 
 
 @dataclass
@@ -157,7 +157,7 @@ class Tab:
 
 
 @pytest.fixture
-def tab(database: VideosInDatabase, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tab]:
+def tab(database: VideosInDatabase, monkeypatch: pytest.MonkeyPatch) -> Tab:
     """The tab in an API server whose user ``outsider`` may only read Dags other than :data:`OTHER_DAG`."""
     from airflow.api_fastapi import app as api_app
 
@@ -169,7 +169,7 @@ def tab(database: VideosInDatabase, monkeypatch: pytest.MonkeyPatch) -> Iterator
     root = FastAPI()
     for app in VidgenPlugin.fastapi_apps:
         root.mount(app["url_prefix"], app["app"])
-    yield Tab(root)
+    return Tab(root)
 
 
 @pytest.fixture
