@@ -89,12 +89,14 @@ def log_after_traceback(operator: Any, message: str) -> None:
     Log a message once more after the traceback of the exception that is about to be raised.
 
     Airflow logs the exception's message above some 25 lines of traceback. It calls the task's callbacks after
-    that, in the same process and log.
+    that, in the same process and log, in a group of lines that its UI shows collapsed; so that group is ended
+    first. (The UI ignores that Airflow ends it again.)
 
     :param operator: the operator that runs; its callbacks are extended in this process only.
     """
 
     def log_message(context: Any) -> None:
+        operator.log.info("::endgroup::")
         for line in message.splitlines():
             operator.log.error("%s", line)
 
