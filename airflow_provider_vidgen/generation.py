@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_vidgen import airflow_internals, clock
+from airflow_provider_vidgen import airflow_internals, clock, metrics
 from airflow_provider_vidgen.airflow_errors import as_airflow_errors
 from airflow_provider_vidgen.capacity import CapacityQueue
 from airflow_provider_vidgen.decision import Action
@@ -73,6 +73,7 @@ class Generation:
             map_index=self._ti.map_index,
         )
         self._hook = VideoGenHook(operator.vidgen_conn_id)
+        self._metrics = metrics.TryMetrics(model=operator.model)
         self._ledger = Ledger(
             NonExpiringStateStore(context["task_state_store"], self._ti.id),
             max_tries=airflow_internals.max_tries(context),
@@ -88,7 +89,7 @@ class Generation:
         :raises AirflowRescheduleException: the vendor has no capacity.
         :raises AirflowException: see :class:`as_airflow_errors`.
         """
-        with self._airflow_errors():
+        with self._airflow_errors(), self._metrics.errors():
             request = self._validate()
             resolution = self._submitter.resolve(request)
             queue = self._capacity_queue()
@@ -116,7 +117,7 @@ class Generation:
         :raises TaskDeferred: the job is still running.
         :raises AirflowException: see :class:`as_airflow_errors`.
         """
-        with self._airflow_errors():
+        with self._airflow_errors(), self._metrics.errors():
             if job is None:
                 wait = self._wait_from_ledger()
             else:
@@ -159,6 +160,7 @@ class Generation:
                     )
                 ],
             )
+        self._metrics.set_connection(settings.vendor.name, settings.model)
         return VideoRequest(
             prompt=operator.prompt,
             model=operator.model or settings.model,
@@ -273,6 +275,7 @@ class Generation:
         """
         if status.failure is not None:
             self._record(job, Phase.FAILED)
+            metrics.failed_job(job, status)
             raise generation_failed(status.failure, job=job)
         files = self._land(job, status, self._operator.output_path) if self._operator.output_path else []
         return self._hand_over(job, status, files)
@@ -316,7 +319,9 @@ class Generation:
         if status.expires_at is not None:
             changes["expires_at"] = status.expires_at.isoformat()
         try:
-            self._record(job, Phase.DELIVERED, **changes)
+            before = self._record(job, Phase.DELIVERED, **changes)
+            if before is not None and before.phase is not Phase.DELIVERED:
+                metrics.delivered(job, status, submitted_at=clock.from_iso(before.submitted_at))
         except Exception as error:
             # The video exists. Without the record, a later clear checks this job and pays for no other.
             _log.warning(
@@ -333,14 +338,17 @@ class Generation:
 
     # --- the ledger -------------------------------------------------------------------------------------
 
-    def _record(self, job: VideoJob | None, phase: Phase, **changes: Any) -> None:
+    def _record(self, job: VideoJob | None, phase: Phase, **changes: Any) -> Record | None:
+        """Record a phase of the job, and return the record before; ``None`` if it is of another job."""
         record = self._ledger.read()
         # The ledger may have moved on to another job.
-        if record is not None and job is not None and record.task_id == job.task_id:
-            if record.expires_at:
-                # Where the vendor reports no expiry, each check computes a later one.
-                changes.pop("expires_at", None)
-            self._ledger.transition(record, phase, **changes)
+        if record is None or job is None or record.task_id != job.task_id:
+            return None
+        if record.expires_at:
+            # Where the vendor reports no expiry, each check computes a later one.
+            changes.pop("expires_at", None)
+        self._ledger.transition(record, phase, **changes)
+        return record
 
     def _record_expiry(self, job: VideoJob | None, expires_at: datetime | None) -> None:
         """Keep the expiry time of the links, as first reported."""

@@ -39,25 +39,26 @@ ALLOWED = {
     "ledger": BOTTOM | {"clock"},
     "connection": MIDDLE,
     "limits": {"connection"},
-    "http": MIDDLE | {"clock", "connection", "limits"},
-    "client": MIDDLE | {"clock", "connection", "http", "limits"},
-    "landing": MIDDLE | {"clock", "connection", "http"},
+    "http": MIDDLE | {"clock", "connection", "limits", "metrics"},
+    "client": MIDDLE | {"clock", "connection", "http", "limits", "metrics"},
+    "landing": MIDDLE | {"clock", "connection", "http", "metrics"},
     "decision": {"ledger"},
-    "submission": MIDDLE | {"client", "connection", "http", "ledger", "decision", "clock"},
+    "submission": MIDDLE | {"client", "connection", "http", "ledger", "decision", "clock", "metrics"},
 }
 #: The same for modules that import Airflow.
 ALLOWED_WITH_AIRFLOW = {
     "airflow_internals": set(),
     "airflow_core": set(),
+    "metrics": BOTTOM | {"airflow_internals", "clock"},
     "airflow_errors": {"errors", "redaction"},
     "state_store": {"airflow_internals"},
     "capacity": {"airflow_internals", "clock", "errors", "state_store"},
-    "hooks": MIDDLE | {"airflow_internals", "client", "clock", "connection", "http"},
-    "triggers": MIDDLE | {"airflow_internals", "client", "clock", "hooks", "xcom"},
+    "hooks": MIDDLE | {"airflow_internals", "client", "clock", "connection", "http", "metrics"},
+    "triggers": MIDDLE | {"airflow_internals", "client", "clock", "hooks", "metrics", "xcom"},
     "job_wait": BOTTOM | {"airflow_internals", "clock", "hooks", "triggers", "xcom"},
     "generation": BOTTOM
     | {"airflow_errors", "airflow_internals", "capacity", "clock", "decision", "hooks", "job_wait", "landing"}
-    | {"ledger", "state_store", "submission", "xcom"},
+    | {"ledger", "metrics", "state_store", "submission", "xcom"},
 }
 PURE = (
     "models",
