@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
@@ -241,3 +242,18 @@ def prepare_metrics() -> None:
     stats.timer()
     if exports_legacy_metrics():
         stats._get_registry()
+
+
+def add_hook_lineage(reporter: Any, *, inputs: Iterable[str], outputs: Iterable[str]) -> None:
+    """
+    Add URIs to Airflow's hook lineage; without a plugin that reads it, such as OpenLineage's, do nothing.
+
+    :param reporter: the hook or ``ObjectStoragePath`` that has read and written them.
+    """
+    from airflow.sdk.lineage import get_hook_lineage_collector
+
+    collector = get_hook_lineage_collector()
+    for uri in inputs:
+        collector.add_input_asset(context=reporter, uri=uri)
+    for uri in outputs:
+        collector.add_output_asset(context=reporter, uri=uri)
