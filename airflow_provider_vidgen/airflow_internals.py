@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
@@ -226,3 +227,53 @@ async def task_state(task_instance: Any) -> str | None:
         instance = f"{instance}_{task_instance.map_index}"
     state = states.get(task_instance.run_id, {}).get(instance)
     return None if state is None else str(state)
+
+
+def exports_legacy_metrics() -> bool:
+    """Whether Airflow sends each metric a second time, with the tags' values in its name."""
+    return bool(conf.getboolean("metrics", "legacy_names_on", fallback=True))
+
+
+def metrics_backend() -> Any:
+    """
+    Return Airflow's metrics, as they are configured: StatsD, Datadog, OpenTelemetry, or nothing.
+
+    A worker initialises those of the task SDK for each task. A triggerer initialises only those of Airflow's
+    core, in the parent of the process that runs the triggers.
+    """
+    from airflow.sdk._shared.observability.metrics import stats
+
+    if stats._factory is None:
+        from airflow.sdk.observability.metrics import stats_utils
+
+        factory = stats_utils.get_stats_factory()
+        stats.initialize(factory=factory, export_legacy_names=exports_legacy_metrics())
+    return stats
+
+
+def prepare_metrics() -> None:
+    """
+    Do what blocks once: connect to the metrics backend, and parse Airflow's list of its own metrics.
+
+    Airflow does it when a process sends its first metric, which in a triggerer may be in the event loop.
+    """
+    stats = metrics_backend()
+    # A timer without a name sends nothing.
+    stats.timer()
+    if exports_legacy_metrics():
+        stats._get_registry()
+
+
+def add_hook_lineage(reporter: Any, *, inputs: Iterable[str], outputs: Iterable[str]) -> None:
+    """
+    Add URIs to Airflow's hook lineage; without a plugin that reads it, such as OpenLineage's, do nothing.
+
+    :param reporter: the hook or ``ObjectStoragePath`` that has read and written them.
+    """
+    from airflow.sdk.lineage import get_hook_lineage_collector
+
+    collector = get_hook_lineage_collector()
+    for uri in inputs:
+        collector.add_input_asset(context=reporter, uri=uri)
+    for uri in outputs:
+        collector.add_output_asset(context=reporter, uri=uri)

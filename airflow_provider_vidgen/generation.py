@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_vidgen import airflow_internals, clock
+from airflow_provider_vidgen import airflow_internals, clock, metrics
 from airflow_provider_vidgen.airflow_errors import as_airflow_errors
 from airflow_provider_vidgen.capacity import CapacityQueue
 from airflow_provider_vidgen.decision import Action
@@ -77,6 +77,7 @@ class Generation:
         )
         self._hook = VideoGenHook(operator.vidgen_conn_id)
         self._report = VideoReport(self._ti, {name: getattr(operator, name) for name in _REPORTED_ARGUMENTS})
+        self._metrics = metrics.TryMetrics(model=operator.model)
         self._ledger = Ledger(
             NonExpiringStateStore(context["task_state_store"], self._ti.id),
             max_tries=airflow_internals.max_tries(context),
@@ -166,6 +167,7 @@ class Generation:
                     )
                 ],
             )
+        self._metrics.set_connection(settings.vendor.name, settings.model)
         return VideoRequest(
             prompt=operator.prompt,
             model=operator.model or settings.model,
@@ -281,6 +283,7 @@ class Generation:
         """
         if status.failure is not None:
             self._record(job, Phase.FAILED)
+            metrics.failed_job(job, status)
             raise generation_failed(status.failure, job=job)
         files = self._land(job, status, self._operator.output_path) if self._operator.output_path else []
         return self._hand_over(job, status, files)
@@ -324,7 +327,9 @@ class Generation:
         if status.expires_at is not None:
             changes["expires_at"] = status.expires_at.isoformat()
         try:
-            self._record(job, Phase.DELIVERED, **changes)
+            before = self._record(job, Phase.DELIVERED, **changes)
+            if before is not None and before.phase is not Phase.DELIVERED:
+                metrics.delivered(job, status, submitted_at=clock.from_iso(before.submitted_at))
         except Exception as error:
             # The video exists. Without the record, a later clear checks this job and pays for no other.
             _log.warning(
@@ -343,14 +348,17 @@ class Generation:
 
     # --- the ledger -------------------------------------------------------------------------------------
 
-    def _record(self, job: VideoJob | None, phase: Phase, **changes: Any) -> None:
+    def _record(self, job: VideoJob | None, phase: Phase, **changes: Any) -> Record | None:
+        """Record a phase of the job, and return the record before; ``None`` if it is of another job."""
         record = self._ledger.read()
         # The ledger may have moved on to another job.
-        if record is not None and job is not None and record.task_id == job.task_id:
-            if record.expires_at:
-                # Where the vendor reports no expiry, each check computes a later one.
-                changes.pop("expires_at", None)
-            self._ledger.transition(record, phase, **changes)
+        if record is None or job is None or record.task_id != job.task_id:
+            return None
+        if record.expires_at:
+            # Where the vendor reports no expiry, each check computes a later one.
+            changes.pop("expires_at", None)
+        self._ledger.transition(record, phase, **changes)
+        return record
 
     def _record_expiry(self, job: VideoJob | None, expires_at: datetime | None) -> None:
         """Keep the expiry time of the links, as first reported."""
@@ -365,6 +373,7 @@ class Generation:
         with (
             as_airflow_errors(operator=self._operator, task=self._task, prompt=self._operator.prompt),
             self._report.errors(self._task),
+            self._metrics.errors(),
         ):
             yield
 

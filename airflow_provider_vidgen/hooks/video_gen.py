@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_vidgen import airflow_internals, clock
+from airflow_provider_vidgen import airflow_internals, clock, metrics
 from airflow_provider_vidgen.client import TriggererClient, WorkerClient, validate_request
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import InvalidConnection, Problem, StatusRefused, VidgenError
@@ -143,6 +143,7 @@ class VideoGenHook(BaseHook):
         )
 
         def on_status(status: JobStatus) -> None:
+            metrics.noticed(job, status, clock.utcnow())
             if warning := poller.unknown_state_warning(status):
                 self.log.warning("%s", warning)
             report(poller.status_change(status, clock.utcnow()))
@@ -227,3 +228,4 @@ def _import_modules() -> None:
         # A module that this version of Airflow does not have is not used later either.
         with suppress(ImportError):
             import_module(module)
+    metrics.prepare()

@@ -17,6 +17,7 @@ from airflow_provider_vidgen.errors import InvalidRequest, Problem
 from airflow_provider_vidgen.models import VideoJob
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
     from airflow_provider_vidgen.landing import Verify
@@ -88,6 +89,7 @@ class VideoDownloadOperator(BaseOperator):
         self.verify = verify
         self.poster = poster
         self.upload_args = upload_args
+        self._files: Sequence[Mapping[str, Any]] = ()
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """
@@ -127,8 +129,16 @@ class VideoDownloadOperator(BaseOperator):
                     expires_at=self._expires_at(),
                     refresh=(lambda: hook.get_status(job).result_urls) if job.task_id else None,
                 )
+            self._files = files
             report.downloaded(files, self.video)
             return files
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Return inputs and outputs for Airflow's OpenLineage provider; also of a try that failed."""
+        # Lazy: the provider is optional.
+        from airflow_provider_vidgen.openlineage_events import download_lineage
+
+        return download_lineage(self.video, self._files)
 
     def _expires_at(self) -> datetime | None:
         """Return when the links of ``video`` expire, if that is known."""

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.accounts import MakeHook, connection
 from tests.support.clock import Clock
+from tests.support.recorded_metrics import RecordedMetrics
 
 
 @pytest.fixture
@@ -70,3 +71,14 @@ def vidgen(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Callable[..., None]
         monkeypatch.setenv("AIRFLOW_CONN_VIDGEN_DEFAULT", connection(vendor, **fields))
 
     return connect
+
+
+@pytest.fixture
+def sent_metrics(monkeypatch: pytest.MonkeyPatch) -> RecordedMetrics:
+    """The metrics that were sent."""
+    from airflow_provider_vidgen import airflow_internals, metrics
+
+    backend = RecordedMetrics()
+    monkeypatch.setattr(airflow_internals, "metrics_backend", lambda: backend)
+    monkeypatch.setattr(metrics, "_stopped", False)
+    return backend
