@@ -48,9 +48,10 @@ ALLOWED = {
 #: The same for modules that import Airflow.
 ALLOWED_WITH_AIRFLOW = {
     "airflow_internals": set(),
-    "airflow_core": set(),
+    "airflow_core": {"errors"},
     "airflow_errors": {"errors", "redaction"},
     "state_store": {"airflow_internals"},
+    "task_actions": BOTTOM | {"airflow_core", "client", "clock", "connection", "ledger", "submission"},
     "capacity": {"airflow_internals", "clock", "errors", "state_store"},
     "hooks": MIDDLE | {"airflow_internals", "client", "clock", "connection", "http"},
     "triggers": MIDDLE | {"airflow_internals", "client", "clock", "hooks", "xcom"},
