@@ -38,6 +38,7 @@ from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.job_wait import JobWait
 from airflow_provider_vidgen.landing import Landing, VideoMetadata
 from airflow_provider_vidgen.ledger import Ledger, Phase, Record
+from airflow_provider_vidgen.links.video_links import keep_link_targets
 from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.state_store import NonExpiringStateStore
 from airflow_provider_vidgen.submission import ActiveJob, Submitter
@@ -102,6 +103,7 @@ class Generation:
                 raise
             _log.info("The job is %s", job.job)
             self._ti.xcom_push(key="task_id", value=job.job.task_id)
+            keep_link_targets(self._operator, self._hook.settings.vendor)
             return self._deliver_or_wait(job)
 
     def complete(
@@ -121,6 +123,7 @@ class Generation:
                 wait = self._wait_from_ledger()
             else:
                 wait = JobWait.resumed(self._hook, job, submitted_at, deadline, **self._wait_options)
+            keep_link_targets(self._operator, self._hook.settings.vendor)
             with self._recording_lost_jobs():
                 status = wait.after_event(event)
             if status is None:
@@ -308,6 +311,7 @@ class Generation:
         self, job: VideoJob, status: JobStatus, files: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
         """Push the result to XCom, and record the delivery."""
+        keep_link_targets(self._operator, self._hook.settings.vendor, files)
         self._ti.xcom_push(key="result_urls", value=list(status.result_urls))
         recorded = tuple(
             {name: file[name] for name in _RECORDED_FILE_FIELDS if name in file} for file in files

@@ -35,6 +35,7 @@ ALLOWED = {
     "vendors": MIDDLE,
     "xcom": {"models"},
     "video_status": set(),
+    "instance_names": set(),
     "clock": set(),
     "ledger": BOTTOM | {"clock"},
     "connection": MIDDLE,
@@ -49,6 +50,8 @@ ALLOWED = {
 ALLOWED_WITH_AIRFLOW = {
     "airflow_internals": set(),
     "airflow_core": {"errors"},
+    "links": set(),
+    "mapped_instances": {"airflow_internals", "instance_names"},
     "airflow_errors": {"errors", "redaction"},
     "state_store": {"airflow_internals"},
     "task_actions": BOTTOM | {"airflow_core", "client", "clock", "connection", "ledger", "submission"},
@@ -58,7 +61,7 @@ ALLOWED_WITH_AIRFLOW = {
     "job_wait": BOTTOM | {"airflow_internals", "clock", "hooks", "triggers", "xcom"},
     "generation": BOTTOM
     | {"airflow_errors", "airflow_internals", "capacity", "clock", "decision", "hooks", "job_wait", "landing"}
-    | {"ledger", "state_store", "submission", "xcom"},
+    | {"ledger", "links", "state_store", "submission", "xcom"},
 }
 PURE = (
     "models",
@@ -70,6 +73,7 @@ PURE = (
     "connection",
     "xcom",
     "video_status",
+    "instance_names",
     "clock",
     "ledger",
     "decision",
@@ -198,7 +202,8 @@ def test_the_generation_operator_imports_the_rest_of_the_package_only_when_it_ru
     loaded = set(ast.literal_eval(process.stdout.strip().splitlines()[-1]))
     # Airflow loads the metadata of installed providers.
     metadata = {f"{NAME}.get_provider_info", f"{NAME}.vendors"}
-    assert loaded - metadata == {f"{NAME}.operators", module}
+    needed = {f"{NAME}.links", f"{NAME}.links.video_links", f"{NAME}.mapped_instances"}
+    assert loaded - metadata == {f"{NAME}.operators", module, *needed}
 
 
 @pytest.mark.parametrize("module", ["operators.video_download", "sensors.video_task"])
