@@ -42,7 +42,7 @@ def instance_name(
         if len(same) > 1 and all(other == value for other in same):
             continue
         if text := _words_of(value):
-            texts.append(_without_common_words(text, [_clean(other) for other in same if _words_of(other)]))
+            texts.append(_without_common_words(text, list(filter(None, map(_words_of, same)))))
         elif file := _file_stem(value):
             files.append(file)
         elif short := _short_value(name, value):
@@ -63,9 +63,12 @@ def _clean(text: str) -> str:
 
 
 def _words_of(value: Any) -> str:
-    """Return a text of several words, such as a prompt, or ``""``."""
+    """Return a text of several words, such as a prompt, without its URLs, or ``""``."""
     text = _clean(value) if isinstance(value, str) else ""
-    return text if " " in text and "://" not in text.split()[0] else ""
+    words = text.split()
+    if len(words) < 2 or "://" in words[0]:
+        return ""
+    return " ".join(word for word in words if "://" not in word)
 
 
 def _file_stem(value: Any) -> str:
@@ -75,7 +78,7 @@ def _file_stem(value: Any) -> str:
     if not isinstance(value, str) or "/" not in value or value.startswith("data:"):
         return ""
     try:
-        path = urlsplit(value).path if "://" in value else value
+        path = urlsplit(value).path if "://" in value else value.partition("?")[0]
     except ValueError:
         return ""
     # Fields such as {task_id} are filled in later.
