@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
@@ -64,6 +64,31 @@ def unmapped_argument(context: Any, argument: str) -> Any:
         return None
     operator = context["dag"].get_task(instance.task_id)
     return getattr(operator, "partial_kwargs", vars(operator)).get(argument)
+
+
+def mapped_arguments(context: Any) -> dict[str, list[Any] | None]:
+    """
+    Return the template fields in which the instances of a mapped task may differ.
+
+    :return: by name the values of all instances, as the Dag has them, or ``None`` if another task returns
+        them. Where the names are in the result of another task, all fields that the Dag does not set.
+    """
+    operator = context["dag"].get_task(context["ti"].task_id)
+    fields = operator.template_fields
+    if not hasattr(operator, "partial_kwargs"):
+        # In a mapped task group the group's arguments are placeholders, which are resolved when it runs.
+        return {name: None for name in fields if hasattr(getattr(operator, name, None), "resolve")}
+    mapped = operator._get_specified_expand_input().value
+    if isinstance(mapped, Mapping):
+        return {
+            name: list(values) if isinstance(values, list | tuple) else None
+            for name, values in mapped.items()
+            if name in fields
+        }
+    if isinstance(mapped, list | tuple) and all(isinstance(row, Mapping) for row in mapped):
+        names = dict.fromkeys(name for row in mapped for name in row if name in fields)
+        return {name: [row.get(name) for row in mapped] for name in names}
+    return {name: None for name in fields if name not in operator.partial_kwargs}
 
 
 async def connection_extra(connection: Any) -> dict[str, Any]:

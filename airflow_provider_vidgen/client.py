@@ -170,9 +170,15 @@ class WorkerClient:
 
         :raises StatusError: the state of the job is not known.
         """
-        return retry_policy.status_policy(sleep=self._sleep)(self._status_once, job)
+        return retry_policy.status_policy(sleep=self._sleep)(self.status_once, job)
 
-    def _status_once(self, job: VideoJob) -> JobStatus:
+    def status_once(self, job: VideoJob) -> JobStatus:
+        """
+        Check a job once, without retries.
+
+        :raises StatusError: the state of the job is not known.
+        :raises JobConnectionMismatch: the job was submitted to another vendor or base URL.
+        """
         validate_job(self.settings, job)
         vendor = self.settings.vendor
         reply = self._transport.get(vendor.status_call(job), job)
@@ -201,7 +207,7 @@ class WorkerClient:
         while delay is not None:
             self._sleep(delay)
             try:
-                status = self._status_once(poller.job)
+                status = self.status_once(poller.job)
             except VidgenError as error:
                 delay = poller.after_error(error, self._now())
                 on_failed_check(error, delay)

@@ -38,6 +38,7 @@ from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.job_wait import JobWait
 from airflow_provider_vidgen.landing import Landing, VideoMetadata
 from airflow_provider_vidgen.ledger import Ledger, Phase, Record
+from airflow_provider_vidgen.links.video_links import keep_link_targets
 from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.state_store import NonExpiringStateStore
 from airflow_provider_vidgen.submission import ActiveJob, Submitter
@@ -107,6 +108,7 @@ class Generation:
                 raise
             self._report.set_job(job.job, job.submitted_at)
             self._ti.xcom_push(key="task_id", value=job.job.task_id)
+            keep_link_targets(self._operator, self._hook.settings.vendor)
             return self._deliver_or_wait(job)
 
     def complete(
@@ -128,6 +130,7 @@ class Generation:
                 wait = JobWait.resumed(self._hook, job, submitted_at, deadline, **self._wait_options)
             self._report.set_vendor(self._hook.settings.vendor)
             self._report.set_job(wait.job, wait.submitted_at)
+            keep_link_targets(self._operator, self._hook.settings.vendor)
             with self._recording_lost_jobs():
                 status = wait.after_event(event)
             if status is None:
@@ -319,6 +322,7 @@ class Generation:
         self, job: VideoJob, status: JobStatus, files: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
         """Push the result to XCom, and record the delivery."""
+        keep_link_targets(self._operator, self._hook.settings.vendor, files)
         self._ti.xcom_push(key="result_urls", value=list(status.result_urls))
         recorded = tuple(
             {name: file[name] for name in _RECORDED_FILE_FIELDS if name in file} for file in files

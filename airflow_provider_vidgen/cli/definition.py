@@ -22,6 +22,15 @@ _RUN_ID = Arg(("run_id",), help="The id of the Dag run")  # type: ignore[no-unty
 _JOB_ID = Arg(  # type: ignore[no-untyped-call]
     ("--job-id",), help="The vendor's id of the job", required=True
 )
+_CLEAR = Arg(  # type: ignore[no-untyped-call]
+    ("--clear",), help="Also clear the task, and those downstream of it", action="store_true"
+)
+_NO_CHECK = Arg(  # type: ignore[no-untyped-call]
+    ("--no-check",),
+    help="Do not ask the vendor about the job first; for connections that only the workers have",
+    action="store_true",
+)
+_TASK = (ARG_DAG_ID, _RUN_ID, ARG_TASK_ID, ARG_MAP_INDEX)
 
 
 def get_commands() -> list[CLICommand]:
@@ -33,22 +42,29 @@ def get_commands() -> list[CLICommand]:
             subcommands=[
                 ActionCommand(
                     name="jobs",
-                    help="List what each task of a run has submitted, and how far it got",
-                    func=lazy_load_command("airflow_provider_vidgen.cli.jobs.list_jobs"),
+                    help="List what each task of a run has submitted, and which tasks wait for capacity",
+                    func=lazy_load_command("airflow_provider_vidgen.cli.jobs.vidgen_jobs"),
                     args=(ARG_DAG_ID, _RUN_ID, ARG_OUTPUT, ARG_VERBOSE),
                 ),
                 ActionCommand(
                     name="adopt",
                     help="Give a task the id of a job found in the vendor's console; "
                     "clearing the task then checks that job instead of paying for another",
-                    func=lazy_load_command("airflow_provider_vidgen.cli.jobs.adopt"),
-                    args=(ARG_DAG_ID, _RUN_ID, ARG_TASK_ID, ARG_MAP_INDEX, _JOB_ID, ARG_VERBOSE),
+                    func=lazy_load_command("airflow_provider_vidgen.cli.actions.vidgen_adopt"),
+                    args=(*_TASK, _JOB_ID, _NO_CHECK, _CLEAR, ARG_VERBOSE),
+                ),
+                ActionCommand(
+                    name="check",
+                    help="Ask the vendor about the job of a failed task, free of charge; "
+                    "if the job lives, clearing the task checks it instead of paying for another",
+                    func=lazy_load_command("airflow_provider_vidgen.cli.actions.vidgen_check"),
+                    args=(*_TASK, _CLEAR, ARG_VERBOSE),
                 ),
                 ActionCommand(
                     name="regenerate",
                     help="Leave a task's job behind; clearing the task then submits a new, paid one",
-                    func=lazy_load_command("airflow_provider_vidgen.cli.jobs.regenerate"),
-                    args=(ARG_DAG_ID, _RUN_ID, ARG_TASK_ID, ARG_MAP_INDEX, ARG_VERBOSE),
+                    func=lazy_load_command("airflow_provider_vidgen.cli.actions.vidgen_regenerate"),
+                    args=(*_TASK, _CLEAR, ARG_VERBOSE),
                 ),
             ],
         )

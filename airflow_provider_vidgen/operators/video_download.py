@@ -14,6 +14,8 @@ from airflow.sdk import BaseOperator
 from airflow_provider_vidgen.airflow_errors import as_airflow_errors
 from airflow_provider_vidgen.clock import from_iso
 from airflow_provider_vidgen.errors import InvalidRequest, Problem
+from airflow_provider_vidgen.links.video_links import LandedFileLink, VideosLink, keep_link_targets
+from airflow_provider_vidgen.mapped_instances import NamesMappedInstances
 from airflow_provider_vidgen.models import VideoJob
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_vidgen.landing import Verify
 
 
-class VideoDownloadOperator(BaseOperator):
+class VideoDownloadOperator(NamesMappedInstances, BaseOperator):
     """
     Land finished videos in storage: each file appears under its final name complete, or not at all.
 
@@ -60,6 +62,7 @@ class VideoDownloadOperator(BaseOperator):
         "vidgen_conn_id",
     )
     ui_color = "#dff0e4"
+    operator_extra_links = (VideosLink(), LandedFileLink())
 
     def __init__(
         self,
@@ -98,6 +101,11 @@ class VideoDownloadOperator(BaseOperator):
         :raises AirflowFailException: a link must not be fetched, has expired, or another file has its path.
         :raises AirflowException: another try may succeed.
         """
+        files = self._land(context)
+        keep_link_targets(self, files=files)
+        return files
+
+    def _land(self, context: Context) -> list[dict[str, Any]]:
         # Here, because these import the vendors and requests, which parsing a Dag does not need.
         from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
         from airflow_provider_vidgen.landing import Landing, VideoMetadata

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf
 
+from airflow_provider_vidgen.links.video_links import LandedFileLink, VendorConsoleLink, VideosLink
+from airflow_provider_vidgen.mapped_instances import NamesMappedInstances
+
 if TYPE_CHECKING:
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_vidgen.landing import Verify
 
 
-class VideoGenerationOperator(BaseOperator):
+class VideoGenerationOperator(NamesMappedInstances, BaseOperator):
     """
     Generate one video.
 
@@ -90,6 +93,7 @@ class VideoGenerationOperator(BaseOperator):
         "upload_args",
     )
     ui_color = "#e8e0f7"
+    operator_extra_links = (VideosLink(), LandedFileLink(), VendorConsoleLink())
 
     def __init__(
         self,

@@ -83,6 +83,8 @@ class Vendor(ABC):
     name: ClassVar[str]
     label: ClassVar[str]
     default_base_url: ClassVar[str]
+    #: The page on which people see the account's jobs, if the vendor's document has one.
+    console_url: ClassVar[str] = ""
     schedule: ClassVar[Schedule]
     #: How long result links work, by the vendor's document.
     retention: ClassVar[timedelta | None] = None

@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.accounts import MakeHook, connection
 from tests.support.clock import Clock
+from tests.support.core_tasks import FakeRun
 from tests.support.recorded_metrics import RecordedMetrics
 
 
@@ -82,3 +83,15 @@ def sent_metrics(monkeypatch: pytest.MonkeyPatch) -> RecordedMetrics:
     monkeypatch.setattr(airflow_internals, "metrics_backend", lambda: backend)
     monkeypatch.setattr(metrics, "_stopped", False)
     return backend
+
+
+@pytest.fixture
+def fake_run(monkeypatch: pytest.MonkeyPatch) -> FakeRun:
+    """The Dag run that commands and actions find in place of Airflow's database."""
+    from airflow_provider_vidgen import airflow_core
+
+    run = FakeRun()
+    monkeypatch.setattr(airflow_core, "tasks_of_run", run.tasks_of_run)
+    monkeypatch.setattr(airflow_core, "locked_task", run.locked_task)
+    monkeypatch.setattr(airflow_core, "get_connection", run.connections.get)
+    return run

@@ -35,6 +35,7 @@ ALLOWED = {
     "vendors": MIDDLE,
     "xcom": {"models", "polling"},
     "video_status": set(),
+    "instance_names": set(),
     "clock": set(),
     "lineage": set(),
     "ledger": BOTTOM | {"clock"},
@@ -49,10 +50,13 @@ ALLOWED = {
 #: The same for modules that import Airflow.
 ALLOWED_WITH_AIRFLOW = {
     "airflow_internals": set(),
-    "airflow_core": set(),
+    "airflow_core": {"errors"},
+    "links": set(),
+    "mapped_instances": {"airflow_internals", "instance_names"},
     "metrics": BOTTOM | {"airflow_internals", "clock"},
     "airflow_errors": {"airflow_internals", "errors", "redaction"},
     "state_store": {"airflow_internals"},
+    "task_actions": BOTTOM | {"airflow_core", "client", "clock", "connection", "ledger", "submission"},
     "capacity": {"airflow_internals", "clock", "errors", "state_store"},
     "openlineage_events": {"landing", "lineage", "models"},
     "hooks": MIDDLE | {"airflow_internals", "client", "clock", "connection", "http", "metrics"},
@@ -62,7 +66,7 @@ ALLOWED_WITH_AIRFLOW = {
     "video_report": BOTTOM | {"capacity", "clock", "vendors", "video_status"},
     "generation": BOTTOM
     | {"airflow_errors", "airflow_internals", "capacity", "clock", "decision", "hooks", "job_wait", "landing"}
-    | {"ledger", "metrics", "state_store", "submission", "video_report", "xcom"},
+    | {"ledger", "links", "metrics", "state_store", "submission", "video_report", "xcom"},
 }
 PURE = (
     "models",
@@ -74,6 +78,7 @@ PURE = (
     "connection",
     "xcom",
     "video_status",
+    "instance_names",
     "clock",
     "lineage",
     "ledger",
@@ -214,7 +219,8 @@ def test_the_generation_operator_imports_the_rest_of_the_package_only_when_it_ru
     loaded = set(ast.literal_eval(process.stdout.strip().splitlines()[-1]))
     # Airflow loads the metadata of installed providers.
     metadata = {f"{NAME}.get_provider_info", f"{NAME}.vendors"}
-    assert loaded - metadata == {f"{NAME}.operators", module}
+    needed = {f"{NAME}.links", f"{NAME}.links.video_links", f"{NAME}.mapped_instances"}
+    assert loaded - metadata == {f"{NAME}.operators", module, *needed}
 
 
 @pytest.mark.parametrize("module", ["operators.video_download", "sensors.video_task"])
