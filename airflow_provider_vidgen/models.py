@@ -111,6 +111,13 @@ class Cost:
     basis: Literal["reported", "estimated"]
     as_of: date | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the cost as JSON values: ``amount``, ``currency``, ``basis``, and ``as_of`` of an estimate."""
+        values: dict[str, Any] = {"amount": self.amount, "currency": self.currency, "basis": self.basis}
+        if self.as_of is not None:
+            values["as_of"] = self.as_of.isoformat()
+        return values
+
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:

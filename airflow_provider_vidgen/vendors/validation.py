@@ -48,6 +48,21 @@ _ASPECT_RATIO = re.compile(r"[1-9]\d{0,3}:[1-9]\d{0,3}")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Price:
+    """
+    What the vendor's document asks for one video of a model, whatever its length and resolution.
+
+    :param amount: in ``currency``.
+    :param currency: an ISO code, or ``"credits"``.
+    :param as_of: the day the document was read.
+    """
+
+    amount: float
+    currency: str
+    as_of: date
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelRules:
     """
     The limits of one model in its vendor's document. ``None`` or empty: the document sets no limit.
@@ -63,6 +78,8 @@ class ModelRules:
     :param image_count: least and most reference images.
     :param max_duration_with_images: number of images from which a limit of seconds applies, and that limit.
     :param unconfirmed_fields: fields that are sent under a name no document confirms.
+    :param price: the documented price, if there is one.
+    :param usual_seconds: the documented usual time to render a video, if there is one.
     """
 
     as_of: date
@@ -76,6 +93,8 @@ class ModelRules:
     image_count: tuple[int, int] | None = None
     max_duration_with_images: tuple[int, int] | None = None
     unconfirmed_fields: Collection[str] = ()
+    price: Price | None = None
+    usual_seconds: int | None = None
 
 
 def validate_for_vendor(vendor: Vendor, request: VideoRequest, *, allow_private: bool) -> list[Problem]:
