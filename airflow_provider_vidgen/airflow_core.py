@@ -11,6 +11,7 @@ they are used.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,11 @@ class CoreStateStore:
     def set(self, key: str, value: Any) -> None:
         """Write a value that does not expire."""
         self._backend.set(self._scope, key, json.dumps(value))
+
+
+def use_connections_of_the_database() -> None:
+    """Let hooks of this process read Airflow's database, as ``airflow connections get`` does."""
+    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
 
 
 def tasks_of_run(dag_id: str, run_id: str) -> list[CoreTask]:

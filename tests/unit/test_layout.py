@@ -49,6 +49,7 @@ ALLOWED = {
 ALLOWED_WITH_AIRFLOW = {
     "airflow_internals": set(),
     "airflow_core": set(),
+    "airflow_dags": set(),
     "airflow_errors": {"errors", "redaction"},
     "state_store": {"airflow_internals"},
     "capacity": {"airflow_internals", "clock", "errors", "state_store"},

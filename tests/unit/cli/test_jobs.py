@@ -181,4 +181,7 @@ def test_jobs_lists_submitted_jobs_and_unreadable_records(
 def test_the_commands_are_the_documented_ones() -> None:
     (group,) = get_commands()
     assert group.name == "vidgen"
-    assert [command.name for command in group.subcommands] == ["jobs", "adopt", "regenerate"]
+    assert [command.name for command in group.subcommands] == [
+        *("jobs", "adopt", "regenerate"),
+        *("models", "preflight"),
+    ]
