@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -227,6 +228,15 @@ def test_prompts_and_keys_are_in_no_output(run: Run) -> None:
         assert result.code == 1
         assert "secret plan" not in result.out + result.err
         assert "sk-" not in result.out + result.err
+
+
+def test_nothing_is_sent_anywhere(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def connect(*address: Any) -> None:
+        pytest.fail(f"The command connects to {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    target = '"vidgen_apixo", image_urls=["https://example.com/a.png"], output_path="s3://bucket/videos/"'
+    assert run(VALID.replace("{conn_id!r}", target)).code == 0
 
 
 @pytest.mark.parametrize("indexes", [(), (0,), (3, 4, 5), (0, 2, 3, 7), (1, 2)])

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vendor_case import MODELS, VENDORS, read_status, reply, request_for
 
-from airflow_provider_vidgen.models import Cost, JobStatus
+from airflow_provider_vidgen.models import Cost, JobStatus, format_amount
 from airflow_provider_vidgen.vendors.parsing import parse_amount
 from tests.support.vendor_replies import RAW_STATES, status_body, video_data
 
@@ -58,6 +60,13 @@ def test_an_amount_is_read_as_a_number_or_as_text(value: Any, amount: float) -> 
 @pytest.mark.parametrize("value", [*_INVALID, math.nan, math.inf, -math.inf, 10**400], ids=repr)
 def test_an_amount_that_cannot_be_one_is_ignored(value: Any) -> None:
     assert parse_amount(value) is None
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"), [(0.08, "0.08"), (0.4, "0.40"), (12, "12.00"), (0.042, "0.042"), (0.00009, "0.0001")]
+)
+def test_an_amount_is_written_with_two_to_four_decimals(amount: float, text: str) -> None:
+    assert format_amount(amount) == text
 
 
 @given(_JSON)
@@ -144,3 +153,17 @@ def test_a_cost_as_json_has_a_date_only_if_it_is_an_estimate() -> None:
     }
     estimate = Cost(amount=0.08, currency="USD", basis="estimated", as_of=date(2026, 11, 20))
     assert estimate.to_dict()["as_of"] == "2026-11-20"
+
+
+def test_the_costs_page_has_every_documented_price_and_time() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "costs.md").read_text()
+    rows = re.findall(r"^\| `([\w.-]+)` \((\w+)\) \| (.+?) \| (.+?) \| (.+?) \|$", page, re.MULTILINE)
+    documented = []
+    for vendor in VENDORS.values():
+        for model, rules in vendor.models.items():
+            price, seconds = rules.price, rules.usual_seconds
+            if price or seconds:
+                amount = f"{format_amount(price.amount)} {price.currency}" if price else "–"
+                read_on = price.as_of.isoformat() if price else "–"
+                documented.append((model, vendor.label, amount, read_on, f"{seconds} s" if seconds else "–"))
+    assert rows == documented
