@@ -11,6 +11,7 @@ they are used.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,6 +82,11 @@ class CoreStateStore:
     def set(self, key: str, value: Any) -> None:
         """Write a value that does not expire."""
         self._backend.set(self._scope, key, json.dumps(value), session=self._session)
+
+
+def use_connections_of_the_database() -> None:
+    """Let hooks of this process read Airflow's database, as ``airflow connections get`` does."""
+    os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
 
 
 def _fields(ti: Any, session: Any) -> dict[str, Any]:

@@ -302,7 +302,7 @@ class Generation:
                 map_index=self._ti.map_index,
                 metadata=VideoMetadata(
                     request=self._request(),
-                    result=build_result(job, status),
+                    result=build_result(job, status, estimate=self._hook.estimate(self._request())),
                     fingerprint=record.fingerprint if record is not None else "",
                     secrets=(self._hook.settings.api_key,),
                 ),
@@ -346,7 +346,7 @@ class Generation:
                 "[state_store] clear_on_success deletes the record of this video once the task has "
                 "succeeded; after that a clear of the task submits a new, paid job"
             )
-        result = build_result(job, status, files)
+        result = build_result(job, status, files, estimate=self._hook.estimate(self._request()))
         self._report.finished(result, status)
         return result
 

@@ -18,6 +18,8 @@ from airflow.cli.cli_config import (
     lazy_load_command,
 )
 
+from airflow_provider_vidgen.vendors import vendor_names
+
 _RUN_ID = Arg(("run_id",), help="The id of the Dag run")  # type: ignore[no-untyped-call]
 _JOB_ID = Arg(  # type: ignore[no-untyped-call]
     ("--job-id",), help="The vendor's id of the job", required=True
@@ -31,6 +33,38 @@ _NO_CHECK = Arg(  # type: ignore[no-untyped-call]
     action="store_true",
 )
 _TASK = (ARG_DAG_ID, _RUN_ID, ARG_TASK_ID, ARG_MAP_INDEX)
+
+
+_DAG_OR_FILE = Arg(  # type: ignore[no-untyped-call]
+    ("dag_or_file",), help="A Dag id, or the path of a Dag file or of a folder (with a / or ending in .py)"
+)
+_VENDOR = Arg(("--vendor",), help="Only this vendor", choices=vendor_names())  # type: ignore[no-untyped-call]
+_FALLBACK_VENDOR = Arg(  # type: ignore[no-untyped-call]
+    ("--vendor",),
+    help="The vendor of tasks whose connection does not exist here or is only known at run time",
+    choices=vendor_names(),
+)
+_CONN_ID = Arg(  # type: ignore[no-untyped-call]
+    ("--vidgen-conn-id",), help="Ask this connection's vendor for its list, if it has one; costs nothing"
+)
+
+_COMMANDS_BEFORE_A_RUN = [
+    ActionCommand(
+        name="models",
+        help="List the models of each vendor with their limits and documented prices",
+        func=lazy_load_command("airflow_provider_vidgen.cli.models.list_models"),
+        args=(_VENDOR, _CONN_ID, ARG_OUTPUT, ARG_VERBOSE),
+    ),
+    ActionCommand(
+        name="preflight",
+        help="Check the requests of a Dag before a run, and estimate their cost",
+        description="Check the requests of a Dag as far as they are known before a run, and estimate their "
+        "cost. Nothing is sent to a vendor. Exit code 0: no errors; 1: requests that would be refused; "
+        "2: something could not be checked.",
+        func=lazy_load_command("airflow_provider_vidgen.cli.preflight.preflight"),
+        args=(_DAG_OR_FILE, _FALLBACK_VENDOR, ARG_OUTPUT, ARG_VERBOSE),
+    ),
+]
 
 
 def get_commands() -> list[CLICommand]:
@@ -66,6 +100,7 @@ def get_commands() -> list[CLICommand]:
                     func=lazy_load_command("airflow_provider_vidgen.cli.actions.vidgen_regenerate"),
                     args=(*_TASK, _CLEAR, ARG_VERBOSE),
                 ),
+                *_COMMANDS_BEFORE_A_RUN,
             ],
         )
     ]

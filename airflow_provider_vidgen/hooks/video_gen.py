@@ -19,7 +19,7 @@ from airflow_provider_vidgen import airflow_internals, clock, metrics
 from airflow_provider_vidgen.client import TriggererClient, WorkerClient, validate_request
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import InvalidConnection, Problem, StatusRefused, VidgenError
-from airflow_provider_vidgen.models import JobStatus, Submission, VideoJob, VideoRequest
+from airflow_provider_vidgen.models import Cost, JobStatus, Submission, VideoJob, VideoRequest
 from airflow_provider_vidgen.polling import JobPoller, Progress, StatusChange
 
 
@@ -80,6 +80,15 @@ class VideoGenHook(BaseHook):
         :raises InvalidRequest: with all errors at once.
         """
         return validate_request(self.settings, request)
+
+    def estimate(self, request: VideoRequest) -> Cost | None:
+        """Return the cost of a request by the vendor's documented prices; ``None`` if it documents none."""
+        try:
+            return self.settings.vendor.estimate(request)
+        except Exception as error:
+            # A vendor of another package may raise anything, and a paid video must be delivered nevertheless.
+            self.log.warning("The cost could not be estimated (%s)", type(error).__name__)
+            return None
 
     def egress_problems(self) -> list[Problem]:
         """Return the problems of this machine's proxy and CA certificates that block access to the vendor."""

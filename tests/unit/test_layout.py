@@ -51,6 +51,7 @@ ALLOWED = {
 ALLOWED_WITH_AIRFLOW = {
     "airflow_internals": set(),
     "airflow_core": {"errors"},
+    "airflow_dags": set(),
     "links": set(),
     "mapped_instances": {"airflow_internals", "instance_names"},
     "metrics": BOTTOM | {"airflow_internals", "clock"},
