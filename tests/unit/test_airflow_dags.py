@@ -70,7 +70,12 @@ def test_a_folder_gives_all_its_dags_and_the_last_line_of_each_import_error(tmp_
 
 
 def test_a_file_without_the_words_that_airflow_searches_for_is_parsed(tmp_path: Path) -> None:
-    path = tmp_path / "nothing.py"
+    (tmp_path / "shop_factory.py").write_text(
+        DAG_FILE.format(dag_id="shop", first="").replace(":", " as it:")
+    )
+    path = tmp_path / "shop.py"
+    path.write_text("from shop_factory import it\n")
+    assert [dag.dag_id for dag in parse_dags(str(path)).dags] == ["shop"]
     path.write_text("x = 1\n")
     assert parse_dags(str(path)).dags == ()
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from argparse import Namespace
 from collections.abc import Callable
@@ -219,6 +220,17 @@ def test_a_path_that_does_not_exist_ends_with_2_and_a_message_alone(run: Run) ->
 def test_errors_of_one_dag_count_more_than_a_missing_connection_of_another(run: Run) -> None:
     assert run(DAG).code == 1
     assert run(DAG, vendor="apixo").code == 1
+
+
+def test_a_problem_of_several_rows_is_written_once(run: Run) -> None:
+    lines = run(DAG.replace(".expand(prompt=prompts())", ".expand(prompt=prompts(), duration=[6, 6])")).out
+    assert lines.count("| nightly") == 2
+    assert lines.count("error: shop.nightly: duration=6: grok-video-3 accepts 5 seconds") == 1
+
+
+def test_the_connections_of_the_database_are_found(run: Run) -> None:
+    run(NO_VIDEO)
+    assert os.environ["_AIRFLOW_PROCESS_CONTEXT"] == "server"
 
 
 def test_prompts_and_keys_are_in_no_output(run: Run) -> None:
