@@ -95,6 +95,7 @@ class Generation:
         :raises AirflowException: see :class:`as_airflow_errors`.
         """
         with self._reported_errors():
+            self._identify_vendor()
             request = self._validate()
             resolution = self._submitter.resolve(request)
             queue = self._capacity_queue()
@@ -108,7 +109,6 @@ class Generation:
                 raise
             self._report.set_job(job.job, job.submitted_at)
             self._ti.xcom_push(key="task_id", value=job.job.task_id)
-            keep_link_targets(self._operator, self._hook.settings.vendor)
             return self._deliver_or_wait(job)
 
     def complete(
@@ -124,18 +124,24 @@ class Generation:
         :raises AirflowException: see :class:`as_airflow_errors`.
         """
         with self._reported_errors():
+            self._identify_vendor()
             if job is None:
                 wait = self._wait_from_ledger()
             else:
                 wait = JobWait.resumed(self._hook, job, submitted_at, deadline, **self._wait_options)
-            self._report.set_vendor(self._hook.settings.vendor)
             self._report.set_job(wait.job, wait.submitted_at)
-            keep_link_targets(self._operator, self._hook.settings.vendor)
             with self._recording_lost_jobs():
                 status = wait.after_event(event)
             if status is None:
                 wait.defer(self._operator)
             return self._deliver(wait.job, status)
+
+    def _identify_vendor(self) -> None:
+        """Read the connection, and name its vendor in reports, metrics and links."""
+        settings = self._hook.settings
+        self._report.set_vendor(settings.vendor)
+        self._metrics.set_connection(settings.vendor.name, settings.model)
+        keep_link_targets(self._operator, settings.vendor)
 
     # --- before the submission --------------------------------------------------------------------------
 
@@ -145,6 +151,12 @@ class Generation:
 
         :raises InvalidRequest: with all problems, including those of the environment and the target.
         """
+        if self._operator.use_callback and not self._hook.settings.callback_base_url:
+            constraint = "must be a URL that the vendor can reach"
+            raise InvalidConnection(
+                f"The connection {self._operator.vidgen_conn_id!r} cannot be used with use_callback",
+                [Problem(field="callback_base_url", value="empty", constraint=constraint)],
+            )
         request = self._request()
         try:
             for warning in self._hook.validate(request):
@@ -158,19 +170,6 @@ class Generation:
 
     def _request(self) -> VideoRequest:
         operator, settings = self._operator, self._hook.settings
-        self._report.set_vendor(settings.vendor)
-        if operator.use_callback and not settings.callback_base_url:
-            raise InvalidConnection(
-                f"The connection {operator.vidgen_conn_id!r} cannot be used with use_callback",
-                [
-                    Problem(
-                        field="callback_base_url",
-                        value="empty",
-                        constraint="must be a URL that the vendor can reach",
-                    )
-                ],
-            )
-        self._metrics.set_connection(settings.vendor.name, settings.model)
         return VideoRequest(
             prompt=operator.prompt,
             model=operator.model or settings.model,

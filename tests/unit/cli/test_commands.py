@@ -27,7 +27,7 @@ from tests.support.vendor_replies import STATUS, running
 
 #: The outputs of ``airflow vidgen jobs``, one file for each format.
 OUTPUTS = Path(__file__).parents[1] / "fixtures" / "commands"
-COMMANDS = ["jobs", "adopt", "check", "regenerate"]
+TASK_COMMANDS = ["jobs", "adopt", "check", "regenerate"]
 LONG_ID = "task-unified-1763607600-" + "0123456789abcdef" * 4
 APIXO = {"vendor": "apixo", "base_url": BASE["apixo"], "model": MODEL["apixo"]}
 
@@ -211,7 +211,7 @@ def test_a_refused_command_ends_with_the_reason(
     assert exit_.value.code == reason
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", TASK_COMMANDS)
 def test_each_command_is_in_the_audit_log(
     fake_run: FakeRun, vidgen: Callable[..., None], audit_log: list[dict[str, Any]], name: str
 ) -> None:
@@ -227,4 +227,4 @@ def test_each_command_is_in_the_audit_log(
 
 
 def test_the_commands_are_the_documented_ones() -> None:
-    assert list(commands()) == COMMANDS
+    assert list(commands()) == [*TASK_COMMANDS, "models", "preflight"]
