@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
@@ -65,6 +66,31 @@ def unmapped_argument(context: Any, argument: str) -> Any:
     return getattr(operator, "partial_kwargs", vars(operator)).get(argument)
 
 
+def mapped_arguments(context: Any) -> dict[str, list[Any] | None]:
+    """
+    Return the template fields in which the instances of a mapped task may differ.
+
+    :return: by name the values of all instances, as the Dag has them, or ``None`` if another task returns
+        them. Where the names are in the result of another task, all fields that the Dag does not set.
+    """
+    operator = context["dag"].get_task(context["ti"].task_id)
+    fields = operator.template_fields
+    if not hasattr(operator, "partial_kwargs"):
+        # In a mapped task group the group's arguments are placeholders, which are resolved when it runs.
+        return {name: None for name in fields if hasattr(getattr(operator, name, None), "resolve")}
+    mapped = operator._get_specified_expand_input().value
+    if isinstance(mapped, Mapping):
+        return {
+            name: list(values) if isinstance(values, list | tuple) else None
+            for name, values in mapped.items()
+            if name in fields
+        }
+    if isinstance(mapped, list | tuple) and all(isinstance(row, Mapping) for row in mapped):
+        names = dict.fromkeys(name for row in mapped for name in row if name in fields)
+        return {name: [row.get(name) for row in mapped] for name in names}
+    return {name: None for name in fields if name not in operator.partial_kwargs}
+
+
 async def connection_extra(connection: Any) -> dict[str, Any]:
     """
     Return a connection's extra in a trigger, with its secrets masked as by ``Connection.extra_dejson``.
@@ -89,12 +115,14 @@ def log_after_traceback(operator: Any, message: str) -> None:
     Log a message once more after the traceback of the exception that is about to be raised.
 
     Airflow logs the exception's message above some 25 lines of traceback. It calls the task's callbacks after
-    that, in the same process and log.
+    that, in the same process and log, in a group of lines that its UI shows collapsed; so that group is ended
+    first. (The UI ignores that Airflow ends it again.)
 
     :param operator: the operator that runs; its callbacks are extended in this process only.
     """
 
     def log_message(context: Any) -> None:
+        operator.log.info("::endgroup::")
         for line in message.splitlines():
             operator.log.error("%s", line)
 
@@ -224,3 +252,53 @@ async def task_state(task_instance: Any) -> str | None:
         instance = f"{instance}_{task_instance.map_index}"
     state = states.get(task_instance.run_id, {}).get(instance)
     return None if state is None else str(state)
+
+
+def exports_legacy_metrics() -> bool:
+    """Whether Airflow sends each metric a second time, with the tags' values in its name."""
+    return bool(conf.getboolean("metrics", "legacy_names_on", fallback=True))
+
+
+def metrics_backend() -> Any:
+    """
+    Return Airflow's metrics, as they are configured: StatsD, Datadog, OpenTelemetry, or nothing.
+
+    A worker initialises those of the task SDK for each task. A triggerer initialises only those of Airflow's
+    core, in the parent of the process that runs the triggers.
+    """
+    from airflow.sdk._shared.observability.metrics import stats
+
+    if stats._factory is None:
+        from airflow.sdk.observability.metrics import stats_utils
+
+        factory = stats_utils.get_stats_factory()
+        stats.initialize(factory=factory, export_legacy_names=exports_legacy_metrics())
+    return stats
+
+
+def prepare_metrics() -> None:
+    """
+    Do what blocks once: connect to the metrics backend, and parse Airflow's list of its own metrics.
+
+    Airflow does it when a process sends its first metric, which in a triggerer may be in the event loop.
+    """
+    stats = metrics_backend()
+    # A timer without a name sends nothing.
+    stats.timer()
+    if exports_legacy_metrics():
+        stats._get_registry()
+
+
+def add_hook_lineage(reporter: Any, *, inputs: Iterable[str], outputs: Iterable[str]) -> None:
+    """
+    Add URIs to Airflow's hook lineage; without a plugin that reads it, such as OpenLineage's, do nothing.
+
+    :param reporter: the hook or ``ObjectStoragePath`` that has read and written them.
+    """
+    from airflow.sdk.lineage import get_hook_lineage_collector
+
+    collector = get_hook_lineage_collector()
+    for uri in inputs:
+        collector.add_input_asset(context=reporter, uri=uri)
+    for uri in outputs:
+        collector.add_output_asset(context=reporter, uri=uri)

@@ -17,12 +17,14 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from airflow_provider_vidgen import metrics
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import (
     InvalidRequest,
     JobConnectionMismatch,
     Problem,
+    RateLimited,
     StatusRateLimited,
     StatusUnavailable,
     SubmitError,
@@ -122,17 +124,22 @@ class WorkerClient:
             except (SubmitOutcomeUnknown, SubmitInFlight) as error:
                 unknown = error
                 raise
+            except RateLimited:
+                metrics.rate_limited(vendor.name, "submit")
+                raise
 
         policy = retry_policy.submit_policy(
             has_idempotency_key=key is not None, when_at_capacity=when_at_capacity, sleep=self._sleep
         )
         try:
-            return policy(submit_once)
+            submission = policy(submit_once)
         except SubmitOutcomeUnknown:
+            metrics.unknown(vendor.name, request.model)
             raise
         except SubmitError as error:
             if unknown is None:
                 raise
+            metrics.unknown(vendor.name, request.model)
             # The last attempt's outcome, even a refusal, does not prove that an earlier one was not accepted.
             raise SubmitOutcomeUnknown(
                 unknown.summary,
@@ -142,6 +149,8 @@ class WorkerClient:
                 retry_after=error.retry_after,
                 at_capacity=error.at_capacity,
             ) from None
+        metrics.submitted(submission.job)
+        return submission
 
     def _read_submit(self, request: VideoRequest, reply: HttpReply) -> Submission:
         """Parse the reply to a paid request; if parsing fails unexpectedly, the outcome is unknown."""
@@ -161,13 +170,23 @@ class WorkerClient:
 
         :raises StatusError: the state of the job is not known.
         """
-        return retry_policy.status_policy(sleep=self._sleep)(self._status_once, job)
+        return retry_policy.status_policy(sleep=self._sleep)(self.status_once, job)
 
-    def _status_once(self, job: VideoJob) -> JobStatus:
+    def status_once(self, job: VideoJob) -> JobStatus:
+        """
+        Check a job once, without retries.
+
+        :raises StatusError: the state of the job is not known.
+        :raises JobConnectionMismatch: the job was submitted to another vendor or base URL.
+        """
         validate_job(self.settings, job)
         vendor = self.settings.vendor
         reply = self._transport.get(vendor.status_call(job), job)
-        return vendor.read_status(job, reply, now=self._now())
+        try:
+            return vendor.read_status(job, reply, now=self._now())
+        except StatusRateLimited:
+            metrics.rate_limited(vendor.name, "status")
+            raise
 
     def wait(
         self,
@@ -188,7 +207,7 @@ class WorkerClient:
         while delay is not None:
             self._sleep(delay)
             try:
-                status = self._status_once(poller.job)
+                status = self.status_once(poller.job)
             except VidgenError as error:
                 delay = poller.after_error(error, self._now())
                 on_failed_check(error, delay)
@@ -270,6 +289,7 @@ class TriggererClient:
         try:
             status = vendor.read_status(job, reply, now=utcnow())
         except StatusRateLimited as error:
+            metrics.rate_limited(vendor.name, "status")
             self.limits.on_rate_limited(sent_at=self._last_request_at, retry_after=error.retry_after)
             raise
         # A status with links is not reused: when they expire is counted from the time of the reply.

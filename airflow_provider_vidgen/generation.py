@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_vidgen import airflow_internals, clock
+from airflow_provider_vidgen import airflow_internals, clock, metrics
 from airflow_provider_vidgen.airflow_errors import as_airflow_errors
 from airflow_provider_vidgen.capacity import CapacityQueue
 from airflow_provider_vidgen.decision import Action
@@ -38,6 +38,7 @@ from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.job_wait import JobWait
 from airflow_provider_vidgen.landing import Landing, VideoMetadata
 from airflow_provider_vidgen.ledger import Ledger, Phase, Record
+from airflow_provider_vidgen.links.video_links import keep_link_targets
 from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.state_store import NonExpiringStateStore
 from airflow_provider_vidgen.submission import ActiveJob, Submitter
@@ -77,6 +78,7 @@ class Generation:
         )
         self._hook = VideoGenHook(operator.vidgen_conn_id)
         self._report = VideoReport(self._ti, {name: getattr(operator, name) for name in _REPORTED_ARGUMENTS})
+        self._metrics = metrics.TryMetrics(model=operator.model)
         self._ledger = Ledger(
             NonExpiringStateStore(context["task_state_store"], self._ti.id),
             max_tries=airflow_internals.max_tries(context),
@@ -93,6 +95,7 @@ class Generation:
         :raises AirflowException: see :class:`as_airflow_errors`.
         """
         with self._reported_errors():
+            self._identify_vendor()
             request = self._validate()
             resolution = self._submitter.resolve(request)
             queue = self._capacity_queue()
@@ -121,17 +124,24 @@ class Generation:
         :raises AirflowException: see :class:`as_airflow_errors`.
         """
         with self._reported_errors():
+            self._identify_vendor()
             if job is None:
                 wait = self._wait_from_ledger()
             else:
                 wait = JobWait.resumed(self._hook, job, submitted_at, deadline, **self._wait_options)
-            self._report.set_vendor(self._hook.settings.vendor)
             self._report.set_job(wait.job, wait.submitted_at)
             with self._recording_lost_jobs():
                 status = wait.after_event(event)
             if status is None:
                 wait.defer(self._operator)
             return self._deliver(wait.job, status)
+
+    def _identify_vendor(self) -> None:
+        """Read the connection, and name its vendor in reports, metrics and links."""
+        settings = self._hook.settings
+        self._report.set_vendor(settings.vendor)
+        self._metrics.set_connection(settings.vendor.name, settings.model)
+        keep_link_targets(self._operator, settings.vendor)
 
     # --- before the submission --------------------------------------------------------------------------
 
@@ -141,6 +151,12 @@ class Generation:
 
         :raises InvalidRequest: with all problems, including those of the environment and the target.
         """
+        if self._operator.use_callback and not self._hook.settings.callback_base_url:
+            constraint = "must be a URL that the vendor can reach"
+            raise InvalidConnection(
+                f"The connection {self._operator.vidgen_conn_id!r} cannot be used with use_callback",
+                [Problem(field="callback_base_url", value="empty", constraint=constraint)],
+            )
         request = self._request()
         try:
             for warning in self._hook.validate(request):
@@ -154,18 +170,6 @@ class Generation:
 
     def _request(self) -> VideoRequest:
         operator, settings = self._operator, self._hook.settings
-        self._report.set_vendor(settings.vendor)
-        if operator.use_callback and not settings.callback_base_url:
-            raise InvalidConnection(
-                f"The connection {operator.vidgen_conn_id!r} cannot be used with use_callback",
-                [
-                    Problem(
-                        field="callback_base_url",
-                        value="empty",
-                        constraint="must be a URL that the vendor can reach",
-                    )
-                ],
-            )
         return VideoRequest(
             prompt=operator.prompt,
             model=operator.model or settings.model,
@@ -281,6 +285,7 @@ class Generation:
         """
         if status.failure is not None:
             self._record(job, Phase.FAILED)
+            metrics.failed_job(job, status)
             raise generation_failed(status.failure, job=job)
         files = self._land(job, status, self._operator.output_path) if self._operator.output_path else []
         return self._hand_over(job, status, files)
@@ -296,7 +301,7 @@ class Generation:
                 map_index=self._ti.map_index,
                 metadata=VideoMetadata(
                     request=self._request(),
-                    result=build_result(job, status),
+                    result=build_result(job, status, estimate=self._hook.estimate(self._request())),
                     fingerprint=record.fingerprint if record is not None else "",
                     secrets=(self._hook.settings.api_key,),
                 ),
@@ -316,6 +321,7 @@ class Generation:
         self, job: VideoJob, status: JobStatus, files: Sequence[Mapping[str, Any]]
     ) -> dict[str, Any]:
         """Push the result to XCom, and record the delivery."""
+        keep_link_targets(self._operator, self._hook.settings.vendor, files)
         self._ti.xcom_push(key="result_urls", value=list(status.result_urls))
         recorded = tuple(
             {name: file[name] for name in _RECORDED_FILE_FIELDS if name in file} for file in files
@@ -324,7 +330,9 @@ class Generation:
         if status.expires_at is not None:
             changes["expires_at"] = status.expires_at.isoformat()
         try:
-            self._record(job, Phase.DELIVERED, **changes)
+            before = self._record(job, Phase.DELIVERED, **changes)
+            if before is not None and before.phase is not Phase.DELIVERED:
+                metrics.delivered(job, status, submitted_at=clock.from_iso(before.submitted_at))
         except Exception as error:
             # The video exists. Without the record, a later clear checks this job and pays for no other.
             _log.warning(
@@ -337,20 +345,23 @@ class Generation:
                 "[state_store] clear_on_success deletes the record of this video once the task has "
                 "succeeded; after that a clear of the task submits a new, paid job"
             )
-        result = build_result(job, status, files)
+        result = build_result(job, status, files, estimate=self._hook.estimate(self._request()))
         self._report.finished(result, status)
         return result
 
     # --- the ledger -------------------------------------------------------------------------------------
 
-    def _record(self, job: VideoJob | None, phase: Phase, **changes: Any) -> None:
+    def _record(self, job: VideoJob | None, phase: Phase, **changes: Any) -> Record | None:
+        """Record a phase of the job, and return the record before; ``None`` if it is of another job."""
         record = self._ledger.read()
         # The ledger may have moved on to another job.
-        if record is not None and job is not None and record.task_id == job.task_id:
-            if record.expires_at:
-                # Where the vendor reports no expiry, each check computes a later one.
-                changes.pop("expires_at", None)
-            self._ledger.transition(record, phase, **changes)
+        if record is None or job is None or record.task_id != job.task_id:
+            return None
+        if record.expires_at:
+            # Where the vendor reports no expiry, each check computes a later one.
+            changes.pop("expires_at", None)
+        self._ledger.transition(record, phase, **changes)
+        return record
 
     def _record_expiry(self, job: VideoJob | None, expires_at: datetime | None) -> None:
         """Keep the expiry time of the links, as first reported."""
@@ -365,6 +376,7 @@ class Generation:
         with (
             as_airflow_errors(operator=self._operator, task=self._task, prompt=self._operator.prompt),
             self._report.errors(self._task),
+            self._metrics.errors(),
         ):
             yield
 

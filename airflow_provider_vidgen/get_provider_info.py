@@ -40,6 +40,10 @@ def get_provider_info() -> dict[str, Any]:
         "hooks": _modules("hooks", "video_gen"),
         "operators": _modules("operators", "video_generation", "video_download"),
         "sensors": _modules("sensors", "video_task"),
+        "extra-links": [
+            f"{_ROOT}.links.video_links.{name}"
+            for name in ("VideosLink", "LandedFileLink", "VendorConsoleLink")
+        ],
         "cli": [f"{_ROOT}.cli.definition.get_commands"],
         "triggers": _modules("triggers", "video_task"),
         "connection-types": [

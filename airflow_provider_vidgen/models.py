@@ -111,6 +111,19 @@ class Cost:
     basis: Literal["reported", "estimated"]
     as_of: date | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values: ``amount``, ``currency``, ``basis``, and for an estimate ``as_of``."""
+        values: dict[str, Any] = {"amount": self.amount, "currency": self.currency, "basis": self.basis}
+        if self.as_of is not None:
+            values["as_of"] = self.as_of.isoformat()
+        return values
+
+
+def format_amount(amount: float) -> str:
+    """Return an amount with two to four decimals."""
+    text = f"{amount:.4f}"
+    return text[:-2] if text.endswith("00") else text.rstrip("0")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:

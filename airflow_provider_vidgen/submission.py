@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import tenacity
 
+from airflow_provider_vidgen import metrics
 from airflow_provider_vidgen.client import validate_job
 from airflow_provider_vidgen.clock import from_iso
 from airflow_provider_vidgen.connection import ConnectionSettings
@@ -299,6 +300,8 @@ class Submitter:
         """Return the error about a submission that must not be repeated."""
         if record.phase is Phase.LOST:
             return JobLost("An earlier try found that the vendor does not know the job", job=record.job)
+        if record.phase is Phase.SUBMITTING:  # the try that sent it did not live to count it
+            metrics.unknown(record.vendor, record.model)
         # From now on it counts as reported, so that the next clear submits.
         self._try_transition(record, Phase.UNKNOWN)
         summary = f"An earlier try sent a paid request at {record.submitted_at} and its outcome is unknown"

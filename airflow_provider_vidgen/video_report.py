@@ -59,7 +59,11 @@ class VideoReport:
 
     def set_vendor(self, vendor: Vendor) -> None:
         """Add the vendor, once the connection has been read."""
-        self._values |= {"vendor": vendor.name, "vendor_name": vendor.label}
+        self._values |= {
+            "vendor": vendor.name,
+            "vendor_name": vendor.label,
+            "console_url": vendor.console_url,
+        }
 
     def set_job(self, job: VideoJob, submitted_at: datetime) -> None:
         """Add the job, once there is one."""

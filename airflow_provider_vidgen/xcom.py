@@ -9,17 +9,24 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from airflow_provider_vidgen.models import JobStatus, VideoJob
+from airflow_provider_vidgen.models import Cost, JobStatus, VideoJob
 from airflow_provider_vidgen.polling import Progress
 
 
-def build_result(job: VideoJob, status: JobStatus, files: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def build_result(
+    job: VideoJob,
+    status: JobStatus,
+    files: Sequence[Mapping[str, Any]] = (),
+    *,
+    estimate: Cost | None = None,
+) -> dict[str, Any]:
     """
     Return the ``return_value`` of a finished generation: JSON values only, times as ISO 8601 in UTC.
 
     :param files: manifests of landed files, see :mod:`.landing`.
+    :param estimate: the cost by documented prices, for a vendor that reports none.
     """
-    cost = status.cost
+    cost = status.cost or estimate
     return {
         "vendor": job.vendor,
         "model": job.model,
@@ -31,7 +38,7 @@ def build_result(job: VideoJob, status: JobStatus, files: Sequence[Mapping[str, 
         "created_at": _iso(status.created_at),
         "completed_at": _iso(status.completed_at),
         "expires_at": _iso(status.expires_at),
-        "cost": cost and {"amount": cost.amount, "currency": cost.currency, "basis": cost.basis},
+        "cost": cost and cost.to_dict(),
         "files": [dict(file) for file in files],
     }
 

@@ -50,7 +50,8 @@ with DAG(
     def write_prompts(products: list[dict[str, str]], params: dict[str, Any]) -> list[dict[str, Any]]:
         return [
             {
-                "prompt": f"A slow camera move around {product['description']}, {product['mood']}, "
+                # The product comes first: the instances of the mapped task are named after these words.
+                "prompt": f"{product['description']}, {product['mood']}, a slow camera move around it, "
                 "soft studio light, premium commercial style",
                 "aspect_ratio": aspect_ratio,
                 "duration": params["duration"],
@@ -81,7 +82,6 @@ with DAG(
         model="{{ params.model }}",
         resolution="{{ params.resolution }}",
         deferrable=True,
-        map_index_template="{{ task.aspect_ratio }}",
     ).expand_kwargs(write_prompts(read_products()))
     download = VideoDownloadOperator.partial(
         task_id="download",

@@ -15,11 +15,11 @@ from typing import Any
 
 from airflow.sdk import BaseHook
 
-from airflow_provider_vidgen import airflow_internals, clock
+from airflow_provider_vidgen import airflow_internals, clock, metrics
 from airflow_provider_vidgen.client import TriggererClient, WorkerClient, validate_request
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import InvalidConnection, Problem, StatusRefused, VidgenError
-from airflow_provider_vidgen.models import JobStatus, Submission, VideoJob, VideoRequest
+from airflow_provider_vidgen.models import Cost, JobStatus, Submission, VideoJob, VideoRequest
 from airflow_provider_vidgen.polling import JobPoller, Progress, StatusChange
 
 
@@ -80,6 +80,15 @@ class VideoGenHook(BaseHook):
         :raises InvalidRequest: with all errors at once.
         """
         return validate_request(self.settings, request)
+
+    def estimate(self, request: VideoRequest) -> Cost | None:
+        """Return the cost of a request by the vendor's documented prices; ``None`` if it documents none."""
+        try:
+            return self.settings.vendor.estimate(request)
+        except Exception as error:
+            # A vendor of another package may raise anything, and a paid video must be delivered nevertheless.
+            self.log.warning("The cost could not be estimated (%s)", type(error).__name__)
+            return None
 
     def egress_problems(self) -> list[Problem]:
         """Return the problems of this machine's proxy and CA certificates that block access to the vendor."""
@@ -143,6 +152,7 @@ class VideoGenHook(BaseHook):
         )
 
         def on_status(status: JobStatus) -> None:
+            metrics.noticed(job, status, clock.utcnow())
             if warning := poller.unknown_state_warning(status):
                 self.log.warning("%s", warning)
             report(poller.status_change(status, clock.utcnow()))
@@ -227,3 +237,4 @@ def _import_modules() -> None:
         # A module that this version of Airflow does not have is not used later either.
         with suppress(ImportError):
             import_module(module)
+    metrics.prepare()

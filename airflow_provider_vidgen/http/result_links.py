@@ -23,6 +23,7 @@ import requests
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError
 
+from airflow_provider_vidgen import metrics
 from airflow_provider_vidgen.addresses import is_public_address, may_be_public_host
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.connection import ConnectionSettings
@@ -125,6 +126,8 @@ def open_link(
                     raise DownloadFailed(f"{_host(link)} did not answer ({reason})")
                 if response.status_code in _DEAD_STATUSES:
                     raise LinkUnavailable(f"The link at {_host(link)} is dead (HTTP {response.status_code})")
+                if response.status_code == 429:
+                    metrics.rate_limited(settings.vendor.name, "download")
                 if response.status_code not in expected_statuses:
                     summary = f"{_host(link)} answered HTTP {response.status_code}"
                     raise DownloadFailed(summary, retry_after=_retry_after(response))

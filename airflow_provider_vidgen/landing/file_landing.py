@@ -15,6 +15,7 @@ from typing import Any
 
 from airflow.sdk import ObjectStoragePath
 
+from airflow_provider_vidgen import metrics
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import NotPlayable, TargetExists, VideoMismatch
 from airflow_provider_vidgen.http.download_sockets import OpenSockets
@@ -221,6 +222,7 @@ class FileLanding:
         if already_existed:
             _log.info("%s already exists with the same bytes: left unchanged", file)
         else:
+            metrics.landed(self._context.settings.vendor.name, self._context.job, download.bytes)
             _log.info("Landed %s: %d bytes, sha256 %s", file, download.bytes, sha256)
         if PurePosixPath(file.name).suffix.lower() not in (f".{download.format.ext}", ""):
             _log.warning("%s is %s, which does not match its extension", file, content_type)

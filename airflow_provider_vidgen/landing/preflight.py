@@ -44,6 +44,7 @@ from airflow_provider_vidgen.redaction import redact
 
 _FIELD = re.compile(r"\{(" + "|".join(FIELDS) + r")\}")
 _ALL_FIELDS = ", ".join(f"{{{field}}}" for field in FIELDS)
+_SAME_PATH = "must differ between mapped tasks: end in /, or have {task_id} or {map_index}"
 #: How a template renders a missing value of Python, pandas or numpy.
 _MISSING_VALUES = frozenset({"None", "nan", "NaN", "NaT", "<NA>"})
 _FILE_NAME = re.compile(r"[^.].*\.(\{ext\}|[A-Za-z]\w*)")
@@ -102,9 +103,37 @@ def target_problems(
     return problems
 
 
+def static_target_problems(
+    output_path: object, *, template: object, options: LandingOptions
+) -> list[Problem]:
+    """
+    Return what is wrong with the target of files whatever storage it is in, without accessing the storage.
+
+    :param output_path: as in the Dag file. Of a template only its literal parts are judged.
+    :param template: the argument of all mapped tasks; ``None`` if each has its own.
+    """
+    if isinstance(output_path, str) and _is_template(output_path):
+        # A value at the end of the path may be a folder's.
+        is_file = not output_path.rstrip().endswith(("}}", "%}"))
+        is_same = is_file and is_same_in_all_mapped_tasks(template, output_path)
+        constraints = [_SAME_PATH] if is_same else []
+    else:
+        constraints = _output_path_constraints(output_path, template)
+    return [
+        *upload_args_problems(options.upload_args, protocol_of(output_path)),
+        *_to_problems("output_path", output_path, constraints),
+        *_to_problems("sidecar", options.sidecar, _sidecar_constraints(options.sidecar)),
+    ]
+
+
 def _output_path_problems(
     output_path: str, *, template: object, overwrite: bool, options: UploadOptions, job: VideoJob
 ) -> list[Problem]:
+    constraints = _output_path_constraints(output_path, template)
+    return _with_storage_problems("output_path", output_path, constraints, overwrite, options, job)
+
+
+def _output_path_constraints(output_path: object, template: object) -> list[str]:
     constraints = list(_text_constraints(output_path, template))
     if isinstance(output_path, str) and output_path.strip():
         if not _is_folder_or_file(output_path):
@@ -112,25 +141,25 @@ def _output_path_problems(
                 "must end in / if it is a folder, or in an extension such as .{ext} if it is a file"
             )
         if is_same_in_all_mapped_tasks(template, output_path):
-            constraints.append("must differ between mapped tasks: end in /, or have {task_id} or {map_index}")
-    return _with_storage_problems("output_path", output_path, constraints, overwrite, options, job)
+            constraints.append(_SAME_PATH)
+    return constraints
 
 
 def _sidecar_folder_problems(folder: object, *, options: UploadOptions, job: VideoJob) -> list[Problem]:
     if isinstance(folder, bool):
         return []
+    return _with_storage_problems("sidecar", folder, _sidecar_constraints(folder), True, options, job)
+
+
+def _sidecar_constraints(folder: object) -> list[str]:
+    if isinstance(folder, bool):
+        return []
     if not isinstance(folder, str):
-        return [
-            Problem(
-                field="sidecar",
-                value=type(folder).__name__,
-                constraint="must be True, False or a folder's path",
-            )
-        ]
+        return ["must be True, False or a folder's path"]
     constraints = list(_text_constraints(folder, None))
     if folder.strip() and not folder.endswith("/"):
         constraints.append("must end in /, since it is a folder")
-    return _with_storage_problems("sidecar", folder, constraints, True, options, job)
+    return constraints
 
 
 def _with_storage_problems(
@@ -145,6 +174,10 @@ def _with_storage_problems(
                 raise StorageUnreachable(
                     f"The storage of {redact(path)} could not be checked", vendor_message=describe(error)
                 ) from error
+    return _to_problems(field, path, constraints)
+
+
+def _to_problems(field: str, path: object, constraints: list[str]) -> list[Problem]:
     value = redact(path) if isinstance(path, str) else type(path).__name__
     return [Problem(field=field, value=value.strip() or "empty", constraint=text) for text in constraints]
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from airflow.sdk import ObjectStoragePath
 
+from airflow_provider_vidgen import airflow_internals, lineage
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import (
@@ -146,8 +147,11 @@ class Landing:
         )
         files = [FileLanding(context, index, paths) for index, paths in enumerate(destinations)]
         if len(files) == 1:
-            return [self._land_file(files[0], job)]
-        return self._land_in_parallel(files, job)
+            manifests = [self._land_file(files[0], job)]
+        else:
+            manifests = self._land_in_parallel(files, job)
+        self._report_lineage(destinations, manifests, context.metadata)
+        return manifests
 
     def target_problems(self, output_path: str, *, template: object = None) -> list[Problem]:
         """
@@ -261,6 +265,26 @@ class Landing:
             raise
         file.verify(manifest)
         return manifest
+
+    @staticmethod
+    def _report_lineage(
+        destinations: Sequence[Destinations], manifests: Sequence[Mapping[str, Any]], metadata: VideoMetadata
+    ) -> None:
+        """Report the landed files, and the images that they were made from, to Airflow's hook lineage."""
+        reporter = next(iter(destinations[0].values())).file
+        images = metadata.request.image_urls if metadata.request is not None else None
+        try:
+            server = storage.server_of(reporter)
+            airflow_internals.add_hook_lineage(
+                reporter,
+                inputs=lineage.image_links(images),
+                outputs=[lineage.stored_uri(manifest["path"], server) for manifest in manifests],
+            )
+        except Exception as error:  # the files have landed all the same
+            _log.warning(
+                "The lineage of landed files cannot be recorded (%s); the files are not affected",
+                type(error).__name__,
+            )
 
     def _wait(self, seconds: float) -> None:
         """Wait between two attempts of a file, and let others land meanwhile."""

@@ -85,6 +85,12 @@ def sha256_of(target: ObjectStoragePath) -> str:
     return digest.hexdigest()
 
 
+def server_of(target: ObjectStoragePath) -> str:
+    """Return the server that a path does not name: Azure's account, or a host, or empty text."""
+    server = getattr(target.fs, "account_name", None) or target.fs.storage_options.get("host")
+    return server if isinstance(server, str) else ""
+
+
 def make_parent_folder(target: ObjectStoragePath) -> None:
     """Create the folder of a file, where the storage has folders."""
     if target.protocol not in BUCKET_PROTOCOLS:

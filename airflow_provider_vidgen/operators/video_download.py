@@ -14,15 +14,18 @@ from airflow.sdk import BaseOperator
 from airflow_provider_vidgen.airflow_errors import as_airflow_errors
 from airflow_provider_vidgen.clock import from_iso
 from airflow_provider_vidgen.errors import InvalidRequest, Problem
+from airflow_provider_vidgen.links.video_links import LandedFileLink, VideosLink, keep_link_targets
+from airflow_provider_vidgen.mapped_instances import NamesMappedInstances
 from airflow_provider_vidgen.models import VideoJob
 
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
     from airflow_provider_vidgen.landing import Verify
 
 
-class VideoDownloadOperator(BaseOperator):
+class VideoDownloadOperator(NamesMappedInstances, BaseOperator):
     """
     Land finished videos in storage: each file appears under its final name complete, or not at all.
 
@@ -59,6 +62,7 @@ class VideoDownloadOperator(BaseOperator):
         "vidgen_conn_id",
     )
     ui_color = "#dff0e4"
+    operator_extra_links = (VideosLink(), LandedFileLink())
 
     def __init__(
         self,
@@ -88,6 +92,7 @@ class VideoDownloadOperator(BaseOperator):
         self.verify = verify
         self.poster = poster
         self.upload_args = upload_args
+        self._files: Sequence[Mapping[str, Any]] = ()
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """
@@ -96,6 +101,11 @@ class VideoDownloadOperator(BaseOperator):
         :raises AirflowFailException: a link must not be fetched, has expired, or another file has its path.
         :raises AirflowException: another try may succeed.
         """
+        files = self._land(context)
+        keep_link_targets(self, files=files)
+        return files
+
+    def _land(self, context: Context) -> list[dict[str, Any]]:
         # Here, because these import the vendors and requests, which parsing a Dag does not need.
         from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
         from airflow_provider_vidgen.landing import Landing, VideoMetadata
@@ -127,8 +137,16 @@ class VideoDownloadOperator(BaseOperator):
                     expires_at=self._expires_at(),
                     refresh=(lambda: hook.get_status(job).result_urls) if job.task_id else None,
                 )
+            self._files = files
             report.downloaded(files, self.video)
             return files
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Return inputs and outputs for Airflow's OpenLineage provider; also of a try that failed."""
+        # Lazy: the provider is optional.
+        from airflow_provider_vidgen.openlineage_events import download_lineage
+
+        return download_lineage(self.video, self._files)
 
     def _expires_at(self) -> datetime | None:
         """Return when the links of ``video`` expire, if that is known."""

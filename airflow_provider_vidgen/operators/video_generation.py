@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, conf
 
+from airflow_provider_vidgen.links.video_links import LandedFileLink, VendorConsoleLink, VideosLink
+from airflow_provider_vidgen.mapped_instances import NamesMappedInstances
+
 if TYPE_CHECKING:
+    from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
     from airflow_provider_vidgen.decision import OnClear, OnUnknown
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_vidgen.landing import Verify
 
 
-class VideoGenerationOperator(BaseOperator):
+class VideoGenerationOperator(NamesMappedInstances, BaseOperator):
     """
     Generate one video.
 
@@ -89,6 +93,7 @@ class VideoGenerationOperator(BaseOperator):
         "upload_args",
     )
     ui_color = "#e8e0f7"
+    operator_extra_links = (VideosLink(), LandedFileLink(), VendorConsoleLink())
 
     def __init__(
         self,
@@ -154,6 +159,7 @@ class VideoGenerationOperator(BaseOperator):
         self.on_unknown_submit = on_unknown_submit
         self.on_clear = on_clear
         self.cancel_on_kill = cancel_on_kill
+        self._result: Mapping[str, Any] | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """
@@ -163,7 +169,7 @@ class VideoGenerationOperator(BaseOperator):
             another automatic try would fail again, or pay again.
         :raises AirflowException: another try may succeed; it re-attaches to the same job if there is one.
         """
-        return self._generation(context).run()
+        return self._keep_for_lineage(self._generation(context).run())
 
     def execute_complete(
         self,
@@ -174,7 +180,19 @@ class VideoGenerationOperator(BaseOperator):
         deadline: str = "",
     ) -> dict[str, Any]:
         """Continue after the trigger's event, see :meth:`.Generation.complete`."""
-        return self._generation(context).complete(event, job, submitted_at, deadline)
+        return self._keep_for_lineage(self._generation(context).complete(event, job, submitted_at, deadline))
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:
+        """Return inputs, outputs and job for Airflow's OpenLineage provider; also of a try that failed."""
+        # Lazy: the provider is optional.
+        from airflow_provider_vidgen.openlineage_events import generation_lineage
+
+        return generation_lineage(self, self._result)
+
+    def _keep_for_lineage(self, result: dict[str, Any]) -> dict[str, Any]:
+        # Without the links: OpenLineage can be configured to send all attributes of an operator.
+        self._result = {name: result[name] for name in result if name not in ("result_urls", "thumbnail_url")}
+        return result
 
     def on_kill(self) -> None:
         """

@@ -36,6 +36,8 @@ from airflow_provider_vidgen.errors import (
     VidgenError,
     generation_failed,
 )
+from airflow_provider_vidgen.links.video_links import VendorConsoleLink, VideosLink, keep_link_targets
+from airflow_provider_vidgen.mapped_instances import NamesMappedInstances
 from airflow_provider_vidgen.models import JobStatus, VideoJob
 from airflow_provider_vidgen.polling import NOT_FOUND_CHECKS, NOT_FOUND_GRACE
 from airflow_provider_vidgen.xcom import build_result
@@ -79,7 +81,7 @@ _NEXT_STEPS: dict[type[VidgenError], str] = {
 }
 
 
-class VideoTaskSensor(BaseSensorOperator):
+class VideoTaskSensor(NamesMappedInstances, BaseSensorOperator):
     """
     Wait for a job that was submitted elsewhere: by another Dag, a script, or in the vendor's console.
 
@@ -98,6 +100,7 @@ class VideoTaskSensor(BaseSensorOperator):
 
     template_fields: Sequence[str] = ("job_id", "model", "vidgen_conn_id")
     ui_color = "#e0ebf7"
+    operator_extra_links = (VideosLink(), VendorConsoleLink())
 
     def __init__(
         self,
@@ -138,6 +141,7 @@ class VideoTaskSensor(BaseSensorOperator):
         with self._airflow_errors(), report.errors():
             wait = self._wait(context)
             report.set_job(wait.job, wait.submitted_at)
+            keep_link_targets(self, self._hook.settings.vendor)
             # The trigger counts "no such job" replies itself.
             counter = None if self.deferrable else _NotFoundCounter(context)
             status = self._check(wait.job, counter)

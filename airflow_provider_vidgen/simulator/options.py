@@ -69,7 +69,7 @@ class Options:
     api_keys: tuple[str, ...] | None = None
     apimart_create_format: Literal["list", "object", "task"] = "object"
     apimart_error_format: Literal["int", "string", "bare"] = "int"
-    apimart_cost: bool = False
+    apimart_cost: bool = True
     apixgo_create_format: Literal["flat", "enveloped"] = "flat"
     apimodels_result_field: Literal["resultUrls", "resultJson"] = "resultUrls"
     apimodels_failed_result: Literal["null", "empty"] = "null"

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_vidgen import airflow_internals
+from airflow_provider_vidgen import airflow_internals, metrics
 from airflow_provider_vidgen.client import TriggererClient
 from airflow_provider_vidgen.clock import from_iso, utcnow
 from airflow_provider_vidgen.errors import (
@@ -171,6 +171,7 @@ class VideoTaskTrigger(BaseTrigger):
                 self.log.warning("%s", warning)
             change = poller.status_change(status, now)
             delay = poller.after_status(status, now)
+            metrics.noticed(poller.job, status, now)
             if change is not None:
                 await self._report(change, has_ended=delay is None)
 

@@ -5,7 +5,9 @@
 APIMart, from its document on ``grok-imagine-1.0-video-apimart`` (in German).
 
 The document names the status endpoint without showing its reply; that reply, the other forms of the create
-reply and the ``Idempotency-Key`` come from the vendor's newer pages and its own client.
+reply and the ``Idempotency-Key`` come from the vendor's newer pages and its own client. So do ``cost`` and
+``credits_cost`` of a finished job. The document has no price, and the prices that others name for the model
+differ by a factor of two, so there is no estimate.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from airflow_provider_vidgen.vendors.parsing import (
     collect_urls,
     get_first,
     get_path,
+    parse_amount,
     parse_number,
     parse_text,
 )
@@ -149,8 +152,11 @@ def _data(body: Any) -> Any:
 
 
 def _cost(data: Any) -> Cost | None:
-    for field, currency in (("credits_cost", "credits"), ("cost", "USD")):
-        amount = parse_number(get_path(data, field))
-        if amount is not None:
-            return Cost(amount=amount, currency=currency, basis="reported")
-    return None
+    """Return the cost in dollars, which add up with those of other vendors, or else in credits."""
+    costs = [
+        Cost(amount=amount, currency=currency, basis="reported")
+        for field, currency in (("cost", "USD"), ("credits_cost", "credits"))
+        if (amount := parse_amount(get_path(data, field))) is not None
+    ]
+    # A zero next to an amount is a field that was not filled in.
+    return max(costs, key=lambda cost: cost.amount > 0, default=None)

@@ -7,6 +7,10 @@ APIModels, from its documents "Video Generation API" in English and in Spanish.
 The Spanish one adds the callback's contract and the synchronous ``p-video`` endpoint, without its fields
 and reply: these are taken from the model it is evidently built on, with a warning for every field. Where the
 two documents differ, the wider range is accepted with a warning.
+
+The English one lists "$0.08" next to each of its three models, ``grok-video-3-official`` at 6, 10 and 15
+seconds included. A later guide by others names other prices, so an estimate carries its date. No document
+has a price of ``p-video``, and no reply a cost: ``costTime`` is a duration in milliseconds.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from airflow_provider_vidgen.vendors.parsing import (
     parse_text,
 )
 from airflow_provider_vidgen.vendors.refusals import is_job_not_found_message
-from airflow_provider_vidgen.vendors.validation import ModelRules
+from airflow_provider_vidgen.vendors.validation import ModelRules, Price
 
 _AS_OF = date(2026, 11, 20)
 _GENERATIONS = "/api/v1/video/generations"
@@ -42,6 +46,7 @@ _OFFICIAL = "grok-video-3-official"
 _RATIOS = ("16:9", "1:1", "9:16", "2:3", "3:2")
 _CONFIRMED_RATIOS = ("16:9", "1:1", "9:16")
 _RESOLUTIONS = ("720p", "1080p")
+_PRICE = Price(amount=0.08, currency="USD", as_of=_AS_OF)
 
 
 class ApiModels(Vendor):
@@ -70,6 +75,8 @@ class ApiModels(Vendor):
             recommended_aspect_ratios=_CONFIRMED_RATIOS,
             resolutions=_RESOLUTIONS,
             image_count=(0, 0),
+            price=_PRICE,
+            usual_seconds=30,  # "5s video ~30s"
         ),
         "grok-video-3-10s": ModelRules(
             as_of=_AS_OF,
@@ -78,6 +85,8 @@ class ApiModels(Vendor):
             recommended_aspect_ratios=_CONFIRMED_RATIOS,
             resolutions=_RESOLUTIONS,
             image_count=(0, 0),
+            price=_PRICE,
+            usual_seconds=60,  # "10s ~60s generation time"
         ),
         _OFFICIAL: ModelRules(
             as_of=_AS_OF,
@@ -86,6 +95,7 @@ class ApiModels(Vendor):
             recommended_aspect_ratios=_CONFIRMED_RATIOS,
             resolutions=_RESOLUTIONS,
             unconfirmed_fields=("image_urls", "duration"),
+            price=_PRICE,
         ),
         _P_VIDEO: ModelRules(
             as_of=_AS_OF,
@@ -95,6 +105,7 @@ class ApiModels(Vendor):
             resolutions=_RESOLUTIONS,
             image_count=(0, 1),
             unconfirmed_fields=("image_urls", "duration", "aspect_ratio", "resolution"),
+            usual_seconds=60,  # "one request blocks ~30-60s"
         ),
     }
 

@@ -6,6 +6,9 @@ Apixgo, from its document "Developer Docs / Video Generation" (in Chinese).
 
 The create reply is flat; the status reply is an envelope whose ``code`` is the text ``"success"`` even if the
 job failed. Facts from the relay software of this family of vendors are marked.
+
+The document has no price, and its replies no cost. The relay software's own replies have a ``quota``, which
+is not read: what one unit is worth is a setting of the relay's operator.
 """
 
 from __future__ import annotations

@@ -5,7 +5,9 @@
 Apixo, from its document "grok-video" (endpoints, parameters, examples, status fields, error codes, limits).
 
 The model is part of the path of both calls, so a status call needs it, too. What the document leaves out
-(limits of the input fields, more failure codes) comes from the vendor's model page and is marked.
+(limits of the input fields, more failure codes) comes from the vendor's model page and is marked. The
+document has no price, only that 480p with 6 seconds is the cheapest, and no reply has a cost: ``costTime`` is
+a duration in milliseconds.
 """
 
 from __future__ import annotations

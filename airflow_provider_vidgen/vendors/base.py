@@ -83,6 +83,8 @@ class Vendor(ABC):
     name: ClassVar[str]
     label: ClassVar[str]
     default_base_url: ClassVar[str]
+    #: The page on which people see the account's jobs, if the vendor's document has one.
+    console_url: ClassVar[str] = ""
     schedule: ClassVar[Schedule]
     #: How long result links work, by the vendor's document.
     retention: ClassVar[timedelta | None] = None
@@ -109,7 +111,7 @@ class Vendor(ABC):
         :param allow_private: callbacks may be http and private.
         """
         problems = validate_for_vendor(self, request, allow_private=allow_private)
-        rules = self.models.get(request.model) if isinstance(request.model, str) else None
+        rules = self.rules_of(request)
         if rules is not None:
             problems += validate_for_model(rules, request, images=self.count_images(request))
         elif isinstance(request.model, str) and request.model:
@@ -124,6 +126,25 @@ class Vendor(ABC):
     def vendor_problems(self, request: VideoRequest) -> list[Problem]:
         """Validate what only this vendor has."""
         return []
+
+    def rules_of(self, request: VideoRequest) -> ModelRules | None:
+        """Return the documented limits of the request's model, or ``None`` if the document lacks it."""
+        return self.models.get(request.model) if isinstance(request.model, str) else None
+
+    def estimate(self, request: VideoRequest) -> Cost | None:
+        """
+        Return the cost of a request by the vendor's documented prices, with their date.
+
+        The default reads the price of the model's rules. A vendor whose prices depend on the length or the
+        resolution overrides it.
+
+        :return: ``None`` if the vendor documents no price, or the request lacks what the price depends on.
+        """
+        rules = self.rules_of(request)
+        if rules is None or rules.price is None:
+            return None
+        price = rules.price
+        return Cost(amount=price.amount, currency=price.currency, basis="estimated", as_of=price.as_of)
 
     def honours_aspect_ratio(self, request: VideoRequest) -> bool:
         """Whether the video gets the requested aspect ratio, and not that of a reference image."""
@@ -324,6 +345,7 @@ class Vendor(ABC):
         Links count on success only: before it, vendors put other text into the same fields.
 
         :param raw_state: the vendor's word; an unknown one counts as running.
+        :param cost: counts once the job has ended; before, it may be a reservation or not filled in.
         :param now: links expire :attr:`retention` after this time if ``completed_at`` is not given.
         """
         word = parse_text(raw_state)
@@ -352,7 +374,7 @@ class Vendor(ABC):
             expires_at=expiry,
             expires_basis=basis,
             duration_seconds=parse_number(duration_seconds) if succeeded else None,
-            cost=cost,
+            cost=None if state in (JobState.QUEUED, JobState.RUNNING) else cost,
             failure=failure,
         )
 

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 #: Larger numbers are milliseconds since 1970, smaller ones seconds (as seconds it is the year 5138).
 _MIN_MILLISECONDS = 1e11
+#: More than a job costs in any currency, or in credits.
+_MAX_AMOUNT = 1e6
 #: Characters that JSON can spell and neither UTF-8 nor a database can store.
 _UNSTORABLE = re.compile("[\ud800-\udfff\0]")
 
@@ -89,6 +91,12 @@ def parse_number(value: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return result if math.isfinite(result) else None
+
+
+def parse_amount(value: Any) -> float | None:
+    """Return an amount of money or credits, also one sent as text; ``None`` if negative or implausible."""
+    amount = parse_number(value)
+    return amount if amount is not None and 0 <= amount < _MAX_AMOUNT else None
 
 
 def parse_timestamp(value: Any) -> datetime | None:

@@ -48,6 +48,21 @@ _ASPECT_RATIO = re.compile(r"[1-9]\d{0,3}:[1-9]\d{0,3}")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Price:
+    """
+    What the vendor's document asks for one video of a model, whatever its length and resolution.
+
+    :param amount: in ``currency``.
+    :param currency: an ISO code, or ``"credits"``.
+    :param as_of: the day the document was read.
+    """
+
+    amount: float
+    currency: str
+    as_of: date
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelRules:
     """
     The limits of one model in its vendor's document. ``None`` or empty: the document sets no limit.
@@ -63,6 +78,8 @@ class ModelRules:
     :param image_count: least and most reference images.
     :param max_duration_with_images: number of images from which a limit of seconds applies, and that limit.
     :param unconfirmed_fields: fields that are sent under a name no document confirms.
+    :param price: the documented price, if there is one.
+    :param usual_seconds: the documented usual time to render a video, if there is one.
     """
 
     as_of: date
@@ -76,6 +93,8 @@ class ModelRules:
     image_count: tuple[int, int] | None = None
     max_duration_with_images: tuple[int, int] | None = None
     unconfirmed_fields: Collection[str] = ()
+    price: Price | None = None
+    usual_seconds: int | None = None
 
 
 def validate_for_vendor(vendor: Vendor, request: VideoRequest, *, allow_private: bool) -> list[Problem]:
@@ -132,9 +151,9 @@ def validate_for_model(rules: ModelRules, request: VideoRequest, *, images: int)
     model, seconds = request.model, request.duration
     if _is_positive_integer(seconds):
         if rules.durations is not None and seconds not in rules.durations:
-            add("duration", seconds, f"{model} accepts {_listing(rules.durations)} seconds")
+            add("duration", seconds, f"{model} accepts {describe_values(rules.durations)} seconds")
         elif rules.recommended_durations is not None and seconds not in rules.recommended_durations:
-            recommended = _listing(rules.recommended_durations)
+            recommended = describe_values(rules.recommended_durations)
             warn("duration", seconds, f"the document suggests {recommended} seconds")
         if rules.max_duration_with_images is not None:
             count, longest = rules.max_duration_with_images
@@ -145,13 +164,13 @@ def validate_for_model(rules: ModelRules, request: VideoRequest, *, images: int)
     if _is_aspect_ratio(aspect_ratio):
         recommended_ratios = rules.recommended_aspect_ratios
         if rules.aspect_ratios is not None and aspect_ratio not in rules.aspect_ratios:
-            add("aspect_ratio", aspect_ratio, f"{model} accepts {_listing(rules.aspect_ratios)}")
+            add("aspect_ratio", aspect_ratio, f"{model} accepts {describe_values(rules.aspect_ratios)}")
         elif recommended_ratios is not None and aspect_ratio not in recommended_ratios:
-            confirmed = _listing(recommended_ratios)
+            confirmed = describe_values(recommended_ratios)
             warn("aspect_ratio", aspect_ratio, f"the document clearly confirms only {confirmed}")
     resolution = request.resolution
     if resolution in RESOLUTIONS and rules.resolutions is not None and resolution not in rules.resolutions:
-        add("resolution", resolution, f"{model} accepts {_listing(rules.resolutions)}")
+        add("resolution", resolution, f"{model} accepts {describe_values(rules.resolutions)}")
     if isinstance(request.prompt, str):
         length, size = len(request.prompt), describe_type(request.prompt)
         if rules.max_prompt_length is not None and length > rules.max_prompt_length:
@@ -248,7 +267,8 @@ def _is_aspect_ratio(value: Any) -> bool:
     return isinstance(value, str) and _ASPECT_RATIO.fullmatch(value) is not None
 
 
-def _listing(values: Collection[Any]) -> str:
+def describe_values(values: Collection[Any]) -> str:
+    """Return accepted values as text: ``6 to 30``, or ``480p, 720p``."""
     if isinstance(values, range):
         return f"{values.start} to {values.stop - 1}"
     return ", ".join(map(str, values))

@@ -218,7 +218,7 @@ class SimulatedDeployment:
                 client = self.client
 
                 async def status(job: Any, *, max_wait: float) -> Any:
-                    return client._status_once(job)
+                    return client.status_once(job)
 
                 yield types.SimpleNamespace(settings=self.settings, status=status, limits=UnlimitedAccount())
 

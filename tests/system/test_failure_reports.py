@@ -11,6 +11,7 @@ import time
 import pytest
 
 from airflow_provider_vidgen.simulator import SimulatorClient
+from airflow_provider_vidgen.video_status import VideoState, VideoStatus
 from dev.servers.storage import LocalS3
 from tests.support.task_runs import Runs, bill, billed_jobs, submissions
 
@@ -53,6 +54,26 @@ def test_an_account_without_funds_fails_at_once(runs: Runs, simulator: Simulator
     assert "InsufficientFunds: " in log
     assert "Nothing was spent. Top up the account" in log
     assert billed_jobs(simulator, "on credit") == []
+
+
+def test_the_log_of_a_failure_ends_with_what_happened_and_what_to_do(runs: Runs) -> None:
+    task = runs.task(DAG, "funds")
+    task.wait_until_finished("failed")
+    traceback, end = task.log().split("::group::Post Execute")
+    assert '"exc_type"' in traceback
+    # Outside of the group, which Airflow's UI shows collapsed.
+    group, shown, _ = end.split("::endgroup::")
+    assert "Top up the account" not in group
+    assert "Nothing was spent. Top up the account" in shown
+
+
+def test_the_xcom_of_a_failure_has_what_the_videos_tab_shows(runs: Runs) -> None:
+    task = runs.task(DAG, "funds")
+    task.wait_until_finished("failed")
+    status = VideoStatus.from_json(task.xcom("video"))
+    assert status is not None
+    assert (status.state, status.billing) == (VideoState.FAILED, "Nothing was spent.")
+    assert "on credit" in status.prompt
 
 
 def test_a_bad_key_is_reported_as_such_and_fails_at_once(runs: Runs, simulator: SimulatorClient) -> None:

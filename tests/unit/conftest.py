@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.accounts import MakeHook, connection
 from tests.support.clock import Clock
+from tests.support.core_tasks import FakeRun
+from tests.support.recorded_metrics import RecordedMetrics
 
 
 @pytest.fixture
@@ -70,3 +72,26 @@ def vidgen(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> Callable[..., None]
         monkeypatch.setenv("AIRFLOW_CONN_VIDGEN_DEFAULT", connection(vendor, **fields))
 
     return connect
+
+
+@pytest.fixture
+def sent_metrics(monkeypatch: pytest.MonkeyPatch) -> RecordedMetrics:
+    """The metrics that were sent."""
+    from airflow_provider_vidgen import airflow_internals, metrics
+
+    backend = RecordedMetrics()
+    monkeypatch.setattr(airflow_internals, "metrics_backend", lambda: backend)
+    monkeypatch.setattr(metrics, "_stopped", False)
+    return backend
+
+
+@pytest.fixture
+def fake_run(monkeypatch: pytest.MonkeyPatch) -> FakeRun:
+    """The Dag run that commands and actions find in place of Airflow's database."""
+    from airflow_provider_vidgen import airflow_core
+
+    run = FakeRun()
+    monkeypatch.setattr(airflow_core, "tasks_of_run", run.tasks_of_run)
+    monkeypatch.setattr(airflow_core, "locked_task", run.locked_task)
+    monkeypatch.setattr(airflow_core, "get_connection", run.connections.get)
+    return run

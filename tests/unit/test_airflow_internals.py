@@ -1,7 +1,7 @@
 # Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 # compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-"""Pushing XComs from a trigger, without blocking the event loop."""
+"""Pushing XComs from a trigger, without blocking the event loop, and Airflow's metrics."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk._shared.observability.metrics import stats
 from airflow.sdk.bases.xcom import BaseXCom
 from airflow.sdk.execution_time import task_runner, xcom
 from airflow.sdk.execution_time.comms import SetXCom
+from airflow.sdk.observability.metrics import stats_utils
 
 from airflow_provider_vidgen import airflow_internals
+from tests.support.recorded_metrics import RecordedMetrics
 from tests.support.task_instance import task_instance
 
 PROGRESS = {"state": "running", "percent": 40.0}
@@ -111,3 +114,44 @@ def test_a_hanging_xcom_backend_occupies_one_thread_only(
     asyncio.run(main())
     assert len(threads) == 1
     assert sent == []
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> list[RecordedMetrics]:
+    """The backends that Airflow's configuration made, in a process whose metrics nobody initialised."""
+    made: list[RecordedMetrics] = []
+
+    def make() -> RecordedMetrics:
+        made.append(RecordedMetrics())
+        return made[-1]
+
+    monkeypatch.setattr(stats_utils, "get_stats_factory", lambda: make)
+    for name in ("_factory", "_backend", "_registry"):
+        monkeypatch.setattr(stats, name, None)
+    monkeypatch.setattr(stats, "_export_legacy_names", True)
+    return made
+
+
+@pytest.mark.parametrize("legacy_names", [True, False])
+def test_metrics_go_to_the_configured_backend_that_was_prepared_before(
+    legacy_names: bool, configured: list[RecordedMetrics], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__METRICS__LEGACY_NAMES_ON", str(legacy_names))
+    airflow_internals.prepare_metrics()
+    (backend,) = configured
+    assert backend.sent == []
+    # What is read only where it is needed: 29 kB of YAML.
+    assert (stats._registry is not None) is legacy_names
+    airflow_internals.metrics_backend().incr("vidgen.submitted", 1, tags={"vendor": "apixo"})
+    assert backend.sent == [("vidgen.submitted", 1, {"vendor": "apixo"})]
+    assert configured == [backend]
+
+
+def test_metrics_that_airflow_has_initialised_are_used_as_they_are(
+    configured: list[RecordedMetrics],
+) -> None:
+    backend = RecordedMetrics()
+    stats.initialize(factory=lambda: backend, export_legacy_names=False)
+    airflow_internals.metrics_backend().incr("vidgen.submitted")
+    assert [name for name, _, _ in backend.sent] == ["vidgen.submitted"]
+    assert configured == []

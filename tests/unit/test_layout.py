@@ -35,32 +35,40 @@ ALLOWED = {
     "vendors": MIDDLE,
     "xcom": {"models", "polling"},
     "video_status": set(),
+    "instance_names": set(),
     "clock": set(),
+    "lineage": set(),
     "ledger": BOTTOM | {"clock"},
     "connection": MIDDLE,
     "limits": {"connection"},
-    "http": MIDDLE | {"clock", "connection", "limits"},
-    "client": MIDDLE | {"clock", "connection", "http", "limits"},
-    "landing": MIDDLE | {"clock", "connection", "http"},
+    "http": MIDDLE | {"clock", "connection", "limits", "metrics"},
+    "client": MIDDLE | {"clock", "connection", "http", "limits", "metrics"},
+    "landing": MIDDLE | {"airflow_internals", "clock", "connection", "http", "lineage", "metrics"},
     "decision": {"ledger"},
-    "submission": MIDDLE | {"client", "connection", "http", "ledger", "decision", "clock"},
+    "submission": MIDDLE | {"client", "connection", "http", "ledger", "decision", "clock", "metrics"},
 }
 #: The same for modules that import Airflow.
 ALLOWED_WITH_AIRFLOW = {
     "airflow_internals": set(),
-    "airflow_core": set(),
+    "airflow_core": {"errors"},
     "airflow_core_videos": {"video_status"},
+    "airflow_dags": set(),
+    "links": set(),
+    "mapped_instances": {"airflow_internals", "instance_names"},
+    "metrics": BOTTOM | {"airflow_internals", "clock"},
     "airflow_errors": {"airflow_internals", "errors", "redaction"},
     "state_store": {"airflow_internals"},
+    "task_actions": BOTTOM | {"airflow_core", "client", "clock", "connection", "ledger", "submission"},
     "capacity": {"airflow_internals", "clock", "errors", "state_store"},
-    "hooks": MIDDLE | {"airflow_internals", "client", "clock", "connection", "http"},
-    "triggers": MIDDLE | {"airflow_internals", "client", "clock", "hooks", "video_status", "xcom"},
+    "openlineage_events": {"landing", "lineage", "models"},
+    "hooks": MIDDLE | {"airflow_internals", "client", "clock", "connection", "http", "metrics"},
+    "triggers": MIDDLE | {"airflow_internals", "client", "clock", "hooks", "metrics", "video_status", "xcom"},
     "job_wait": BOTTOM
     | {"airflow_internals", "clock", "hooks", "polling", "triggers", "video_status", "xcom"},
     "video_report": BOTTOM | {"capacity", "clock", "vendors", "video_status"},
     "generation": BOTTOM
     | {"airflow_errors", "airflow_internals", "capacity", "clock", "decision", "hooks", "job_wait", "landing"}
-    | {"ledger", "state_store", "submission", "video_report", "xcom"},
+    | {"ledger", "links", "metrics", "state_store", "submission", "video_report", "xcom"},
     "videos_tab": BOTTOM
     | {"__version__", "airflow_core_videos", "clock", "landing", "redaction", "task_actions", "video_status"},
     "plugins": {"videos_tab"},
@@ -75,7 +83,9 @@ PURE = (
     "connection",
     "xcom",
     "video_status",
+    "instance_names",
     "clock",
+    "lineage",
     "ledger",
     "decision",
 )
@@ -142,8 +152,19 @@ def test_client_http_limits_and_submission_import_no_airflow() -> None:
 
 def test_the_package_needs_no_other_provider() -> None:
     for path in PACKAGE.rglob("*.py"):
-        used = {name for name in imports(path) if name.startswith("airflow.providers")}
-        assert not used, f"{path} imports {used}"
+        used = {name for name in imports(path) if name.startswith(("airflow.providers", "openlineage"))}
+        # Imported only when the provider of OpenLineage itself calls an operator.
+        optional = path.name == "openlineage_events.py"
+        assert not used or optional, f"{path} imports {used}"
+
+
+def test_only_operators_import_the_optional_openlineage_module_and_only_when_it_is_used() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        if f"{NAME}.openlineage_events" in set(imports(path)):
+            assert path.parent.name == "operators"
+            tree = ast.parse(path.read_text())
+            top = [ast.unparse(node) for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+            assert not any("openlineage" in line for line in top), path
 
 
 def test_nothing_imports_the_simulator() -> None:
@@ -204,7 +225,8 @@ def test_the_generation_operator_imports_the_rest_of_the_package_only_when_it_ru
     loaded = set(ast.literal_eval(process.stdout.strip().splitlines()[-1]))
     # Airflow loads the metadata of installed providers.
     metadata = {f"{NAME}.get_provider_info", f"{NAME}.vendors"}
-    assert loaded - metadata == {f"{NAME}.operators", module}
+    needed = {f"{NAME}.links", f"{NAME}.links.video_links", f"{NAME}.mapped_instances"}
+    assert loaded - metadata == {f"{NAME}.operators", module, *needed}
 
 
 @pytest.mark.parametrize("module", ["operators.video_download", "sensors.video_task"])

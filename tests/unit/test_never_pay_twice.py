@@ -274,7 +274,7 @@ def _resubmit_on_an_unreadable_store(patch: pytest.MonkeyPatch) -> None:
 
 
 def _resubmit_on_a_poll_error(patch: pytest.MonkeyPatch) -> None:
-    real = WorkerClient._status_once
+    real = WorkerClient.status_once
 
     @functools.wraps(real)
     def status_once(self: WorkerClient, job: Any) -> JobStatus:
@@ -284,7 +284,7 @@ def _resubmit_on_a_poll_error(patch: pytest.MonkeyPatch) -> None:
             failure = Failure(category=FailureCategory.INTERNAL)
             return JobStatus(state=JobState.FAILED, raw_state="error", failure=failure)
 
-    patch.setattr(WorkerClient, "_status_once", status_once)
+    patch.setattr(WorkerClient, "status_once", status_once)
 
 
 def _treat_a_resent_request_as_the_first(patch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,7 @@ def test_a_submitted_job_is_shown_with_its_request(vendor: str, vidgen: Connect)
     status = shown(task)
     assert (status.state, status.vendor, status.job_id) == (VideoState.RENDERING, vendor, "task_1")
     assert status.vendor_name
+    assert status.console_url == ""  # none of the four documents one
     assert status.model == job(vendor).model
     assert status.prompt == PROMPT
     assert status.since == status.submitted_at == NOW.isoformat()

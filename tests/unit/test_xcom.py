@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -58,6 +58,27 @@ def test_a_minimal_result_has_the_same_keys_and_is_json(links: tuple[str, ...]) 
     assert result["cost"] is None
     assert result["expires_at"] is None
     assert type(result["state"]) is str
+
+
+ESTIMATE = Cost(amount=0.08, currency="USD", basis="estimated", as_of=date(2026, 11, 20))
+
+
+def test_an_estimate_stands_in_for_a_cost_that_the_vendor_does_not_report() -> None:
+    status = JobStatus(state=JobState.SUCCEEDED, raw_state="completed", result_urls=(LINK,))
+    assert build_result(job("apimodels"), status, estimate=ESTIMATE)["cost"] == {
+        "amount": 0.08,
+        "currency": "USD",
+        "basis": "estimated",
+        "as_of": "2026-11-20",
+    }
+
+
+@pytest.mark.parametrize("amount", [0.0, 0.05])
+def test_a_reported_cost_wins_over_an_estimate(amount: float) -> None:
+    cost = Cost(amount=amount, currency="USD", basis="reported")
+    status = JobStatus(state=JobState.SUCCEEDED, raw_state="completed", result_urls=(LINK,), cost=cost)
+    result = build_result(job("apimart"), status, estimate=ESTIMATE)
+    assert result["cost"] == {"amount": amount, "currency": "USD", "basis": "reported"}
 
 
 @pytest.mark.parametrize("percent", [None, 40.0])

@@ -52,15 +52,15 @@ class FsspecWriter:
     def restart(self) -> None:
         """Drop all bytes so far."""
         self.discard()
-        # A transaction of the file system would include all files that land at the same time.
-        self._file = self._target.open(autocommit=False, **self._open_arguments)  # type: ignore[no-untyped-call]
+        # Not ObjectStoragePath.open, which would report each block as lineage, and every upload that is only
+        # tried out. A transaction of the file system would include all files that land at the same time.
+        self._file = self._target.fs.open(self._target.path, autocommit=False, **self._open_arguments)
         with suppress(ValueError):
-            self._target.fs.transaction.files.remove(_unwrap(self._file))
+            self._target.fs.transaction.files.remove(self._file)
 
     def add_metadata(self, name: str, value: str) -> None:
         """Store a metadata entry: Azure takes it at the end, Google only before the first block is sent."""
-        file = _unwrap(self._file)
-        file.metadata = {**file.metadata, name: value}
+        self._file.metadata = {**self._file.metadata, name: value}
 
     def commit(self) -> None:
         """Make the object visible."""
@@ -80,9 +80,4 @@ class FsspecWriter:
                 "The incomplete upload of %s could not be aborted (%s)", self._target, type(error).__name__
             )
         finally:
-            _unwrap(file).closed = True
-
-
-def _unwrap(file: Any) -> Any:
-    """Return the file inside Airflow's wrapper, which forwards calls but not assignments."""
-    return getattr(file, "_obj", file)
+            file.closed = True

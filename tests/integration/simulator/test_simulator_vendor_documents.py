@@ -216,11 +216,16 @@ def test_an_apimart_status_has_a_list_of_links_and_their_expiry(sim: Simulator) 
     assert len(video["url"]) == 1
 
 
-def test_apimart_reports_the_cost_if_configured(sim: Simulator) -> None:
-    sim.options(apimart_cost=True)
+def test_a_finished_apimart_job_reports_what_was_billed(sim: Simulator) -> None:
     task_id = create_job(sim, "apimart")
+    assert "cost" not in status_data(sim, "apimart", task_id)
     sim.advance(20)
-    assert status_data(sim, "apimart", task_id)["cost"] == sim.ledger().entries[0].amount
+    done, (bill,) = status_data(sim, "apimart", task_id), sim.ledger().entries
+    assert (bill.state, bill.currency) == ("settled", "USD")
+    assert done["cost"] == bill.amount
+    assert done["credits_cost"] == pytest.approx(bill.amount * 100)
+    sim.options(apimart_cost=False)
+    assert not {"cost", "credits_cost"} & set(status_data(sim, "apimart", task_id))
 
 
 SEQUENCES: dict[str, list[str]] = {

@@ -141,7 +141,7 @@ def test_a_video_is_billed_once_polled_and_landed_whole(
     ("vendor", "options"),
     [
         ("apimart", {"apimart_create_format": "list"}),
-        ("apimart", {"apimart_create_format": "task", "apimart_cost": True}),
+        ("apimart", {"apimart_create_format": "task", "apimart_cost": False}),
         ("apixgo", {"apixgo_create_format": "enveloped"}),
         ("apimodels", {"apimodels_result_field": "resultJson"}),
     ],

@@ -421,3 +421,20 @@ def test_prompt_api_key_and_link_are_in_no_error_and_no_log(
         for secret in (prompt, PROMPT, KEY, LINK, "s3cret-signature"):
             assert secret not in text
     assert "cannot make '" in str(failure.value)
+
+
+def test_the_result_and_the_sidecar_have_the_documented_price_of_a_vendor_that_reports_no_cost(
+    deferred: Callable[..., Deferred], tmp_path: Path
+) -> None:
+    deferral = deferred("apimodels", output_path=f"file://{tmp_path}/")
+    result = resume(deferral, finished("apimodels"), event=event(), vendor="apimodels")
+    assert result["cost"] == {"amount": 0.08, "currency": "USD", "basis": "estimated", "as_of": "2026-11-20"}
+    (sidecar,) = tmp_path.glob("*.json")
+    assert json.loads(sidecar.read_text())["cost"] == result["cost"]
+
+
+def test_the_result_has_the_cost_that_the_vendor_reports(deferred: Callable[..., Deferred]) -> None:
+    reply = finished("apimart")
+    reply["data"]["cost"] = "0.042"
+    result = resume(deferred("apimart"), reply, event=event(), vendor="apimart")
+    assert result["cost"] == {"amount": 0.042, "currency": "USD", "basis": "reported"}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,29 @@ def test_a_submission_is_sent_as_documented(vendor: str, make_hook: MakeHook) ->
     assert sent.body == (body % prompt).encode()
     assert submission.job.to_dict() == job(vendor).to_dict()
     assert submission.status.state is JobState.QUEUED
+
+
+def test_the_hook_estimates_by_the_documented_price(make_hook: MakeHook) -> None:
+    request = VideoRequest(prompt=PROMPT, model="grok-video-3", duration=5)
+    estimate = make_hook("apimodels").estimate(request)
+    assert estimate is not None
+    assert (estimate.amount, estimate.basis) == (0.08, "estimated")
+    assert make_hook("apixo").estimate(request) is None
+
+
+def test_an_estimate_that_a_vendor_cannot_compute_prevents_no_delivery(
+    make_hook: MakeHook, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str]
+) -> None:
+    hook = make_hook("apimodels")
+
+    def estimate(request: VideoRequest) -> None:
+        raise TypeError(f"no price for {request.prompt}")
+
+    monkeypatch.setattr(hook.settings.vendor, "estimate", estimate, raising=True)
+    assert hook.estimate(VideoRequest(prompt=PROMPT)) is None
+    message = logged()
+    assert "The cost could not be estimated (TypeError)" in message
+    assert PROMPT not in message
 
 
 @pytest.mark.parametrize("vendor", VENDORS)

@@ -29,6 +29,7 @@ from airflow_provider_vidgen.vendors.apixo import Apixo
 from airflow_provider_vidgen.vendors.http_messages import HttpCall, HttpReply
 from tests.support.accounts import KEY, connection, job
 from tests.support.clock import NOW, Clock, run_virtually
+from tests.support.recorded_metrics import RecordedMetrics
 from tests.support.task_instance import task_instance
 from tests.support.vendor_replies import LINK, failed, finished, running, status_body, unknown
 
@@ -402,3 +403,16 @@ def test_each_loop_gets_its_own_session() -> None:
 
     assert asyncio.run(once()) + asyncio.run(once()) == 2
     assert not loop_resources_module._resources
+
+
+def test_the_trigger_counts_429s_and_how_late_it_finds_the_video(
+    vendor: Vendor, sent_metrics: RecordedMetrics
+) -> None:
+    done = finished("apixo")
+    done["data"]["completeTime"] = int(NOW.timestamp() * 1000)
+    vendor.replies = [HttpReply(status=429, content=b'{"code": 429}'), running("apixo"), done]
+    assert reason(trigger()) == "ended"
+    assert sent_metrics.total("rate_limited", vendor="apixo", request="status") == 1
+    assert [seconds for seconds, _ in sent_metrics.of("notice_delay")] == [
+        pytest.approx((vendor.times[-1] - NOW).total_seconds(), abs=0.01)
+    ]

@@ -13,7 +13,7 @@ import pytest
 from vendor_case import VENDORS, read_status, read_submit, reply
 
 from airflow_provider_vidgen.errors import SubmitOutcomeUnknown
-from airflow_provider_vidgen.models import Cost, JobState, JobStatus, Submission
+from airflow_provider_vidgen.models import JobState, JobStatus, Submission
 from tests.support.vendor_replies import LINK, status_body
 
 _OTHER = "https://cdn.example.com/other.mp4"
@@ -175,16 +175,6 @@ def test_apimarts_links_expire_after_a_day_if_nothing_is_reported() -> None:
     assert status.result_urls == (LINK, _OTHER)
     assert status.expires_at == datetime(2025, 11, 15, 2, 45, 8, tzinfo=UTC)
     assert status.expires_basis == "documented"
-
-
-def test_apimarts_reported_cost_is_read() -> None:
-    assert _status("apimart", "completed", cost=0.07).cost == Cost(
-        amount=0.07, currency="USD", basis="reported"
-    )
-    both = _status("apimart", "completed", cost=0.07, credits_cost="7")
-    assert both.cost == Cost(amount=7.0, currency="credits", basis="reported")
-    for invalid in (None, "", "free", [1], {"usd": 1}, True):
-        assert _status("apimart", "completed", cost=invalid).cost is None
 
 
 def test_apimarts_status_may_be_in_a_list() -> None:
