@@ -308,8 +308,7 @@ def _retry_time(row: Any, session: Any) -> datetime | None:
     from airflow.models.taskinstance import TaskInstance
 
     try:
-        dag = _dag_bag().get_dag(row.dag_version_id, session=session)
-        task = dag.get_task(row.task_id)
+        dag = _dag_bag().get_dag(row.dag_version_id, session=session) if row.dag_version_id else None
         # The method needs no more of a task instance than this.
         instance: Any = SimpleNamespace(
             dag_id=row.dag_id,
@@ -318,7 +317,8 @@ def _retry_time(row: Any, session: Any) -> datetime | None:
             try_number=row.try_number,
             end_date=row.end_date,
             retry_delay_override=row.retry_delay_override,
-            task=task,
+            # Not needed where a retry policy has set the delay.
+            task=dag.get_task(row.task_id) if dag is not None else None,
         )
         found: datetime = TaskInstance.next_retry_datetime(instance)  # type: ignore[no-untyped-call]
         return found
