@@ -20,7 +20,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from airflow.sdk import ObjectStoragePath
+from airflow.sdk import BaseHook, ObjectStoragePath
 
 from airflow_provider_vidgen.errors import VidgenError
 from airflow_provider_vidgen.landing.containers.matroska import EBML
@@ -103,6 +103,9 @@ def _open(path: str, recognise: Any, kind: str) -> OpenedFile:
     file = None
     try:
         target = storage_path(path)
+        if target.conn_id:
+            # Amazon's hook would use the API server's own credentials for a connection that does not exist.
+            BaseHook.get_connection(target.conn_id)
         fs = target.fs
         info = fs.info(target.path)
         if info.get("type") == "directory":
