@@ -1,10 +1,11 @@
 // Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in
 // compliance with the License. A copy of the License is in the file LICENSE at the root of this project.
 
-// Sets data-theme to the colour mode of the Airflow UI, and follows it. Loaded before anything is painted.
+// Fits the page to the Airflow UI around it. Loaded before anything is painted.
 //
-// The UI (3.3) keeps the choice in localStorage["theme"] ("light", "dark" or "system") and sets the resulting
-// mode as a class of its <html>. The page stands in an iframe of the UI, of the same origin.
+// data-theme is the UI's colour mode, and follows it. The UI (3.3) keeps the choice in localStorage["theme"]
+// ("light", "dark" or "system") and sets the resulting mode as a class of its <html>. The page stands in an
+// iframe of the UI, of the same origin. data-tab tells that this is the tab of a Dag, a run or a task.
 
 (() => {
   "use strict";
@@ -34,6 +35,7 @@
     document.documentElement.dataset.theme = mode ?? (prefersDark.matches ? "dark" : "light");
   }
 
+  if (outer && parent.location.pathname.includes("/dags/")) document.documentElement.dataset.tab = "";
   apply();
   prefersDark.addEventListener("change", apply);
   addEventListener("storage", apply);
