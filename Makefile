@@ -11,7 +11,7 @@ AXE := $(VENV)/axe
 apt_install = { SUDO=$$(command -v sudo || true); $$SUDO apt-get update -qq && \
 	DEBIAN_FRONTEND=noninteractive $$SUDO apt-get install -y -qq $(1) >/dev/null; }
 
-.PHONY: demo chaos test lint types unit integration system bench bench-import bench-polling bench-end-to-end \
+.PHONY: demo chaos test lint types unit integration system bench bench-videos-tab bench-import bench-polling bench-end-to-end \
 	bench-triggerer bench-landing kill-during-landing errors-page browser azurite s3rver axe format clean
 
 $(READY): pyproject.toml constraints.txt
@@ -44,7 +44,7 @@ unit integration system: $(READY)
 	$(BIN)/python -m pytest -n 2 tests/$@
 
 # Most benchmarks, one after the other; more than an hour. The results are in docs/benchmarks.md.
-bench: bench-import bench-polling bench-end-to-end bench-triggerer bench-landing
+bench: bench-import bench-polling bench-end-to-end bench-triggerer bench-landing bench-videos-tab
 	$(BIN)/python -m benchmarks.end_to_end --scaling
 	$(BIN)/python -m benchmarks.end_to_end --apixo-limits
 
@@ -69,6 +69,10 @@ bench-end-to-end: $(READY)
 # BENCH=--control uses triggers that only sleep, BENCH=--changing-progress vendors that report progress.
 bench-triggerer: $(READY)
 	$(BIN)/python -m benchmarks.triggerer $(BENCH)
+
+# Page times, and what an open tab costs the API server.
+bench-videos-tab: $(READY)
+	$(BIN)/python -m benchmarks.videos_tab $(BENCH)
 
 # Kill workers during a landing, KILLS times each on local disk, S3 and SFTP.
 KILLS ?= 250
