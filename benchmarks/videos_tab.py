@@ -86,9 +86,7 @@ class OpenTab:
         """Print the median times of pages, beside a page of Airflow's own."""
         run = {"dag_id": DAG_ID, "run_id": "run_5"}
         paths = {
-            "Airflow's own task instances, 60 of a run": (
-                f"api/v2/dags/{DAG_ID}/dagRuns/run_5/taskInstances?limit=60"
-            ),
+            "Airflow's own list of 60 task instances": "api/v2/dags/~/dagRuns/~/taskInstances?limit=60",
             f"the tab of a run of {VIDEOS} videos": f"vidgen/videos?{urlencode(run)}",
             f"the page over all Dags, {RUNS * VIDEOS} videos": "vidgen/all-videos",
         }

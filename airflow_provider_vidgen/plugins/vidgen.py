@@ -10,6 +10,7 @@ the tab: the web application is built at its first request, which only the API s
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
@@ -40,14 +41,23 @@ class VideosTab:
 
     def __init__(self) -> None:
         self._app: Any = None
+        self._lock = threading.Lock()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request."""
         if self._app is None:
-            from airflow_provider_vidgen.videos_tab.app import create_app
+            import anyio.to_thread
 
-            self._app = create_app()
+            # In a thread, because the imports would hold up the API server's other requests.
+            await anyio.to_thread.run_sync(self._build)
         await self._app(scope, receive, send)
+
+    def _build(self) -> None:
+        with self._lock:
+            if self._app is None:
+                from airflow_provider_vidgen.videos_tab.app import create_app
+
+                self._app = create_app()
 
 
 class VidgenPlugin(AirflowPlugin):

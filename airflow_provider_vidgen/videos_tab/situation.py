@@ -78,7 +78,7 @@ def assess(
     if status.state in (VideoState.WAITING, VideoState.RENDERING):
         if task_state in FINISHED:
             return _ended_without_report(task_state, status)
-        return _waiting(place) if status.state is VideoState.WAITING else _rendering(progress)
+        return _waiting(status, place) if status.state is VideoState.WAITING else _rendering(progress)
     found = _ended(status)
     if task_state in _NOT_STARTED:
         return replace(
@@ -139,11 +139,14 @@ def _without_report(task_state: str, try_number: int) -> Situation:
     )
 
 
-def _waiting(place: int | None) -> Situation:
+def _waiting(status: VideoStatus, place: int | None) -> Situation:
+    has_place = place is not None and place > 0
     return Situation(
         state=CardState.WAITING,
         label="Waiting",
-        picture=f"{ordinal(place)} in line" if place is not None and place > 0 else "waiting for capacity",
+        picture=f"{ordinal(place)} in line" if place is not None and has_place else "waiting for capacity",
+        # The reported reason has the place of that time.
+        message="" if has_place else sentence(status.reason),
         billing=_NOTHING_YET,
     )
 

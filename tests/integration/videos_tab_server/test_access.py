@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from starlette.testclient import TestClient
@@ -59,6 +60,19 @@ def test_without_access_to_the_dag_there_is_nothing(
     reply = get(tab.user("admin", name), route)
     assert reply.status_code == 403
     assert "a secret" not in reply.text
+
+
+@pytest.mark.parametrize("route", READS)
+def test_a_second_dag_in_the_query_does_not_get_around_the_check(
+    route: str, videos: VideosInDatabase, tab: Tab
+) -> None:
+    client = tab.user("admin", "outsider")
+    for dag_ids in ((DAG, OTHER_DAG), (OTHER_DAG, DAG)):
+        query = [("dag_id", dag_id) for dag_id in dag_ids]
+        query += [("run_id", RUN), ("task_id", "make_video")]
+        assert "a secret" not in client.get(f"{route}?{urlencode(query)}").text
+    assert get(client, route, dag_id="~").status_code in (200, 404)
+    assert "a secret" not in get(client, route, dag_id="~").text
 
 
 @pytest.mark.parametrize("role", ["viewer", "user", "op", "admin"])

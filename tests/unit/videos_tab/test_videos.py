@@ -111,8 +111,12 @@ def test_without_the_whole_run_the_place_is_the_reported_one() -> None:
 
 
 def test_a_task_that_the_vendor_refused_has_no_place() -> None:
-    refused = task("up_for_reschedule", video=video("waiting", reason="429"))
-    assert only_video(refused).situation.picture == "waiting for capacity"
+    refused = task("up_for_reschedule", video=video("waiting", reason="Apixo has no capacity (HTTP 429)"))
+    situation = only_video(refused).situation
+    assert situation.picture == "waiting for capacity"
+    assert situation.message == "Apixo has no capacity (HTTP 429)."
+    in_line = task("up_for_reschedule", video=video("waiting", reason="Number 9 in line", ahead=2))
+    assert only_video(in_line).situation.message == ""
 
 
 def test_the_usual_time_is_the_median_of_the_same_vendor_and_model() -> None:
