@@ -16,7 +16,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from airflow_provider_vidgen import airflow_core_videos
+from airflow_provider_vidgen import airflow_core_access
 from airflow_provider_vidgen.errors import TaskRef
 from airflow_provider_vidgen.videos_tab import paths
 from airflow_provider_vidgen.videos_tab.same_origin import refuse_other_sites
@@ -61,20 +61,20 @@ _TASK: Any = Depends(_task)
 def actions_router() -> APIRouter:
     """Return the routes; they need what clearing a task instance needs."""
     router = APIRouter(
-        dependencies=[*airflow_core_videos.dependencies(edit=True), Depends(refuse_other_sites)]
+        dependencies=[*airflow_core_access.dependencies(edit=True), Depends(refuse_other_sites)]
     )
 
-    @router.post(f"/{paths.REGENERATE}", dependencies=airflow_core_videos.audit("vidgen_regenerate"))
+    @router.post(f"/{paths.REGENERATE}", dependencies=airflow_core_access.audit("vidgen_regenerate"))
     def regenerate(body: ActionBody, task: TaskRef = _TASK) -> dict[str, str]:
         """Make a new, paid video."""
         return _act(lambda actions: actions.regenerate(task, clear=body.clear))
 
-    @router.post(f"/{paths.ADOPT}", dependencies=airflow_core_videos.audit("vidgen_adopt"))
+    @router.post(f"/{paths.ADOPT}", dependencies=airflow_core_access.audit("vidgen_adopt"))
     def adopt(body: AdoptBody, task: TaskRef = _TASK) -> dict[str, str]:
         """Give the task a job from the vendor's console."""
         return _act(lambda actions: actions.adopt(task, body.job_id.strip(), clear=body.clear))
 
-    @router.post(f"/{paths.LOOK_AGAIN}", dependencies=airflow_core_videos.audit("vidgen_look_again"))
+    @router.post(f"/{paths.LOOK_AGAIN}", dependencies=airflow_core_access.audit("vidgen_look_again"))
     def look_again(body: ActionBody, task: TaskRef = _TASK) -> dict[str, str]:
         """Look for the task's job at the vendor again."""
         return _act(lambda actions: actions.look_again(task, clear=body.clear))

@@ -19,7 +19,7 @@ import anyio
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from airflow_provider_vidgen import airflow_core_videos
+from airflow_provider_vidgen import airflow_core_access, airflow_core_videos
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.video_status import VideoStatus
 from airflow_provider_vidgen.videos_tab import paths
@@ -48,7 +48,7 @@ T = TypeVar("T")
 
 def media_router() -> APIRouter:
     """Return the routes; all of them need read access to the Dag."""
-    router = APIRouter(dependencies=airflow_core_videos.dependencies(edit=False))
+    router = APIRouter(dependencies=airflow_core_access.dependencies(edit=False))
     limiter = anyio.CapacityLimiter(_MAX_THREADS)
 
     async def in_thread(function: Callable[..., T], *args: Any) -> T:

@@ -13,7 +13,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from starlette.responses import HTMLResponse, Response
 
-from airflow_provider_vidgen import airflow_core_videos
+from airflow_provider_vidgen import airflow_core_access, airflow_core_videos
 from airflow_provider_vidgen.airflow_core_videos import BadCursor, NewestVideos, RunVideos, Scope, VideoTask
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.videos_tab import listing, paths
@@ -62,6 +62,41 @@ class PageRequest:
         return self.task_id is None or self.across_runs or video.has_task(self.task_id, self.map_index)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """
+    The sections that an open page asks for.
+
+    :param first: number of the first one, from 1.
+    :param last: number of the last one.
+    :param known: versions of the sections that the browser has.
+    :param etag: version of everything when the browser last asked.
+    """
+
+    first: int
+    last: int
+    known: frozenset[str]
+    etag: str
+
+
+_FIRST = Part(first=1, last=1, known=frozenset(), etag="")
+
+
+def _part(
+    request: Request,
+    first: int = Query(1, ge=1),
+    last: int = Query(1, ge=1),
+    known: str = Query("", max_length=4000),
+) -> Part:
+    return Part(
+        first=first,
+        # One reply has a limit, and none is empty because of it.
+        last=min(last, first + MAX_SECTIONS - 1),
+        known=frozenset(known.split(",")),
+        etag=request.headers.get("if-none-match", ""),
+    )
+
+
 def _selection(
     state: str = Query("", max_length=20),
     vendor: str = Query("", max_length=100),
@@ -70,125 +105,15 @@ def _selection(
     return Selection(state=state, vendor=vendor, text=q.strip())
 
 
-_SELECTION: Any = Depends(_selection)
-
-
-def pages_router(static_url: str) -> APIRouter:
+def of_dag(
+    dag_id: str = Query(min_length=1),
+    run_id: str = "",
+    task_id: str = "",
+    map_index: str = "",
+    before: str = "",
+) -> PageRequest:
     """
-    Return the routes; all of them need read access to the Dag, or to any Dag for the page over all.
-
-    :param static_url: path of the folder of static files.
-    """
-    router = APIRouter(dependencies=airflow_core_videos.dependencies(edit=False))
-    session_dependency = airflow_core_videos.session_dependency()
-    user_dependency = airflow_core_videos.user_dependency()
-
-    def whole_page(request: PageRequest, selection: Selection, user: Any, session: Any) -> Response:
-        version, _ = page_version(request, selection, 1, 1, session)
-        page = build_page(
-            request, selection, version=version, static_url=static_url, user=user, session=session
-        )
-        # Not kept: the time in it would be wrong.
-        return HTMLResponse(render("page.html", page), headers={"Cache-Control": "private, no-store"})
-
-    def fragment(
-        request: PageRequest,
-        selection: Selection,
-        first: int,
-        last: int,
-        known: str,
-        etag: str,
-        *context: Any,
-    ) -> Response:
-        user, session = context
-        start = time.thread_time()
-        version, is_active = page_version(request, selection, first, last, session)
-        headers = {"Cache-Control": "private, no-store", "ETag": version}
-        if etag == version:
-            headers["Videos-Check-After"] = f"{check_interval(is_active, 0.0):.1f}"
-            return Response(status_code=304, headers=headers)
-        page = build_page(
-            request,
-            selection,
-            first=first,
-            last=last,
-            known=frozenset(known.split(",")),
-            version=version,
-            static_url=static_url,
-            user=user,
-            session=session,
-        )
-        text = render("fragment.html", page)
-        check_after = check_interval(is_active, time.thread_time() - start)
-        return HTMLResponse(text, headers={**headers, "Videos-Check-After": f"{check_after:.1f}"})
-
-    @router.get(f"/{paths.VIDEOS}")
-    def videos(
-        dag_id: str = Query(min_length=1),
-        run_id: str = "",
-        task_id: str = "",
-        map_index: str = "",
-        before: str = "",
-        selection: Selection = _SELECTION,
-        user: Any = user_dependency,
-        session: Any = session_dependency,
-    ) -> Response:
-        """The videos of a run, a task of it, one instance; or the newest of a Dag, or of a task."""
-        request = of_dag(dag_id, run_id, task_id, map_index, before)
-        return whole_page(request, selection, user, session)
-
-    @router.get(f"/{paths.CARDS}")
-    def cards(
-        request: Request,
-        dag_id: str = Query(min_length=1),
-        run_id: str = "",
-        task_id: str = "",
-        map_index: str = "",
-        before: str = "",
-        first: int = Query(1, ge=1),
-        last: int = Query(1, ge=1),
-        known: str = Query("", max_length=4000),
-        selection: Selection = _SELECTION,
-        user: Any = user_dependency,
-        session: Any = session_dependency,
-    ) -> Response:
-        """What the script shows anew of :func:`videos`."""
-        asked = of_dag(dag_id, run_id, task_id, map_index, before)
-        etag = request.headers.get("if-none-match", "")
-        return fragment(asked, selection, first, last, known, etag, user, session)
-
-    @router.get(f"/{paths.ALL_VIDEOS}")
-    def all_videos(
-        before: str = "",
-        selection: Selection = _SELECTION,
-        user: Any = user_dependency,
-        session: Any = session_dependency,
-    ) -> Response:
-        """The newest videos of all Dags that the user may read."""
-        return whole_page(of_all(before, user, session), selection, user, session)
-
-    @router.get(f"/{paths.ALL_CARDS}")
-    def all_cards(
-        request: Request,
-        before: str = "",
-        first: int = Query(1, ge=1),
-        last: int = Query(1, ge=1),
-        known: str = Query("", max_length=4000),
-        selection: Selection = _SELECTION,
-        user: Any = user_dependency,
-        session: Any = session_dependency,
-    ) -> Response:
-        """What the script shows anew of :func:`all_videos`."""
-        etag = request.headers.get("if-none-match", "")
-        asked = of_all(before, user, session)
-        return fragment(asked, selection, first, last, known, etag, user, session)
-
-    return router
-
-
-def of_dag(dag_id: str, run_id: str, task_id: str, map_index: str, before: str) -> PageRequest:
-    """
-    Return the page of a run, or of a Dag's newest videos.
+    Return the page of a run, a task of it, or one instance; or of the newest videos of a Dag, or of a task.
 
     :param map_index: as it is in the link of the tab: not a number for a task that is not mapped, because
         Airflow then leaves its placeholder as it is.
@@ -214,7 +139,7 @@ def of_dag(dag_id: str, run_id: str, task_id: str, map_index: str, before: str) 
 
 def of_all(before: str, user: Any, session: Any) -> PageRequest:
     """Return the page over all Dags that a user may read."""
-    dag_ids = airflow_core_videos.readable_dag_ids(user, session)
+    dag_ids = airflow_core_access.readable_dag_ids(user, session)
     return PageRequest(
         scope=NewestVideos(dag_ids=tuple(sorted(dag_ids)), before=before, limit=WINDOW),
         title=("all Dags",),
@@ -223,12 +148,72 @@ def of_all(before: str, user: Any, session: Any) -> PageRequest:
     )
 
 
-def page_version(
-    request: PageRequest, selection: Selection, first: int, last: int, session: Any
-) -> tuple[str, bool]:
+def pages_router(static_url: str) -> APIRouter:
+    """
+    Return the routes; all of them need read access to the Dag, or to any Dag for the page over all.
+
+    :param static_url: path of the folder of static files.
+    """
+    router = APIRouter(dependencies=airflow_core_access.dependencies(edit=False))
+    the_session: Any = airflow_core_access.session_dependency()
+    the_user: Any = airflow_core_access.user_dependency()
+
+    def for_all(before: str = "", user: Any = the_user, session: Any = the_session) -> PageRequest:
+        return of_all(before, user, session)
+
+    def whole_page(request: PageRequest, selection: Selection, user: Any, session: Any) -> Response:
+        version, _ = page_version(request, selection, _FIRST, session)
+        page = build_page(
+            request, selection, version=version, static_url=static_url, user=user, session=session
+        )
+        # Not kept: the time in it would be wrong.
+        return HTMLResponse(render("page.html", page), headers={"Cache-Control": "private, no-store"})
+
+    def fragment(request: PageRequest, selection: Selection, part: Part, user: Any, session: Any) -> Response:
+        start = time.thread_time()
+        version, is_active = page_version(request, selection, part, session)
+        headers = {"Cache-Control": "private, no-store", "ETag": version}
+        if part.etag == version:
+            headers["Videos-Check-After"] = f"{check_interval(is_active, 0.0):.1f}"
+            return Response(status_code=304, headers=headers)
+        page = build_page(
+            request, selection, part, version=version, static_url=static_url, user=user, session=session
+        )
+        text = render("fragment.html", page)
+        check_after = check_interval(is_active, time.thread_time() - start)
+        return HTMLResponse(text, headers={**headers, "Videos-Check-After": f"{check_after:.1f}"})
+
+    selected, asked_part = Depends(_selection), Depends(_part)
+    for asked, page_route, cards_route in (
+        (Depends(of_dag), paths.VIDEOS, paths.CARDS),
+        (Depends(for_all), paths.ALL_VIDEOS, paths.ALL_CARDS),
+    ):
+
+        @router.get(f"/{page_route}", name=page_route)
+        def videos(
+            request: Any = asked, selection: Any = selected, user: Any = the_user, session: Any = the_session
+        ) -> Response:
+            """Show a page."""
+            return whole_page(request, selection, user, session)
+
+        @router.get(f"/{cards_route}", name=cards_route)
+        def cards(
+            request: Any = asked,
+            selection: Any = selected,
+            part: Any = asked_part,
+            user: Any = the_user,
+            session: Any = the_session,
+        ) -> Response:
+            """Show what of a page has changed, for its script."""
+            return fragment(request, selection, part, user, session)
+
+    return router
+
+
+def page_version(request: PageRequest, selection: Selection, part: Part, session: Any) -> tuple[str, bool]:
     """Return the ``ETag`` of a fragment, which changes whenever it may, and whether a task is active."""
     state = _from_database(airflow_core_videos.scope_state, request.scope, session)
-    tag = listing.digest([state.version, repr(request), repr(selection), first, last])
+    tag = listing.digest([state.version, repr(request), repr(selection), part.first, part.last])
     return f'"{tag}"', state.is_active
 
 
@@ -242,16 +227,14 @@ def _from_database(read: Any, scope: Scope, session: Any) -> Any:
 def build_page(
     request: PageRequest,
     selection: Selection,
+    part: Part = _FIRST,
     *,
+    version: str,
     static_url: str,
     user: Any,
     session: Any,
-    first: int = 1,
-    last: int = 1,
-    known: frozenset[str] = frozenset(),
-    version: str = "",
 ) -> Page:
-    """Return a page, with the sections from ``first`` to ``last``."""
+    """Return a page, with some of its sections."""
     tasks: Sequence[VideoTask] = _from_database(airflow_core_videos.video_tasks, request.scope, session)
     videos = [
         video for video in find_videos(tasks, whole_runs=not request.across_runs) if request.shows(video)
@@ -260,11 +243,11 @@ def build_page(
     now = utcnow()
     found = listing.sections(
         shown,
-        first=first,
-        last=min(last, first + MAX_SECTIONS - 1),
-        known=known,
+        first=part.first,
+        last=part.last,
+        known=part.known,
         now=now,
-        editable=lambda dag_ids: airflow_core_videos.editable_dag_ids(dag_ids, user, session),
+        editable=lambda dag_ids: airflow_core_access.editable_dag_ids(dag_ids, user, session),
         across_runs=request.across_runs,
     )
     is_active = any(video.state in _ACTIVE for video in videos)

@@ -51,6 +51,7 @@ ALLOWED = {
 ALLOWED_WITH_AIRFLOW = {
     "airflow_internals": set(),
     "airflow_core": {"errors"},
+    "airflow_core_access": set(),
     "airflow_core_videos": {"video_status"},
     "airflow_dags": set(),
     "links": set(),
@@ -70,7 +71,16 @@ ALLOWED_WITH_AIRFLOW = {
     | {"airflow_errors", "airflow_internals", "capacity", "clock", "decision", "hooks", "job_wait", "landing"}
     | {"ledger", "links", "metrics", "state_store", "submission", "video_report", "xcom"},
     "videos_tab": BOTTOM
-    | {"__version__", "airflow_core_videos", "clock", "landing", "redaction", "task_actions", "video_status"},
+    | {
+        "__version__",
+        "airflow_core_access",
+        "airflow_core_videos",
+        "clock",
+        "landing",
+        "redaction",
+        "task_actions",
+        "video_status",
+    },
     "plugins": {"videos_tab"},
 }
 PURE = (
@@ -88,6 +98,8 @@ PURE = (
     "lineage",
     "ledger",
     "decision",
+    *(f"videos_tab/{name}" for name in ("cards", "listing", "paths", "progress", "situation", "videos")),
+    *(f"videos_tab/{name}" for name in ("view", "wording")),
 )
 
 
