@@ -33,8 +33,6 @@ from airflow_provider_vidgen.videos_tab.wording import clean
 
 #: Bytes that are read to recognise a file.
 _HEAD_SIZE = 64 * 1024
-#: Bytes that a file in a store is read ahead: a player reads on from where it is.
-_READ_AHEAD = 1024**2
 #: Seconds that a signed link can be used to begin with; a player that seeks later asks the route again.
 SIGNED_SECONDS = 900
 _SIGNATURES = (
@@ -136,9 +134,8 @@ def _open(path: str, recognise: Any, kind: str) -> OpenedFile:
 
 
 def _read_options(target: ObjectStoragePath) -> dict[str, Any]:
-    if target.protocol in BUCKET_PROTOCOLS:
-        return {"block_size": _READ_AHEAD, "cache_type": "readahead"}
-    return {}
+    # Each read is one request for just these bytes: most files are only recognised here, and then signed.
+    return {"cache_type": "none"} if target.protocol in BUCKET_PROTOCOLS else {}
 
 
 def _etag(target: ObjectStoragePath, info: Mapping[str, Any]) -> str:

@@ -21,7 +21,8 @@ from starlette.types import Receive, Scope, Send
 
 #: ``bytes=0-99``, ``bytes=100-`` or ``bytes=-100``; several ranges at once may be ignored (RFC 9110, 14.2).
 _RANGE = re.compile(r"bytes=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.ASCII)
-_CHUNK_SIZE = 256 * 1024
+#: One request to a store; the memory of one player.
+_CHUNK_SIZE = 1024**2
 
 
 class UnsatisfiableRange(Exception):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from tab_server import Tab, VideosInDatabase
+
+#: It would log its shutdown after pytest has closed the log.
+logging.getLogger("asyncssh").setLevel(logging.CRITICAL)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from tab_server import RUN, START, Tab, VideosInDatabase, run_page
 
 from airflow_provider_vidgen.simulator.placeholder_media import placeholder_jpeg, placeholder_mp4
 from airflow_provider_vidgen.videos_tab import media
-from dev.servers.storage import BUCKET, LocalS3, local_s3
+from dev.servers.storage import BUCKET, LocalS3, local_s3, local_sftp
 
 MP4 = placeholder_mp4("a note", 2, 32, 18) + bytes(300_000)
 JPEG = placeholder_jpeg("x")
@@ -223,6 +223,24 @@ def test_an_object_is_streamed_to_a_browser_that_cannot_reach_the_store(in_s3: P
     assert reply.headers["content-type"] == "video/mp4"
 
 
+def test_few_bytes_of_an_object_are_read_to_sign_it(in_s3: Player, monkeypatch: pytest.MonkeyPatch) -> None:
+    from s3fs import S3File
+
+    ranges: list[int] = []
+    fetch = S3File._fetch_range
+
+    def record(self: Any, start: int, end: int) -> bytes:
+        ranges.append(end - start)
+        return bytes(fetch(self, start, end))
+
+    monkeypatch.setattr(S3File, "_fetch_range", record)
+    assert in_s3.get().status_code == 307
+    assert sum(ranges) <= 64 * 1024
+    ranges.clear()
+    assert in_s3.get(stream=1).content == MP4
+    assert len(ranges) == 2
+
+
 def test_the_poster_of_an_object_is_sent_from_here(in_s3: Player) -> None:
     assert in_s3.get("poster").content == JPEG
 
@@ -234,6 +252,18 @@ def test_an_object_that_is_no_video_is_neither_sent_nor_signed(in_s3: Player) ->
 
 def test_a_connection_that_the_api_server_does_not_know(in_s3: Player) -> None:
     assert "its connection is not known to the API server" in detail(in_s3.get(number=2), 502)
+
+
+def test_a_file_on_sftp_is_streamed(player: Player, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with local_sftp(tmp_path) as sftp:
+        monkeypatch.setenv("AIRFLOW_CONN_SFTP_TAB", sftp.connection)
+        (tmp_path / "a.mp4").write_bytes(MP4)
+        (tmp_path / "b.txt").write_bytes(b"secret")
+        player.report({"path": "sftp://sftp_tab@/a.mp4"}, {"path": "sftp://sftp_tab@/b.txt"})
+        assert player.get().content == MP4
+        reply = player.get(headers={"Range": "bytes=250000-250009"})
+        assert (reply.status_code, reply.content) == (206, MP4[250_000:250_010])
+        assert "is not a video" in detail(player.get(number=1), 403)
 
 
 # --- slow storage ---------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from airflow_provider_vidgen.videos_tab.range_response import RangeResponse, UnsatisfiableRange, parse_range
 
-CONTENT = bytes(range(256)) * 4_000  # four chunks
+CONTENT = bytes(range(256)) * 16_000  # four chunks
 
 
 @pytest.mark.parametrize(
