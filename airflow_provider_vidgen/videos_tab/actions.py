@@ -50,7 +50,7 @@ def _task(
     dag_id: str = Query(min_length=1),
     run_id: str = Query(min_length=1),
     task_id: str = Query(min_length=1),
-    map_index: int = Query(-1, ge=-1),
+    map_index: int = Query(-1, ge=-1, le=paths.MAX_MAP_INDEX),
 ) -> TaskRef:
     return TaskRef(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
 

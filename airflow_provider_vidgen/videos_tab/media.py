@@ -65,7 +65,7 @@ def media_router() -> APIRouter:
         dag_id: str = Query(min_length=1),
         run_id: str = Query(min_length=1),
         task_id: str = Query(min_length=1),
-        map_index: int = -1,
+        map_index: int = Query(-1, ge=-1, le=paths.MAX_MAP_INDEX),
         number: int = Query(0, ge=0, le=1000),
         download: bool = False,
         stream: bool = False,
@@ -109,7 +109,7 @@ def media_router() -> APIRouter:
         dag_id: str = Query(min_length=1),
         run_id: str = Query(min_length=1),
         task_id: str = Query(min_length=1),
-        map_index: int = -1,
+        map_index: int = Query(-1, ge=-1, le=paths.MAX_MAP_INDEX),
         number: int = Query(0, ge=0, le=1000),
     ) -> Response:
         """Show a poster; it is small, so it is always sent from here."""

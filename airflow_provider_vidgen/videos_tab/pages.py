@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,17 +21,15 @@ from airflow_provider_vidgen.videos_tab import listing, paths
 from airflow_provider_vidgen.videos_tab.listing import MAX_SECTIONS, Selection
 from airflow_provider_vidgen.videos_tab.rendering import render
 from airflow_provider_vidgen.videos_tab.videos import Video, find_videos
-from airflow_provider_vidgen.videos_tab.view import CardState, Page
+from airflow_provider_vidgen.videos_tab.view import Page
 
 #: Videos of a page that is not that of one run.
 WINDOW = 1_000
+_MAP_INDEX = re.compile(r"\d{1,9}", re.ASCII)
 #: Seconds between the checks of an open page, while videos change and while none does.
 _CHECK_AFTER, _CHECK_AFTER_IDLE = 4.0, 15.0
 #: An open page may take this part of the server's time at most: large pages are checked less often.
 _SERVER_SHARE = 1 / 150
-_ACTIVE = frozenset(
-    {CardState.QUEUED, CardState.WAITING, CardState.RENDERING, CardState.SILENT, CardState.RETRYING}
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +117,7 @@ def of_dag(
     :param map_index: as it is in the link of the tab: not a number for a task that is not mapped, because
         Airflow then leaves its placeholder as it is.
     """
-    index = int(map_index) if map_index.isascii() and map_index.isdigit() else None
+    index = int(map_index) if _MAP_INDEX.fullmatch(map_index) else None
     query = {"dag_id": dag_id, "run_id": run_id, "task_id": task_id}
     query["map_index"] = "" if index is None else str(index)
     scope: Scope
@@ -162,25 +161,23 @@ def pages_router(static_url: str) -> APIRouter:
         return of_all(before, user, session)
 
     def whole_page(request: PageRequest, selection: Selection, user: Any, session: Any) -> Response:
-        version, _ = page_version(request, selection, _FIRST, session)
-        page = build_page(
-            request, selection, version=version, static_url=static_url, user=user, session=session
-        )
+        state = page_state(request, selection, _FIRST, session)
+        page = build_page(request, selection, state=state, static_url=static_url, user=user, session=session)
         # Not kept: the time in it would be wrong.
         return HTMLResponse(render("page.html", page), headers={"Cache-Control": "private, no-store"})
 
     def fragment(request: PageRequest, selection: Selection, part: Part, user: Any, session: Any) -> Response:
         start = time.thread_time()
-        version, is_active = page_version(request, selection, part, session)
-        headers = {"Cache-Control": "private, no-store", "ETag": version}
-        if part.etag == version:
-            headers["Videos-Check-After"] = f"{check_interval(is_active, 0.0):.1f}"
+        state = page_state(request, selection, part, session)
+        headers = {"Cache-Control": "private, no-store", "ETag": state.version}
+        if part.etag == state.version:
+            headers["Videos-Check-After"] = f"{check_interval(state.is_active, 0.0):.1f}"
             return Response(status_code=304, headers=headers)
         page = build_page(
-            request, selection, part, version=version, static_url=static_url, user=user, session=session
+            request, selection, part, state=state, static_url=static_url, user=user, session=session
         )
         text = render("fragment.html", page)
-        check_after = check_interval(is_active, time.thread_time() - start)
+        check_after = check_interval(state.is_active, time.thread_time() - start)
         return HTMLResponse(text, headers={**headers, "Videos-Check-After": f"{check_after:.1f}"})
 
     selected, asked_part = Depends(_selection), Depends(_part)
@@ -210,11 +207,24 @@ def pages_router(static_url: str) -> APIRouter:
     return router
 
 
-def page_version(request: PageRequest, selection: Selection, part: Part, session: Any) -> tuple[str, bool]:
-    """Return the ``ETag`` of a fragment, which changes whenever it may, and whether a task is active."""
+@dataclass(frozen=True, kw_only=True)
+class PageState:
+    """
+    What a page is like now, without its videos.
+
+    :param version: the ``ETag``, which changes whenever the page may.
+    :param is_active: a task of the page has not ended.
+    """
+
+    version: str
+    is_active: bool
+
+
+def page_state(request: PageRequest, selection: Selection, part: Part, session: Any) -> PageState:
+    """Return the state of a page, or of some of its sections."""
     state = _from_database(airflow_core_videos.scope_state, request.scope, session)
     tag = listing.digest([state.version, repr(request), repr(selection), part.first, part.last])
-    return f'"{tag}"', state.is_active
+    return PageState(version=f'"{tag}"', is_active=state.is_active)
 
 
 def _from_database(read: Any, scope: Scope, session: Any) -> Any:
@@ -229,7 +239,7 @@ def build_page(
     selection: Selection,
     part: Part = _FIRST,
     *,
-    version: str,
+    state: PageState,
     static_url: str,
     user: Any,
     session: Any,
@@ -250,7 +260,6 @@ def build_page(
         editable=lambda dag_ids: airflow_core_access.editable_dag_ids(dag_ids, user, session),
         across_runs=request.across_runs,
     )
-    is_active = any(video.state in _ACTIVE for video in videos)
     page = Page(
         scope=request.title,
         totals=listing.totals(videos),
@@ -262,8 +271,8 @@ def build_page(
         page_url=paths.ALL_VIDEOS if request.is_all else paths.VIDEOS,
         static_url=static_url,
         now=now.isoformat(),
-        version=version,
-        check_after=check_interval(is_active, 0.0),
+        version=state.version,
+        check_after=check_interval(state.is_active, 0.0),
         scope_query=request.query,
         can_act=any(card.actions for section in found for card in section.cards),
     )
@@ -275,8 +284,7 @@ def _with_neighbours(page: Page, request: PageRequest, tasks: Sequence[VideoTask
     if not isinstance(request.scope, NewestVideos):
         return page
     query = dict(request.query)
-    is_oldest_page = query.pop("before", "") != ""
-    if is_oldest_page:
+    if query.pop("before", ""):
         page = replace(page, newer_url=paths.page(page.page_url, query))
     if len(tasks) == request.scope.limit:
         query["before"] = airflow_core_videos.cursor(min(tasks, key=airflow_core_videos.age_order))

@@ -22,6 +22,8 @@ PREFIX = "/vidgen"
 VIDEOS, CARDS = "videos", "cards"
 ALL_VIDEOS, ALL_CARDS = "all-videos", "all-cards"
 FILE, POSTER = "file", "poster"
+#: The database's integers have 32 bits.
+MAX_MAP_INDEX = 2**31 - 1
 REGENERATE, ADOPT, LOOK_AGAIN = "regenerate", "adopt", "look-again"
 
 

@@ -392,6 +392,14 @@ def test_static_files_may_be_kept_and_change_their_path_with_their_content(run: 
     assert tab.stranger().get("static/0123456789abcdef/videos.css").status_code == 404
 
 
+@pytest.mark.parametrize("map_index", ["9" * 5_000, "-1", "x", "٣"])
+def test_a_map_index_that_is_none_is_an_answer_and_no_error(map_index: str, run: int, tab: Tab) -> None:
+    client = tab.user()
+    assert client.get(run_page(task_id="x", map_index=map_index)).status_code == 200
+    for route in ("file", "poster"):
+        assert client.get(run_page(route, task_id="x", map_index=map_index)).status_code in (404, 422)
+
+
 @pytest.mark.parametrize(
     ("name", "text"), [("", "You are not logged in."), ("no-dags", "You may not see these videos.")]
 )
