@@ -5,7 +5,8 @@
 Run the marketing pipeline end to end on this machine: ``make demo``.
 
 Starts a real Airflow and the simulator of the four vendors, runs the pipeline with each vendor, shows the
-progress, and lists the videos. Nothing leaves the machine and nothing costs money.
+progress, and lists the videos. Meanwhile they can be watched in Airflow's Videos tab. Nothing leaves the
+machine and nothing costs money.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ PARAMS: dict[str, dict[str, Any]] = {
     "apimart": {"model": "grok-imagine-1.0-video-apimart", "duration": 6, "resolution": "480p"},
 }
 PRODUCTS, ASPECT_RATIOS = 3, 2
+#: Seconds in which a video renders.
+JOB_SECONDS = 25
 TIMEOUT = 600.0
 
 
@@ -53,7 +56,7 @@ class VideoRow:
 
 
 def main() -> int:
-    """Run the demo; return 0 only if all files exist and play."""
+    """Run the demo; return 0 only if all files exist and play, and the Videos tab has them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--home", type=Path, default=ROOT / ".demo", help="folder for all files (%(default)s)"
@@ -67,26 +70,39 @@ def main() -> int:
     home.mkdir(parents=True, exist_ok=True)
     print("Starting the simulator and Airflow ...", flush=True)
     with (
-        LocalSimulator(speed=5, log=home / "simulator.log") as simulator,
+        # In real time, so that the times in the Videos tab are those of this machine's clock.
+        LocalSimulator(
+            speed=1, arguments=["--job-seconds", str(JOB_SECONDS)], log=home / "simulator.log"
+        ) as simulator,
         LocalAirflow(
             ROOT / "example_dags", home=home / "airflow", env=LENIENT_HEALTH_CHECKS, parallelism=4
         ) as airflow,
     ):
         create_connections(airflow, simulator)
-        print(f"Airflow: {airflow.url}  user {airflow.username}, password {airflow.password}", flush=True)
+        print(where_to_look(airflow), flush=True)
         rows = run_pipelines(airflow, home / "videos")
         print_table(rows)
         summary = billing_summary(SimulatorClient(simulator.url))
-        print(f"\n{summary}\nVideos: {home / 'videos'}")
-        print(f"Airflow: {airflow.url}  user {airflow.username}, password {airflow.password}", flush=True)
+        print(f"\n{summary}\nThe files are in {home / 'videos'}.")
         expected = len(PARAMS) * PRODUCTS * ASPECT_RATIOS
-        succeeded = len(rows) == expected and not any(row.problem for row in rows)
+        shown = airflow.api("GET", "//vidgen/all-cards").count('data-state="landed"')
+        print(f"The Videos tab shows {shown} of {expected} videos.", flush=True)
+        succeeded = len(rows) == shown == expected and not any(row.problem for row in rows)
         if not args.once:
+            print(where_to_look(airflow))
             print("Press Ctrl-C to stop Airflow and the simulator.", flush=True)
             while True:
                 time.sleep(3600)
     print("All videos exist and play." if succeeded else "Some videos are missing or do not play.")
     return 0 if succeeded else 1
+
+
+def where_to_look(airflow: LocalAirflow) -> str:
+    """Return the sentence that leads to the videos in Airflow."""
+    return (
+        f"Watch the videos at {airflow.url}/plugin/vidgen-videos "
+        f"(user {airflow.username}, password {airflow.password})."
+    )
 
 
 def create_connections(airflow: LocalAirflow, simulator: LocalSimulator) -> None:

@@ -16,6 +16,8 @@ from dev.servers.storage import LocalS3
 GOOD_KEY = "sim-marmalade-7Qx2"
 BAD_KEY = "no-marmalade-7Qx2"
 S3_SECRET = "s3-marmalade-7Qx2"
+#: Users of Airflow besides the administrator: with the role viewer, and with none.
+VIEWER, OUTSIDER = "viewer", "outsider"
 NO_FUNDS_KEY = "sim-nofunds"
 #: Keys of accounts whose vendor accepts :data:`SMALL_LIMIT` concurrent jobs.
 UNKNOWN_LIMIT_KEY = "sim-marmalade-unknown-limit"

@@ -120,9 +120,9 @@ def airflow(
 ) -> Iterator[LocalAirflow]:
     """A running Airflow with the connections ``vidgen_apimodels``, ``vidgen_apixo``, and so on."""
 
-    from dev.airflow_settings import LENIENT_HEALTH_CHECKS
+    from dev.airflow_settings import LENIENT_HEALTH_CHECKS, USERNAME
     from dev.local_airflow import LocalAirflow
-    from tests.support.system_accounts import connections
+    from tests.support.system_accounts import OUTSIDER, VIEWER, connections
 
     home = tmp_path_factory.mktemp("airflow").resolve()
     with LocalAirflow(
@@ -132,6 +132,8 @@ def airflow(
             **connections(simulator_process, s3),
             "PYTHONPATH": checkout_path,
             "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+            # For the Videos tab: a user who may only read, and one without any role.
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USERNAME}:admin,{VIEWER}:viewer,{OUTSIDER}:",
             **LENIENT_HEALTH_CHECKS,
         },
         parallelism=8,

@@ -5,6 +5,9 @@
 
 import { checkNow } from "./live.js";
 
+const NO_ANSWER =
+  "Airflow did not answer. Whether it was done is not known: look at the task before you repeat it.";
+
 const byId = (id) => document.getElementById(id);
 
 /** The action that the dialog is about. */
@@ -82,10 +85,7 @@ async function send() {
     });
     answer = await read(reply);
   } catch {
-    answer = {
-      isOver: true,
-      text: "Airflow did not answer. Whether it was done is not known: look at the task before you repeat it.",
-    };
+    answer = { isOver: true, text: NO_ANSWER };
   }
   setSending(false);
   tell(answer.text, answer.isDone ? "done" : "error");
@@ -108,5 +108,7 @@ async function read(reply) {
   }
   if (reply.ok) return { isDone: true, text: String(body.message ?? "Done.") };
   if (reply.status === 401) return { text: "You are logged out of Airflow. Nothing was done." };
-  return { text: typeof body.detail === "string" ? body.detail : `Airflow refused it (status ${reply.status}).` };
+  if (typeof body.detail === "string") return { isOver: reply.status >= 500, text: body.detail };
+  if (reply.status >= 500) return { isOver: true, text: NO_ANSWER };
+  return { text: `Airflow refused it (status ${reply.status}).` };
 }

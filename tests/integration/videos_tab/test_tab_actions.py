@@ -90,7 +90,7 @@ def test_looking_again_costs_nothing_and_asks_nothing(opened: TabBrowser, server
     [
         (401, {}, "You are logged out of Airflow. Nothing was done."),
         (403, {"detail": "You may not clear tasks."}, "You may not clear tasks."),
-        (500, {}, "Airflow refused it (status 500)."),
+        (404, {}, "Airflow refused it (status 404)."),
         (422, {"detail": [{"msg": "field required"}]}, "Airflow refused it (status 422)."),
     ],
 )
@@ -101,6 +101,16 @@ def test_every_refusal_is_told(
     press(opened, FAILED.title, "regenerate")
     opened.click("#act-confirm")
     opened.wait(lambda: opened.text("#act-result") == shown, shown)
+
+
+def test_a_failure_after_which_nobody_knows_is_no_reason_to_press_again(
+    opened: TabBrowser, server: VideosPage
+) -> None:
+    server.answers[FAILED.actions[0].url] = (502, {})
+    press(opened, FAILED.title, "regenerate")
+    opened.click("#act-confirm")
+    opened.wait(lambda: "Whether it was done is not known" in opened.text("#act-result"), "report")
+    assert not opened.all("#act-confirm")
 
 
 def test_no_answer_is_no_reason_to_press_again(opened: TabBrowser, server: VideosPage) -> None:
