@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from airflow_provider_vidgen.airflow_core_videos import VideoTask
+from airflow_provider_vidgen.errors import Billing
 from airflow_provider_vidgen.video_status import VideoState, VideoStatus
 from airflow_provider_vidgen.videos_tab import paths, wording
 from airflow_provider_vidgen.videos_tab.paths import of_task
@@ -269,12 +270,12 @@ def _actions(video: Video) -> list[Action]:
     if status is None or task.state not in _ACTIONABLE or task.operator == "VideoDownloadOperator":
         return []
     found = []
-    if status.state in (VideoState.UNKNOWN, VideoState.LOST):
+    if status.state in (VideoState.UNKNOWN, VideoState.LOST) or status.error == "JobNotRecorded":
         found.append(
             Action(name="adopt", label="Adopt a job…", url=of_task(paths.ADOPT, task), needs_job_id=True)
         )
         found.append(Action(name="look_again", label="Look again", url=of_task(paths.LOOK_AGAIN, task)))
-    elif status.state is VideoState.RENDERING:
+    elif status.state is VideoState.RENDERING or status.billing == Billing.JOB_CONTINUES:
         found.append(Action(name="look_again", label="Look again", url=of_task(paths.LOOK_AGAIN, task)))
     if _submits(video, status):
         found.append(

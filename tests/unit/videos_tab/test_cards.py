@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_vidgen.errors import Billing
 from airflow_provider_vidgen.videos_tab.cards import build_card
 from airflow_provider_vidgen.videos_tab.view import Card, CardState, Tone
 from tests.support.video_tasks import NOW, ago, card, only_video, task, video
@@ -213,6 +214,8 @@ ACTIVE = ("running", "deferred", "up_for_reschedule", "queued", "scheduled", "re
         (video("made", job_id="j"), ["regenerate"]),
         (video("failed", job_id="j"), ["regenerate"]),
         (video("failed"), []),
+        (video("failed", job_id="j", billing=str(Billing.JOB_CONTINUES)), ["look_again", "regenerate"]),
+        (video("failed", job_id="j", error="JobNotRecorded"), ["adopt", "look_again", "regenerate"]),
         (video("waiting"), []),
         (video("unknown"), ["adopt", "look_again", "regenerate"]),
         (video("lost", job_id="j"), ["adopt", "look_again", "regenerate"]),
