@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_vidgen import airflow_internals, errors, metrics
 from airflow_provider_vidgen.errors import SubmitOutcomeUnknown, UnknownSubmitWillResend, VidgenError
@@ -83,6 +84,16 @@ def test_an_unknown_outcome_is_no_failure(kind: type[VidgenError], sent_metrics:
     with pytest.raises(kind), metrics.TryMetrics(model="m").errors():
         raise kind("no reply")
     assert sent_metrics.sent == []
+
+
+def test_an_error_of_another_kind_is_counted_as_unexpected_and_airflows_own_are_not(
+    sent_metrics: RecordedMetrics,
+) -> None:
+    for error in (ZeroDivisionError("a defect"), AirflowSkipException("enough"), KeyboardInterrupt()):
+        with pytest.raises(type(error)), metrics.TryMetrics(model="m").errors():
+            raise error
+    tags = {"vendor": "unknown", "model": "m", "reason": "unexpected_error"}
+    assert sent_metrics.of("failed") == [(1, tags)]
 
 
 def test_a_failure_has_the_job_or_else_the_connection_of_the_try(sent_metrics: RecordedMetrics) -> None:
