@@ -152,10 +152,16 @@ def unknown(vendor: str, model: object) -> None:
     _count(UNKNOWN, 1, vendor=vendor, model=model)
 
 
-def delivered(job: VideoJob, status: JobStatus, *, submitted_at: datetime) -> None:
-    """Count a video that is delivered for the first time, its cost, and the time it took."""
+def delivered(
+    job: VideoJob, status: JobStatus, *, submitted_at: datetime, estimate: Cost | None = None
+) -> None:
+    """
+    Count a video that is delivered for the first time, its cost, and the time it took.
+
+    :param estimate: the cost by documented prices, for a vendor that reports none.
+    """
     _count(SUCCEEDED, 1, vendor=job.vendor, model=job.model)
-    cost(job, status.cost)
+    cost(job, status.cost or estimate)
     if status.completed_at is not None:
         _time(FINISH_DURATION, status.completed_at - submitted_at, vendor=job.vendor, model=job.model)
 

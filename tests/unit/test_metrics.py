@@ -59,6 +59,18 @@ def test_a_delivered_video_is_counted_with_its_time_and_its_cost_in_millionths(
     assert sent_metrics.of("cost_micros") == [(187500, {**TAGS, "currency": "USD", "basis": "reported"})]
 
 
+@pytest.mark.parametrize(
+    ("reported", "basis", "micros"), [(True, "reported", 187500), (False, "estimated", 500000)]
+)
+def test_an_estimate_counts_only_if_the_vendor_reports_no_cost(
+    reported: bool, basis: str, micros: int, sent_metrics: RecordedMetrics
+) -> None:
+    status = DONE if reported else replace(DONE, cost=None)
+    estimate = Cost(amount=0.5, currency="USD", basis="estimated")
+    metrics.delivered(job(), status, submitted_at=NOW, estimate=estimate)
+    assert sent_metrics.of("cost_micros") == [(micros, {**TAGS, "currency": "USD", "basis": basis})]
+
+
 def test_a_value_that_the_vendor_does_not_report_is_not_sent(sent_metrics: RecordedMetrics) -> None:
     unreported = replace(DONE, completed_at=None, cost=None)
     metrics.delivered(job(), unreported, submitted_at=NOW)
