@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,8 +99,11 @@ def test_each_metric_arrives_once_and_with_the_vendor_and_model_in_its_name(tele
     # From the triggerer.
     assert len(telemetry.statsd.values(f"vidgen.notice_delay.{made}")) == 1
     assert telemetry.statsd.values("vidgen.failed") == telemetry.statsd.values("vidgen.unknown") == [1]
-    [cost] = telemetry.statsd.values(f"vidgen.cost_micros.{made}.credits.reported")
-    assert cost > 0
+    costs = [
+        line for line in telemetry.statsd.lines if line.startswith(f"airflow.vidgen.cost_micros.{made}.")
+    ]
+    assert len(costs) == 1
+    assert re.search(r"\.(USD|credits)\.reported:[1-9]\d*\|c$", costs[0])
 
 
 def test_no_metric_has_a_prompt_or_a_job(telemetry: Telemetry) -> None:
