@@ -354,11 +354,9 @@ class Generation:
     def _record(self, job: VideoJob | None, phase: Phase, **changes: Any) -> Record | None:
         """Record a phase of the job, and return the record before; ``None`` if it is of another job."""
         record = self._ledger.read()
-        # The ledger may have moved on to another job.
         if record is None or job is None or record.task_id != job.task_id:
-            return None
-        if record.expires_at:
-            # Where the vendor reports no expiry, each check computes a later one.
+            return None  # the ledger has moved on to another job
+        if record.expires_at:  # where the vendor reports none, each check computes a later one
             changes.pop("expires_at", None)
         self._ledger.transition(record, phase, **changes)
         return record
