@@ -301,7 +301,7 @@ class Generation:
                 map_index=self._ti.map_index,
                 metadata=VideoMetadata(
                     request=self._request(),
-                    result=build_result(job, status, estimate=self._hook.estimate(self._request())),
+                    result=build_result(job, status, estimate=estimate),
                     fingerprint=record.fingerprint if record is not None else "",
                     secrets=(self._hook.settings.api_key,),
                 ),
@@ -326,13 +326,15 @@ class Generation:
         recorded = tuple(
             {name: file[name] for name in _RECORDED_FILE_FIELDS if name in file} for file in files
         )
+        estimate = self._hook.estimate(self._request())
         changes: dict[str, Any] = {"files": recorded}
         if status.expires_at is not None:
             changes["expires_at"] = status.expires_at.isoformat()
         try:
             before = self._record(job, Phase.DELIVERED, **changes)
             if before is not None and before.phase is not Phase.DELIVERED:
-                metrics.delivered(job, status, submitted_at=clock.from_iso(before.submitted_at))
+                submitted_at = clock.from_iso(before.submitted_at)
+                metrics.delivered(job, status, submitted_at=submitted_at, estimate=estimate)
         except Exception as error:
             # The video exists. Without the record, a later clear checks this job and pays for no other.
             _log.warning(
@@ -345,7 +347,7 @@ class Generation:
                 "[state_store] clear_on_success deletes the record of this video once the task has "
                 "succeeded; after that a clear of the task submits a new, paid job"
             )
-        result = build_result(job, status, files, estimate=self._hook.estimate(self._request()))
+        result = build_result(job, status, files, estimate=estimate)
         self._report.finished(result, status)
         return result
 
