@@ -39,7 +39,7 @@ from airflow_provider_vidgen.job_wait import JobWait
 from airflow_provider_vidgen.landing import Landing, VideoMetadata
 from airflow_provider_vidgen.ledger import Ledger, Phase, Record
 from airflow_provider_vidgen.links.video_links import keep_link_targets
-from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
+from airflow_provider_vidgen.models import Cost, JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.state_store import NonExpiringStateStore
 from airflow_provider_vidgen.submission import ActiveJob, Submitter
 from airflow_provider_vidgen.video_report import VideoReport
@@ -301,7 +301,7 @@ class Generation:
                 map_index=self._ti.map_index,
                 metadata=VideoMetadata(
                     request=self._request(),
-                    result=build_result(job, status, estimate=estimate),
+                    result=build_result(job, status, estimate=self._estimate()),
                     fingerprint=record.fingerprint if record is not None else "",
                     secrets=(self._hook.settings.api_key,),
                 ),
@@ -326,7 +326,7 @@ class Generation:
         recorded = tuple(
             {name: file[name] for name in _RECORDED_FILE_FIELDS if name in file} for file in files
         )
-        estimate = self._hook.estimate(self._request())
+        estimate = self._estimate()
         changes: dict[str, Any] = {"files": recorded}
         if status.expires_at is not None:
             changes["expires_at"] = status.expires_at.isoformat()
@@ -350,6 +350,9 @@ class Generation:
         result = build_result(job, status, files, estimate=estimate)
         self._report.finished(result, status)
         return result
+
+    def _estimate(self) -> Cost | None:
+        return self._hook.estimate(self._request())
 
     # --- the ledger -------------------------------------------------------------------------------------
 
