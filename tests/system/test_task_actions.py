@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_vidgen.links.video_links import FILE_ROUTE, TAB_ROUTE
 from airflow_provider_vidgen.simulator import SimulatorClient
 from dev.airflow_api import FINISHED_TASK
-from tests.support.task_runs import Runs, Task, bill, run_airflow_commands, run_python_in_airflow, submissions
+from tests.support.task_runs import Runs, Task, bill, run_airflow_commands, submissions
 
 DAG = "system_actions"
 
@@ -123,33 +123,3 @@ def test_each_command_is_in_airflows_audit_log(runs: Runs, reported_job: str) ->
     query = {"dag_id": DAG, "task_id": "reported", "limit": 100}
     events = [entry["event"] for entry in runs.airflow.api("GET", "/eventLogs", params=query)["event_logs"]]
     assert {"cli_vidgen_check", "cli_vidgen_regenerate", "cli_vidgen_adopt"} <= set(events)
-
-
-#: Writes to a task's store and fails, writes to it and succeeds; looks for what does not exist.
-_TRANSACTIONS = """
-import contextlib, json, sys
-from airflow_provider_vidgen import airflow_core
-from airflow_provider_vidgen.errors import TaskRef
-
-task = TaskRef(dag_id=sys.argv[1], run_id=sys.argv[2], task_id="landed")
-with contextlib.suppress(KeyError), airflow_core.locked_task(task) as found:
-    found.store.set("probe", 1)
-    raise KeyError
-with airflow_core.locked_task(task) as found:
-    undone = found.store.get("probe")
-    found.store.set("probe", 2)
-    conn_id = found.rendered_argument("vidgen_conn_id")
-with airflow_core.locked_task(task) as found:
-    kept = found.store.get("probe")
-with airflow_core.locked_task(TaskRef(dag_id="x", run_id="y", task_id="z")) as found:
-    unknown = found
-connection = airflow_core.get_connection(conn_id)
-missing = airflow_core.get_connection("missing")
-print(json.dumps([undone, kept, conn_id, unknown, connection.conn_type, missing]))
-"""
-
-
-def test_what_an_action_writes_is_undone_if_it_fails(runs: Runs) -> None:
-    runs.task(DAG, "landed").wait_until_finished("success")
-    result = run_python_in_airflow(runs.airflow, _TRANSACTIONS, DAG, runs.ids[DAG])
-    assert result == [None, 2, "vidgen_apimodels", None, "vidgen", None]
