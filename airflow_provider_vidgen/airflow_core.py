@@ -159,6 +159,7 @@ def locked_task(task: TaskRef) -> Iterator[LockedTask | None]:
 
     The scheduler cannot queue the task and no worker can start it meanwhile: its state stays as it was read.
     """
+    from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance
     from airflow.utils.session import create_session
     from sqlalchemy import select, update
@@ -169,14 +170,13 @@ def locked_task(task: TaskRef) -> Iterator[LockedTask | None]:
         TaskInstance.task_id == task.task_id,
         TaskInstance.map_index == (-1 if task.map_index is None else task.map_index),
     )
+    is_the_run = (DagRun.dag_id == task.dag_id, DagRun.run_id == task.run_id)
     with create_session() as session:
-        # An update locks the row in every database; SQLite knows no SELECT FOR UPDATE.
-        session.execute(
-            update(TaskInstance)
-            .where(*is_the_task)
-            .values(updated_at=TaskInstance.updated_at)
-            .execution_options(synchronize_session=False)
-        )
+        # An update locks the row in every database; SQLite knows no SELECT FOR UPDATE. The run comes first,
+        # as in the scheduler, because clearing the task changes both.
+        for model, conditions in ((DagRun, is_the_run), (TaskInstance, is_the_task)):
+            statement = update(model).where(*conditions).values(updated_at=model.updated_at)
+            session.execute(statement.execution_options(synchronize_session=False))
         ti = session.scalar(select(TaskInstance).where(*is_the_task))
         yield (
             None

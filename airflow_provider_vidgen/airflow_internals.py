@@ -88,7 +88,10 @@ def mapped_arguments(context: Any) -> dict[str, list[Any] | None]:
     if isinstance(mapped, list | tuple) and all(isinstance(row, Mapping) for row in mapped):
         names = dict.fromkeys(name for row in mapped for name in row if name in fields)
         return {name: [row.get(name) for row in mapped] for name in names}
-    return {name: None for name in fields if name not in operator.partial_kwargs}
+    # Default arguments are filled in only when an instance is made.
+    group_defaults = getattr(operator.task_group, "default_args", None) or {}
+    shared = {*operator.partial_kwargs, *context["dag"].default_args, *group_defaults}
+    return {name: None for name in fields if name not in shared}
 
 
 async def connection_extra(connection: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from airflow_provider_vidgen import metrics
+from airflow_provider_vidgen.account_check import answering_vendor, check_account
 from airflow_provider_vidgen.clock import utcnow
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import (
@@ -31,6 +32,7 @@ from airflow_provider_vidgen.errors import (
     SubmitInFlight,
     SubmitOutcomeUnknown,
     VidgenError,
+    WrongEndpoint,
 )
 from airflow_provider_vidgen.http import retry_policy
 from airflow_provider_vidgen.http.retry_policy import WhenAtCapacity
@@ -138,7 +140,7 @@ class WorkerClient:
             raise
         except SubmitError as error:
             if unknown is None:
-                raise
+                raise self._naming_the_vendor(error) from None
             metrics.unknown(vendor.name, request.model)
             # The last attempt's outcome, even a refusal, does not prove that an earlier one was not accepted.
             raise SubmitOutcomeUnknown(
@@ -234,21 +236,18 @@ class WorkerClient:
 
         :return: whether it works, and a message for the user.
         """
-        vendor, base_url = self.settings.vendor, self.settings.base_url
-        model = self.settings.model or next(iter(vendor.models), "")
-        nonexistent = VideoJob(vendor=vendor.name, base_url=base_url, model=model, task_id="connection-test")
-        try:
-            reply = self._transport.get(vendor.models_call() or vendor.status_call(nonexistent))
-        except StatusUnavailable as error:
-            return False, f"{base_url} cannot be reached: {error.summary}."
-        code = vendor.reply_status_code(reply)
-        if code is None or vendor.is_wrong_endpoint(reply):
-            return False, f"{base_url} answers, but not in the format of {vendor.label}: HTTP {reply.status}."
-        if code in (401, 403):
-            return False, f"{base_url} was reached, and {vendor.label} refuses the API key ({code})."
-        if code == 429 or code >= 500:
-            return False, f"{base_url} was reached, and {vendor.label} cannot answer now ({code})."
-        return True, f"{vendor.label} accepts the API key."
+        return check_account(self.settings, self._transport.get)
+
+    def _naming_the_vendor(self, error: SubmitError) -> SubmitError:
+        """Return an error that names the vendor whose host this is, if it is another's."""
+        other = answering_vendor(self.settings, self._transport.get) if type(error) is WrongEndpoint else None
+        if other is None:
+            return error
+        named = error.replaced(summary=f"{error.summary}: the host answers as {other.label} does")
+        named.next_step = (
+            f"Set the connection's vendor to {other.name!r}, or correct its host; then clear the task."
+        )
+        return named
 
 
 class TriggererClient:

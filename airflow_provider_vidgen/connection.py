@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from airflow_provider_vidgen.addresses import may_be_public_host
 from airflow_provider_vidgen.errors import InvalidConnection, Problem
-from airflow_provider_vidgen.vendors import get_vendor, vendor_names
+from airflow_provider_vidgen.vendors import get_vendor, other_vendors, vendor_names
 from airflow_provider_vidgen.vendors.base import Vendor
 from airflow_provider_vidgen.vendors.parsing import is_http_url, parse_number
 
@@ -99,6 +99,7 @@ class ConnectionSettings:
         base_url = _base_url(host, port, schema)
         if base_url is not None:
             _validate_base_url(parser, base_url, allow_private_urls)
+            _validate_vendor_of_host(parser, base_url, vendor_name)
         timeout = parser.positive_number("timeout")
         requests_per_minute = parser.positive_integer("requests_per_minute")
         max_concurrent = parser.positive_integer("max_concurrent")
@@ -199,3 +200,21 @@ def _validate_base_url(parser: _ExtraParser, base_url: str, allow_private_urls: 
             "set",
             "must be https and public, as the API key is sent there (or set allow_private_urls)",
         )
+
+
+def _validate_vendor_of_host(parser: _ExtraParser, base_url: str, vendor_name: str) -> None:
+    """Report a host that is another vendor's own, and not this vendor's as well."""
+    host = _host(base_url)
+    if vendor_name not in vendor_names() or host == _host(get_vendor(vendor_name).default_base_url):
+        return
+    for other in other_vendors(vendor_name):
+        if host == _host(other.default_base_url):
+            parser.add_problem(
+                "vendor",
+                repr(vendor_name),
+                f"must be {other.name!r}, as the host {host} is that of {other.label}; or correct the host",
+            )
+
+
+def _host(url: str) -> str | None:
+    return urlsplit(url).hostname if is_http_url(url) else None

@@ -39,7 +39,7 @@ from airflow_provider_vidgen.job_wait import JobWait
 from airflow_provider_vidgen.landing import Landing, VideoMetadata
 from airflow_provider_vidgen.ledger import Ledger, Phase, Record
 from airflow_provider_vidgen.links.video_links import keep_link_targets
-from airflow_provider_vidgen.models import JobStatus, VideoJob, VideoRequest
+from airflow_provider_vidgen.models import Cost, JobStatus, VideoJob, VideoRequest
 from airflow_provider_vidgen.state_store import NonExpiringStateStore
 from airflow_provider_vidgen.submission import ActiveJob, Submitter
 from airflow_provider_vidgen.video_report import VideoReport
@@ -301,7 +301,7 @@ class Generation:
                 map_index=self._ti.map_index,
                 metadata=VideoMetadata(
                     request=self._request(),
-                    result=build_result(job, status, estimate=self._hook.estimate(self._request())),
+                    result=build_result(job, status, estimate=self._estimate()),
                     fingerprint=record.fingerprint if record is not None else "",
                     secrets=(self._hook.settings.api_key,),
                 ),
@@ -326,13 +326,15 @@ class Generation:
         recorded = tuple(
             {name: file[name] for name in _RECORDED_FILE_FIELDS if name in file} for file in files
         )
+        estimate = self._estimate()
         changes: dict[str, Any] = {"files": recorded}
         if status.expires_at is not None:
             changes["expires_at"] = status.expires_at.isoformat()
         try:
             before = self._record(job, Phase.DELIVERED, **changes)
             if before is not None and before.phase is not Phase.DELIVERED:
-                metrics.delivered(job, status, submitted_at=clock.from_iso(before.submitted_at))
+                submitted_at = clock.from_iso(before.submitted_at)
+                metrics.delivered(job, status, submitted_at=submitted_at, estimate=estimate)
         except Exception as error:
             # The video exists. Without the record, a later clear checks this job and pays for no other.
             _log.warning(
@@ -345,20 +347,21 @@ class Generation:
                 "[state_store] clear_on_success deletes the record of this video once the task has "
                 "succeeded; after that a clear of the task submits a new, paid job"
             )
-        result = build_result(job, status, files, estimate=self._hook.estimate(self._request()))
+        result = build_result(job, status, files, estimate=estimate)
         self._report.finished(result, status)
         return result
+
+    def _estimate(self) -> Cost | None:
+        return self._hook.estimate(self._request())
 
     # --- the ledger -------------------------------------------------------------------------------------
 
     def _record(self, job: VideoJob | None, phase: Phase, **changes: Any) -> Record | None:
         """Record a phase of the job, and return the record before; ``None`` if it is of another job."""
         record = self._ledger.read()
-        # The ledger may have moved on to another job.
         if record is None or job is None or record.task_id != job.task_id:
-            return None
-        if record.expires_at:
-            # Where the vendor reports no expiry, each check computes a later one.
+            return None  # the ledger has moved on to another job
+        if record.expires_at:  # where the vendor reports none, each check computes a later one
             changes.pop("expires_at", None)
         self._ledger.transition(record, phase, **changes)
         return record

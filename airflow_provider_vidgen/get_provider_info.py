@@ -65,11 +65,15 @@ def get_provider_info() -> dict[str, Any]:
                         "The vendor of this connection's API and key.",
                         type="string",
                         enum=list(vendor_names()),
+                        # A section of its own: the form collapses the common one, "Extra Fields", and shows
+                        # the name of a section in red while a required field in it is empty.
+                        section="Vendor",
                     ),
                     "model": _field(
                         "Default model",
                         "Used by tasks that set no model.",
                         type=["string", "null"],
+                        section="Vendor",
                     ),
                     "timeout": _field(
                         "Timeout (s)",

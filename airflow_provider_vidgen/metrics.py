@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from airflow.sdk.exceptions import AirflowRescheduleException
+from airflow.sdk.exceptions import AirflowException, AirflowRescheduleException
 
 from airflow_provider_vidgen import airflow_internals, clock
 from airflow_provider_vidgen.errors import SubmitOutcomeUnknown, VidgenError
@@ -64,7 +64,7 @@ class Metric:
 SUBMITTED = Metric(
     name="submitted",
     kind="counter",
-    description="Paid requests that the vendor accepted. A re-attach is none.",
+    description="Paid requests that the vendor accepted. A re-attach is not counted.",
 )
 UNKNOWN = Metric(
     name="unknown",
@@ -152,10 +152,16 @@ def unknown(vendor: str, model: object) -> None:
     _count(UNKNOWN, 1, vendor=vendor, model=model)
 
 
-def delivered(job: VideoJob, status: JobStatus, *, submitted_at: datetime) -> None:
-    """Count a video that is delivered for the first time, its cost, and the time it took."""
+def delivered(
+    job: VideoJob, status: JobStatus, *, submitted_at: datetime, estimate: Cost | None = None
+) -> None:
+    """
+    Count a video that is delivered for the first time, its cost, and the time it took.
+
+    :param estimate: the cost by documented prices, for a vendor that reports none.
+    """
     _count(SUCCEEDED, 1, vendor=job.vendor, model=job.model)
-    cost(job, status.cost)
+    cost(job, status.cost or estimate)
     if status.completed_at is not None:
         _time(FINISH_DURATION, status.completed_at - submitted_at, vendor=job.vendor, model=job.model)
 
@@ -199,16 +205,20 @@ class TryMetrics:
                 CAPACITY_WAIT, wait.reschedule_date - clock.utcnow(), vendor=self._vendor, model=self._model
             )
             raise
+        except SubmitOutcomeUnknown:  # counted where the request was sent
+            raise
         except VidgenError as error:
-            self._failed(error)
+            reason = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower()
+            self._failed(reason, error.job)
+            raise
+        except Exception as error:
+            # Airflow's own exceptions end a try in other ways.
+            if not isinstance(error, AirflowException):
+                self._failed("unexpected_error", None)
             raise
 
-    def _failed(self, error: VidgenError) -> None:
-        if isinstance(error, SubmitOutcomeUnknown):
-            return
-        job = error.job
+    def _failed(self, reason: str, job: VideoJob | None) -> None:
         vendor, model = (job.vendor, job.model) if job else (self._vendor, self._model)
-        reason = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(error).__name__).lower()
         _count(FAILED, 1, vendor=vendor, model=model, reason=reason)
 
 

@@ -70,15 +70,10 @@ def regenerate(task: TaskRef, *, clear: bool) -> str:
     with _locked(task) as found:
         record = found.record
         found.ledger.transition(record, Phase.DISCARDED)
-        cleared = _clear(task, found.task) if clear else ""
-    job = f"job {record.task_id}" if record.task_id else "job of unknown id"
+        cleared = _clear(task, found.task) if clear else "Clear the task"
     return (
-        f"{_name(task)} abandons the {record.vendor} {job} ({record.phase}; what it cost stays spent). "
-        + (
-            f"{cleared}: it submits a new, paid job."
-            if clear
-            else "Clear the task: it submits a new, paid job."
-        )
+        f"{_name(task)} abandons {_job(record)} ({record.phase}; what it cost stays spent). "
+        f"{cleared}: it submits a new, paid job."
     )
 
 
@@ -131,14 +126,13 @@ def look_again(task: TaskRef, *, clear: bool) -> str:
     with _locked(task) as found:
         seen, conn_id = found.record, found.task.rendered_argument("vidgen_conn_id")
     _refuse_unless_reported(task, seen)
-    settings = _settings(task, conn_id, otherwise="a clear of the task, which checks the job first")
     if not seen.task_id:
-        valid = found.ledger.key_is_valid(
-            seen,
-            settings.vendor.idempotency_window,
-            api_key_hash=api_key_hash(settings.api_key, seen.fingerprint),
-        )
-        raise ActionRefused(_about_unknown_job(task, seen, _key_expiry(seen, settings) if valid else None))
+        raise ActionRefused(_about_unknown_job(task, seen, _key_expiry(task, found.ledger, seen, conn_id)))
+    settings = _settings(
+        task,
+        conn_id,
+        otherwise="a clear of the task, which checks the job and pays for another only if this one is gone",
+    )
     status = _ask(settings, seen.job, seen)
     with _locked(task, seen=seen) as found:
         if found.record.phase is not Phase.SUBMITTED:
@@ -156,6 +150,14 @@ def look_again(task: TaskRef, *, clear: bool) -> str:
 def _name(task: TaskRef) -> str:
     index = "" if task.map_index is None or task.map_index < 0 else f"[{task.map_index}]"
     return f"{task.dag_id} {task.run_id} {task.task_id}{index}"
+
+
+def _job(record: Record) -> str:
+    return (
+        f"the {record.vendor} job {record.task_id}"
+        if record.task_id
+        else f"a job without an id at {record.vendor}"
+    )
 
 
 @contextmanager
@@ -238,7 +240,7 @@ def _clear(task: TaskRef, found: LockedTask) -> str:
 def _refuse_another_job(task: TaskRef, record: Record, job_id: str) -> None:
     if record.phase in (Phase.SUBMITTED, Phase.DELIVERED) and record.task_id != job_id:
         raise ActionRefused(
-            f"{_name(task)} already has the job {record.task_id} ({record.phase}). {_NOTHING_CHANGED} "
+            f"{_name(task)} already has {_job(record)} ({record.phase}). {_NOTHING_CHANGED} "
             f"To abandon it and pay for a new one, run `{task.regenerate_command()}`."
         )
     if record.phase is Phase.DELIVERED:
@@ -285,9 +287,19 @@ def _about_unknown_job(task: TaskRef, record: Record, key_expires_at: datetime |
     return f"{sent} {adopt} If it does not, a clear of the task submits a new, paid job."
 
 
-def _key_expiry(record: Record, settings: ConnectionSettings) -> datetime:
-    assert settings.vendor.idempotency_window is not None
-    return from_iso(record.idempotency_key_sent_at) + settings.vendor.idempotency_window
+def _key_expiry(task: TaskRef, ledger: Ledger, record: Record, conn_id: str) -> datetime | None:
+    """Return until when the vendor bills a repeated request only once, or ``None`` if that is not certain."""
+    if not record.idempotency_key:
+        return None
+    try:
+        settings = _settings(task, conn_id, otherwise="")
+    except ActionRefused:
+        return None
+    window = settings.vendor.idempotency_window
+    key_hash = api_key_hash(settings.api_key, record.fingerprint)
+    if window is None or not ledger.key_is_valid(record, window, api_key_hash=key_hash):
+        return None
+    return from_iso(record.idempotency_key_sent_at) + window
 
 
 # --- the vendor -----------------------------------------------------------------------------------------

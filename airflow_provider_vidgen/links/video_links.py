@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from airflow.sdk import BaseOperatorLink, conf
 
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_vidgen.vendors.base import Vendor
 
-#: The last part of the tab's address in Airflow's UI.
-TAB_ROUTE = "videos"
+#: The ``url_route`` of the tab of a task instance, in the plugin.
+TAB_ROUTE = "vidgen-videos-task_instance"
+#: The route of the tab that plays a landed file; it checks the user's access.
+FILE_ROUTE = "vidgen/file"
 #: The attribute of an operator that keeps what is known only while it runs.
 _ATTRIBUTE = "link_targets"
 #: Addresses at which a browser shows an object to those who may read it, without a signature.
@@ -37,20 +39,33 @@ class VideosLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the path of the tab."""
-        prefix = urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
         dag, run, task = (quote(part, safe="") for part in (ti_key.dag_id, ti_key.run_id, ti_key.task_id))
         mapped = "" if ti_key.map_index in (None, -1) else f"/mapped/{ti_key.map_index}"
-        return f"{prefix}/dags/{dag}/runs/{run}/tasks/{task}{mapped}/plugin/{TAB_ROUTE}"
+        return f"{_base_path()}/dags/{dag}/runs/{run}/tasks/{task}{mapped}/plugin/{TAB_ROUTE}"
 
 
 class LandedFileLink(BaseOperatorLink):
-    """The first landed file: where a browser opens it, else its path."""
+    """
+    The first landed file: where a browser opens it, else its path.
+
+    Airflow's UI hides a path that is no link; its REST API returns it.
+
+    :param in_tab: the Videos tab plays the file.
+    """
 
     name = "Landed file"
 
+    def __init__(self, *, in_tab: bool = False) -> None:
+        self._in_tab = in_tab
+
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """Return the address or path, empty while there is no file."""
-        return _targets(operator).get("file", "")
+        file = _targets(operator).get("file", "")
+        if not file or file.startswith("https://") or not self._in_tab:
+            return file
+        index = -1 if ti_key.map_index is None else ti_key.map_index
+        ids = {"dag_id": ti_key.dag_id, "run_id": ti_key.run_id, "task_id": ti_key.task_id}
+        return f"{_base_path()}/{FILE_ROUTE}?{urlencode({**ids, 'map_index': index})}"
 
 
 class VendorConsoleLink(BaseOperatorLink):
@@ -92,6 +107,11 @@ def file_url(path: str) -> str:
     host = parts.netloc.rpartition("@")[2]
     base = _BROWSER_URLS.get(parts.scheme)
     return f"{base}/{host}{quote(parts.path)}" if base else f"{parts.scheme}://{host}{parts.path}"
+
+
+def _base_path() -> str:
+    """Return Airflow's path on its host, empty if it is at the root."""
+    return urlsplit(conf.get("api", "base_url", fallback="")).path.rstrip("/")
 
 
 def _targets(operator: Any) -> dict[str, str]:

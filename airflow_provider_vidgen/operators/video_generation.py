@@ -93,7 +93,7 @@ class VideoGenerationOperator(NamesMappedInstances, BaseOperator):
         "upload_args",
     )
     ui_color = "#e8e0f7"
-    operator_extra_links = (VideosLink(), LandedFileLink(), VendorConsoleLink())
+    operator_extra_links = (VideosLink(), LandedFileLink(in_tab=True), VendorConsoleLink())
 
     def __init__(
         self,

@@ -141,7 +141,6 @@ class VideoTaskSensor(NamesMappedInstances, BaseSensorOperator):
         with self._airflow_errors(), report.errors():
             wait = self._wait(context)
             report.set_job(wait.job, wait.submitted_at)
-            keep_link_targets(self, self._hook.settings.vendor)
             # The trigger counts "no such job" replies itself.
             counter = None if self.deferrable else _NotFoundCounter(context)
             status = self._check(wait.job, counter)
@@ -176,18 +175,13 @@ class VideoTaskSensor(NamesMappedInstances, BaseSensorOperator):
 
         report = self._report(context)
         with self._airflow_errors(), report.errors():
-            wait = (
-                self._wait(context)
-                if job is None
-                else JobWait.resumed(
-                    self._hook,
-                    job,
-                    submitted_at,
-                    deadline,
-                    poll_interval=self.poll_interval,
-                    cancel_on_kill=False,
-                )
-            )
+            if job is None:
+                wait = self._wait(context)
+            else:
+                hook = self._hook
+                keep_link_targets(self, hook.settings.vendor)
+                options: dict[str, Any] = {"poll_interval": self.poll_interval, "cancel_on_kill": False}
+                wait = JobWait.resumed(hook, job, submitted_at, deadline, **options)
             report.set_job(wait.job, wait.submitted_at)
             status = wait.after_event(event)
             if status is None:
@@ -256,6 +250,7 @@ class VideoTaskSensor(NamesMappedInstances, BaseSensorOperator):
 
         started = _start_of_try(context)
         hook = self._hook
+        keep_link_targets(self, hook.settings.vendor)
         return JobWait(
             hook,
             self._job(hook),

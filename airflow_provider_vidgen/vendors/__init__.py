@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
@@ -31,3 +32,13 @@ def get_vendor(name: str) -> Vendor:
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
         return point.load()()  # type: ignore[no-any-return]
     raise KeyError(name)
+
+
+def other_vendors(name: str) -> list[Vendor]:
+    """Return all installed vendors but one; one of another distribution that cannot be loaded is left out."""
+    vendors = []
+    for other in vendor_names():
+        if other != name:
+            with suppress(Exception):
+                vendors.append(get_vendor(other))
+    return vendors

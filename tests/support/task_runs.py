@@ -132,10 +132,16 @@ def billed_jobs(simulator: SimulatorClient, text: str) -> list[BillingEntry]:
     return [entry for entry in simulator.ledger().entries if entry.request_hash in hashes]
 
 
-def run_python_in_airflow(airflow: LocalAirflow, code: str) -> Any:
+def run_python_in_airflow(airflow: LocalAirflow, code: str, *arguments: str) -> Any:
     """Run a script in Airflow's environment, and return the JSON of the last line it prints."""
     process = subprocess.run(
-        [sys.executable, "-c", code], env=airflow.env, capture_output=True, text=True, timeout=TIMEOUT
+        [sys.executable, "-c", code, *arguments],
+        env=airflow.env,
+        # Python imports from the current folder first, and Airflow uses a copy of the package.
+        cwd=airflow.home,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
     )
     assert process.returncode == 0, process.stderr
     return json.loads(process.stdout.splitlines()[-1])
@@ -152,3 +158,29 @@ def run_airflow_command(airflow: LocalAirflow, *arguments: str, timeout: float =
     )
     assert process.returncode == 0, process.stdout[-4000:] + process.stderr[-4000:]
     return process.stdout
+
+
+#: Runs ``airflow`` several times in one process, because most of a command's time is imports.
+_COMMANDS = """
+import contextlib, io, json, sys
+from airflow.cli.cli_parser import get_parser
+
+results = []
+for arguments in json.loads(sys.argv[1]):
+    output, error = io.StringIO(), ""
+    with contextlib.redirect_stdout(output):
+        try:
+            parsed = get_parser().parse_args(arguments)
+            parsed.func(parsed)
+        except SystemExit as exit_:
+            error = str(exit_.code)
+    results.append([output.getvalue(), error])
+print(json.dumps(results))
+"""
+
+
+def run_airflow_commands(airflow: LocalAirflow, *commands: Iterable[str]) -> list[list[str]]:
+    """Run several ``airflow`` commands one after the other; return each one's output, and why it failed."""
+    arguments = json.dumps([list(command) for command in commands])
+    results: list[list[str]] = run_python_in_airflow(airflow, _COMMANDS, arguments)
+    return results

@@ -152,6 +152,7 @@ def videos_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 #: would take minutes. The Dags whose tests need the most steps come first.
 STARTED_DAGS = (
     "system_attach",
+    "system_actions",
     "system_queue",
     "system_capacity",
     "system_pool",
@@ -178,7 +179,8 @@ def started_runs(airflow: LocalAirflow, simulator_process: LocalSimulator, video
     fields = json.loads(connection("apimodels", f"{simulator_process.url}/apimodels", GOOD_KEY))
     stored = {**fields, "connection_id": "vidgen_stored", "extra": json.dumps(fields["extra"])}
     airflow.api("POST", "/connections", json=stored)
-    conf = {"system_downloads": {"folder": videos_folder.as_uri()}}
+    folder = videos_folder.as_uri()
+    conf = {"system_downloads": {"folder": folder}, "system_actions": {"folder": f"{folder}/actions"}}
     ids = {dag_id: airflow.start_run(dag_id, conf.get(dag_id), timeout=60) for dag_id in STARTED_DAGS}
     return Runs(airflow, ids)
 

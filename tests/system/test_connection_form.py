@@ -72,13 +72,15 @@ class Form:
         self.choose("[role=dialog] input[role=combobox]", "vidgen", "AI video generation")
         self.find("[role=dialog] input[name=host]")
 
-    def show_extra_fields(self) -> None:
-        self.button("Extra Fields").click()
+    def show_vendor(self) -> None:
+        self.button("Vendor").click()
         self.find("[role=dialog] [name=element_model]")
 
     def save(self, conn_id: str, vendor: str, host: str, key: str) -> dict[str, Any]:
-        """Fill in the form with extra fields shown, save it, and return the connection as Airflow has it."""
+        """Fill in the form with the vendor shown, save it, and return the connection as Airflow has it."""
         next(option for option in self.vendors() if option.text == vendor).click()
+        self.button("Extra Fields").click()
+        self.find("[role=dialog] [name=element_timeout]")
         # The servers are on loopback, to which the key is sent only if that is allowed.
         self.browser.execute_script(
             "arguments[0].click()", self.browser.find_element("name", "element_allow_private_urls")
@@ -180,8 +182,16 @@ def test_the_standard_fields_are_those_of_vidgen_and_the_key_is_hidden(form: For
     assert str(host.get_attribute("placeholder")).startswith("empty for the vendor's own")
 
 
+def test_the_form_opens_with_the_vendor_marked_as_missing(form: Form) -> None:
+    vendor, extra = form.button("Vendor"), form.button("Extra Fields")
+    assert vendor.location["y"] < extra.location["y"]
+    # The sign of a required field that is empty.
+    assert vendor.find_elements("tag name", "svg")
+    assert len(vendor.find_elements("tag name", "svg")) > len(extra.find_elements("tag name", "svg"))
+
+
 def test_the_form_offers_every_installed_vendor_and_requires_one(form: Form, screenshots: Path) -> None:
-    form.show_extra_fields()
+    form.show_vendor()
     form.screenshot(screenshots, "extra")
     required = [label for label in form.labels() if label.endswith("*")]
     assert required == ["Connection ID *", "Connection Type *", "Vendor *"]
@@ -194,7 +204,7 @@ def test_a_saved_connection_can_be_tested_with_a_good_and_a_bad_key(
 ) -> None:
     saved = form.save("vidgen_apixo_form", "apixo", f"{simulator_process.url}/apixo", GOOD_KEY)
     assert_connection_test(airflow, saved, GOOD_KEY, True, "Apixo accepts the API key.")
-    refused = "was reached, and Apixo refuses the API key (401)."
+    refused = "was reached, and Apixo refuses the API key (401). Correct the API key."
     assert_connection_test(airflow, saved, BAD_KEY, False, refused)
 
 
@@ -203,10 +213,12 @@ def test_a_vendor_of_another_distribution_can_be_chosen_saved_and_tested(
 ) -> None:
     with FakeAcme(GOOD_KEY) as acme:
         form.open("vidgen_acme")
-        form.show_extra_fields()
+        form.show_vendor()
         saved = form.save("vidgen_acme", "acme", acme.url, GOOD_KEY)
         assert_connection_test(airflow, saved, GOOD_KEY, True, "Acme accepts the API key.")
-        assert_connection_test(airflow, saved, BAD_KEY, False, "Acme refuses the API key (401).")
+        assert_connection_test(
+            airflow, saved, BAD_KEY, False, "Acme refuses the API key (401). Correct the API key."
+        )
         assert [path for _, path, _ in acme.requests] == ["/v1/videos/connection-test"] * 2
 
 

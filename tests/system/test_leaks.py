@@ -30,6 +30,9 @@ KEPT_BY_AIRFLOW = {
     ("serialized_dag", "data"): {PROMPT},
     # The operator's template fields as the UI shows them.
     ("rendered_task_instance_fields", "rendered_fields"): {PROMPT, "link"},
+    # The name of a mapped instance may be made of words of its prompt.
+    ("task_instance", "rendered_map_index"): {PROMPT},
+    ("task_instance_history", "rendered_map_index"): {PROMPT},
     # The result of the task.
     ("xcom", "value"): {"link"},
 }

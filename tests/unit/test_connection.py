@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
+from airflow_provider_vidgen import vendors
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import InvalidConnection
 from tests.support.accounts import BASE, KEY, VENDORS, settings
@@ -267,3 +270,29 @@ def test_a_connection_of_another_type_is_reported_with_no_other_problem(conn_typ
 @pytest.mark.parametrize("conn_type", ["vidgen", "", None])
 def test_the_connection_type_must_be_vidgen_or_empty(conn_type: str | None) -> None:
     assert read(conn_type=conn_type).vendor.name == "apixo"
+
+
+@pytest.mark.parametrize(("vendor", "other"), list(permutations(VENDORS, 2)))
+def test_a_host_that_is_another_vendors_own_is_an_error_about_the_vendor(vendor: str, other: str) -> None:
+    with pytest.raises(InvalidConnection) as caught:
+        settings(vendor, host=f"{BASE[other]}/v1")
+    [problem] = caught.value.problems
+    assert problem.field == "vendor"
+    assert (
+        f"must be {other!r}, as the host {urlsplit(BASE[other]).hostname} is that of " in problem.constraint
+    )
+
+
+def test_an_unknown_vendor_with_the_host_of_a_known_one_is_one_error() -> None:
+    with pytest.raises(InvalidConnection) as caught:
+        settings("apixoo", host=BASE["apixo"])
+    assert [problem.field for problem in caught.value.problems] == ["vendor"]
+
+
+def test_a_vendor_that_cannot_be_loaded_does_not_matter_to_other_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vendors, "vendor_names", lambda: (*VENDORS, "broken"))
+    assert [vendor.name for vendor in vendors.other_vendors("apixo")] == [
+        name for name in VENDORS if name != "apixo"
+    ]

@@ -42,7 +42,8 @@ ALLOWED = {
     "connection": MIDDLE,
     "limits": {"connection"},
     "http": MIDDLE | {"clock", "connection", "limits", "metrics"},
-    "client": MIDDLE | {"clock", "connection", "http", "limits", "metrics"},
+    "account_check": MIDDLE | {"connection"},
+    "client": MIDDLE | {"account_check", "clock", "connection", "http", "limits", "metrics"},
     "landing": MIDDLE | {"airflow_internals", "clock", "connection", "http", "lineage", "metrics"},
     "decision": {"ledger"},
     "submission": MIDDLE | {"client", "connection", "http", "ledger", "decision", "clock", "metrics"},
@@ -158,7 +159,7 @@ def test_pure_modules_import_neither_airflow_nor_a_network_library(module: str) 
 
 
 def test_client_http_limits_and_submission_import_no_airflow() -> None:
-    for path in files("client", "http", "limits", "submission"):
+    for path in files("account_check", "client", "http", "limits", "submission"):
         assert "airflow" not in {name.split(".")[0] for name in imports(path)}, path
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_provider_vidgen import airflow_internals, errors, metrics
 from airflow_provider_vidgen.errors import SubmitOutcomeUnknown, UnknownSubmitWillResend, VidgenError
@@ -58,6 +59,18 @@ def test_a_delivered_video_is_counted_with_its_time_and_its_cost_in_millionths(
     assert sent_metrics.of("cost_micros") == [(187500, {**TAGS, "currency": "USD", "basis": "reported"})]
 
 
+@pytest.mark.parametrize(
+    ("reported", "basis", "micros"), [(True, "reported", 187500), (False, "estimated", 500000)]
+)
+def test_an_estimate_counts_only_if_the_vendor_reports_no_cost(
+    reported: bool, basis: str, micros: int, sent_metrics: RecordedMetrics
+) -> None:
+    status = DONE if reported else replace(DONE, cost=None)
+    estimate = Cost(amount=0.5, currency="USD", basis="estimated")
+    metrics.delivered(job(), status, submitted_at=NOW, estimate=estimate)
+    assert sent_metrics.of("cost_micros") == [(micros, {**TAGS, "currency": "USD", "basis": basis})]
+
+
 def test_a_value_that_the_vendor_does_not_report_is_not_sent(sent_metrics: RecordedMetrics) -> None:
     unreported = replace(DONE, completed_at=None, cost=None)
     metrics.delivered(job(), unreported, submitted_at=NOW)
@@ -83,6 +96,16 @@ def test_an_unknown_outcome_is_no_failure(kind: type[VidgenError], sent_metrics:
     with pytest.raises(kind), metrics.TryMetrics(model="m").errors():
         raise kind("no reply")
     assert sent_metrics.sent == []
+
+
+def test_an_error_of_another_kind_is_counted_as_unexpected_and_airflows_own_are_not(
+    sent_metrics: RecordedMetrics,
+) -> None:
+    for error in (ZeroDivisionError("a defect"), AirflowSkipException("enough"), KeyboardInterrupt()):
+        with pytest.raises(type(error)), metrics.TryMetrics(model="m").errors():
+            raise error
+    tags = {"vendor": "unknown", "model": "m", "reason": "unexpected_error"}
+    assert sent_metrics.of("failed") == [(1, tags)]
 
 
 def test_a_failure_has_the_job_or_else_the_connection_of_the_try(sent_metrics: RecordedMetrics) -> None:

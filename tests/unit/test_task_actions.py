@@ -210,7 +210,7 @@ def test_regenerate_makes_the_next_try_submit_a_new_job_and_names_the_old_one(
 
 def test_regenerate_of_a_job_without_an_id_says_so(fake_run: FakeRun) -> None:
     fake_run.add(submitted(Phase.UNKNOWN))
-    assert "abandons the apixo job of unknown id (unknown;" in ACTIONS["regenerate"](TASK, clear=False)
+    assert "abandons a job without an id at apixo (unknown;" in ACTIONS["regenerate"](TASK, clear=False)
 
 
 # --- adopt ----------------------------------------------------------------------------------------------
@@ -288,9 +288,9 @@ def test_adopt_changes_only_the_given_map_index(
         (
             Phase.SUBMITTED,
             "task_1",
-            "already has the job task_0 (submitted). Nothing was changed. To abandon",
+            "already has the apixo job task_0 (submitted). Nothing was changed. To abandon",
         ),
-        (Phase.DELIVERED, "task_1", "already has the job task_0 (delivered)"),
+        (Phase.DELIVERED, "task_1", "already has the apixo job task_0 (delivered)"),
         (Phase.DELIVERED, "task_0", "has delivered the video of the job task_0. Nothing was changed."),
         (Phase.UNKNOWN, "  ", "There is no job id. Nothing was changed."),
     ],
@@ -400,7 +400,11 @@ def test_a_connection_that_is_not_known_here_is_refused(
     fake_run.conn_id = conn_id
     text = refusal(action)
     assert ("'only_on_workers' is not defined here" if conn_id else "is not known any more") in text
-    assert ("--no-check" if action == "adopt" else "a clear of the task, which checks the job first") in text
+    assert (
+        "--no-check"
+        if action == "adopt"
+        else "a clear of the task, which checks the job and pays for another only"
+    ) in text
 
 
 @pytest.mark.usefixtures("account")
@@ -486,7 +490,7 @@ def test_a_submission_without_a_job_id_is_to_be_looked_for_in_the_console(
     fake_run: FakeRun,
     phase: Phase,
 ) -> None:
-    fake_run.add(submitted(phase))
+    fake_run.add(submitted(phase, idempotency_key=""))
     before = fake_run.stores()
     assert refusal("look_again", clear=True) == (
         "apixo was sent the request of dag run make at 2026-11-20T03:00:00+00:00 and no job id is known, "
@@ -510,6 +514,20 @@ def test_a_valid_idempotency_key_makes_a_clear_free_of_a_second_bill(
         in text
     )
     assert fake_run.cleared == []
+
+
+@pytest.mark.parametrize("conn_id", ["only_on_workers", ""])
+def test_where_the_connection_is_not_known_no_key_is_promised(fake_run: FakeRun, conn_id: str) -> None:
+    fake_run.add(submitted(Phase.UNKNOWN, "apimart", idempotency_key="vidgen-1"))
+    fake_run.conn_id = conn_id
+    text = refusal("look_again")
+    assert text.endswith("If it does not, a clear of the task submits a new, paid job.")
+
+
+@pytest.mark.usefixtures("account")
+def test_a_key_at_a_vendor_that_has_no_keys_is_not_valid(fake_run: FakeRun) -> None:
+    fake_run.add(submitted(Phase.UNKNOWN, idempotency_key="vidgen-1"))
+    assert "a clear of the task submits a new, paid job" in refusal("look_again")
 
 
 @pytest.mark.parametrize(

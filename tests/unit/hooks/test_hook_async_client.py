@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from airflow.sdk import BaseHook, Connection
 from airflow.sdk._shared.secrets_masker import redact
 from airflow.sdk.execution_time import task_runner
 
+from airflow_provider_vidgen import metrics
 from airflow_provider_vidgen.connection import ConnectionSettings
 from airflow_provider_vidgen.errors import InvalidConnection
 from airflow_provider_vidgen.hooks import video_gen
@@ -160,3 +162,16 @@ def test_triggers_that_waited_for_one_fetch_start_one_per_iteration_of_the_loop(
 
     assert asyncio.run(main()) <= 2
     assert (len(fetches), started) == (1, COUNT)
+
+
+def test_the_metrics_backend_is_prepared_once_and_not_in_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_VIDGEN_DEFAULT", connection("apixo"))
+    monkeypatch.setattr(video_gen, "_imported", False)
+    threads: list[threading.Thread] = []
+    monkeypatch.setattr(metrics, "prepare", lambda: threads.append(threading.current_thread()))
+    for _ in range(2):
+        get_settings()
+    [thread] = threads
+    assert thread is not threading.main_thread()

@@ -49,18 +49,21 @@ def test_a_reply_about_a_nonexistent_job_proves_that_the_api_key_is_accepted(
 
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize(
-    "reply",
+    ("reply", "next_step"),
     [
-        {"status_code": 401, "json": {"code": 401, "message": "bad"}},
-        {"status_code": 403, "json": {"error": {"message": "no"}}},
-        {"status_code": 200, "json": {"code": 401, "message": "bad", "data": None}},
+        ({"status_code": 401, "json": {"code": 401, "message": "bad"}}, "Correct the API key."),
+        ({"status_code": 403, "json": {"error": {"message": "no"}}}, "Check the key's permissions."),
+        ({"json": {"code": 401, "message": "bad", "data": None}}, "Correct the API key."),
     ],
 )
-def test_a_refused_api_key_is_reported(vendor: str, reply: dict[str, Any], make_hook: MakeHook) -> None:
+def test_a_refused_api_key_is_reported(
+    vendor: str, reply: dict[str, Any], next_step: str, make_hook: MakeHook
+) -> None:
     ok, message = press_test_button(make_hook, vendor, reply)
     assert not ok
     assert "was reached" in message
     assert "refuses the API key" in message
+    assert message.endswith(next_step)
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
@@ -71,6 +74,7 @@ def test_an_unreachable_host_is_not_reported_as_a_refused_api_key(
     ok, message = press_test_button(make_hook, vendor, {"exc": error})
     assert not ok
     assert "cannot be reached" in message
+    assert message.endswith("Check the host, the network and the proxy.")
     assert "key" not in message
 
 
