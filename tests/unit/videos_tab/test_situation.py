@@ -95,7 +95,7 @@ def test_the_card_says_what_is_true(
 
 @pytest.mark.parametrize("report", [None, *(video(state) for state in VideoState)])
 @pytest.mark.parametrize(
-    "task_state", [*ACTIVE, *FINISHED, "up_for_retry", "awaiting_input", "a state of 4.0"]
+    "task_state", [*sorted(ACTIVE), *sorted(FINISHED), "up_for_retry", "awaiting_input", "a state of 4.0"]
 )
 def test_every_combination_of_states_has_a_label_and_a_tone(task_state: str, report: Any) -> None:
     situation = only_video(task(task_state, video=report)).situation
