@@ -12,6 +12,9 @@ from airflow_provider_vidgen.vendors import vendor_names
 
 _ROOT = "airflow_provider_vidgen"
 _INTEGRATION = "AI video generation"
+#: The form opens with the section of this name, which is the key of its own "Standard Fields"; all others are
+#: collapsed (seen in the form of Airflow 3.3.2). So the form shows the vendor at once.
+_OPEN_SECTION = "standardFields"
 
 
 def _modules(kind: str, *modules: str) -> list[dict[str, Any]]:
@@ -65,15 +68,13 @@ def get_provider_info() -> dict[str, Any]:
                         "The vendor of this connection's API and key.",
                         type="string",
                         enum=list(vendor_names()),
-                        # A section of its own: the form collapses the common one, "Extra Fields", and shows
-                        # the name of a section in red while a required field in it is empty.
-                        section="Vendor",
+                        section=_OPEN_SECTION,
                     ),
                     "model": _field(
                         "Default model",
                         "Used by tasks that set no model.",
                         type=["string", "null"],
-                        section="Vendor",
+                        section=_OPEN_SECTION,
                     ),
                     "timeout": _field(
                         "Timeout (s)",

@@ -72,12 +72,8 @@ class Form:
         self.choose("[role=dialog] input[role=combobox]", "vidgen", "AI video generation")
         self.find("[role=dialog] input[name=host]")
 
-    def show_vendor(self) -> None:
-        self.button("Vendor").click()
-        self.find("[role=dialog] [name=element_model]")
-
     def save(self, conn_id: str, vendor: str, host: str, key: str) -> dict[str, Any]:
-        """Fill in the form with the vendor shown, save it, and return the connection as Airflow has it."""
+        """Fill in the form, save it, and return the connection as Airflow has it."""
         next(option for option in self.vendors() if option.text == vendor).click()
         self.button("Extra Fields").click()
         self.find("[role=dialog] [name=element_timeout]")
@@ -175,23 +171,19 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_standard_fields_are_those_of_vidgen_and_the_key_is_hidden(form: Form, screenshots: Path) -> None:
     form.screenshot(screenshots, "standard")
-    assert form.labels() == ["Connection ID *", "Connection Type *", "Description", "Base URL", "API key"]
+    assert form.labels()[:5] == ["Connection ID *", "Connection Type *", "Description", "Base URL", "API key"]
     key, host = form.field("password"), form.field("host")
     assert key.get_attribute("type") == "password"
     assert key.get_attribute("placeholder") == "the key from the vendor's console"
     assert str(host.get_attribute("placeholder")).startswith("empty for the vendor's own")
 
 
-def test_the_form_opens_with_the_vendor_marked_as_missing(form: Form) -> None:
-    vendor, extra = form.button("Vendor"), form.button("Extra Fields")
-    assert vendor.location["y"] < extra.location["y"]
-    # The sign of a required field that is empty.
-    assert vendor.find_elements("tag name", "svg")
-    assert len(vendor.find_elements("tag name", "svg")) > len(extra.find_elements("tag name", "svg"))
+def test_the_form_opens_with_the_vendor_visible(form: Form) -> None:
+    assert form.labels()[5:] == ["Vendor *", "Default model"]
+    assert form.find("[role=dialog] [name=element_model]").is_displayed()
 
 
 def test_the_form_offers_every_installed_vendor_and_requires_one(form: Form, screenshots: Path) -> None:
-    form.show_vendor()
     form.screenshot(screenshots, "extra")
     required = [label for label in form.labels() if label.endswith("*")]
     assert required == ["Connection ID *", "Connection Type *", "Vendor *"]
@@ -213,7 +205,6 @@ def test_a_vendor_of_another_distribution_can_be_chosen_saved_and_tested(
 ) -> None:
     with FakeAcme(GOOD_KEY) as acme:
         form.open("vidgen_acme")
-        form.show_vendor()
         saved = form.save("vidgen_acme", "acme", acme.url, GOOD_KEY)
         assert_connection_test(airflow, saved, GOOD_KEY, True, "Acme accepts the API key.")
         assert_connection_test(
