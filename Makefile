@@ -71,7 +71,7 @@ bench-triggerer: $(READY)
 	$(BIN)/python -m benchmarks.triggerer $(BENCH)
 
 # Page times, and what an open tab costs the API server.
-bench-videos-tab: $(READY)
+bench-videos-tab: $(READY) browser
 	$(BIN)/python -m benchmarks.videos_tab $(BENCH)
 
 # Kill workers during a landing, KILLS times each on local disk, S3 and SFTP.

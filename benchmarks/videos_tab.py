@@ -7,6 +7,7 @@ The Videos tab in a running Airflow: ``make bench-videos-tab``.
 Ten runs of 1,000 videos each are written into the database of an Airflow of which all components run. Then:
 
 - the time until the API server has sent a page, beside that of one page of Airflow's own task instances;
+- the time until a browser shows the first cards, from its first request on;
 - the share of a core that the API server uses for a tab that is left open, asked for as the page's script
   does, while nothing changes and while ten videos report progress every two seconds, beside the idle server.
 """
@@ -28,10 +29,18 @@ from urllib.parse import urlencode
 import requests
 
 from benchmarks.process_usage import cpu_seconds
+from dev.headless_browser import running_browser
 from dev.local_airflow import COMPONENTS, LocalAirflow
 
 DAG_ID = "bench_videos"
 RUNS, VIDEOS = 10, 1_000
+#: The cards are in the page itself: they are shown with the first paint after it has been read.
+_FIRST_CARDS = """
+const [page] = performance.getEntriesByType("navigation");
+const paint = performance.getEntriesByName("first-contentful-paint")[0];
+if (!document.querySelector(".card")) throw new Error("no cards");
+return Math.max(page.domInteractive, paint ? paint.startTime : page.loadEventEnd);
+"""
 _PLUGIN = "from airflow_provider_vidgen.plugins.vidgen import VidgenPlugin  # noqa: F401\n"
 
 
@@ -68,6 +77,7 @@ def measure(count: int, seconds: float) -> None:
             subprocess.run([sys.executable, "-m", __spec__.name, "--fill"], env=airflow.env, check=True)
             tab = OpenTab(airflow)
             tab.print_page_times(count)
+            tab.print_browser_times(count, Path(folder, "browser"))
             tab.print_cpu_shares(seconds)
 
 
@@ -97,6 +107,22 @@ class OpenTab:
             median = statistics.median(times[1:])
             own = own or median
             print(f"{name:52} {times[0]:5.3f}  {median:6.3f}  {median / own:5.2f}")
+
+    def print_browser_times(self, count: int, profile: Path) -> None:
+        """Print the times until Chromium shows the first cards, the first time with an empty cache."""
+        with running_browser(profile) as browser:
+            browser.get(f"{self._airflow.url}/api/v2/version")
+            browser.add_cookie({"name": "_token", "value": self._session.cookies["_token"]})
+            times = []
+            for _ in range(count + 1):
+                query = urlencode({"dag_id": DAG_ID, "run_id": "run_5"})
+                browser.get(f"{self._airflow.url}/vidgen/videos?{query}")
+                times.append(browser.execute_script(_FIRST_CARDS) / 1000)
+        print(f"\n{'seconds until a browser shows the first cards':52} first  median    max")
+        median = statistics.median(times[1:])
+        print(
+            f"{f'the tab of a run of {VIDEOS} videos':52} {times[0]:5.3f}  {median:6.3f}  {max(times):5.3f}"
+        )
 
     def _time(self, path: str) -> float:
         start = time.perf_counter()

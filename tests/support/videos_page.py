@@ -165,7 +165,8 @@ class VideosPage:
             return JSONResponse({"detail": "The file is no longer in storage."}, self.media_status)
         if request.url.path.endswith("poster"):
             return Response(placeholder_jpeg("poster"), media_type="image/jpeg")
-        return FileResponse(self.video, media_type="video/mp4")
+        # Otherwise a test would play what another test has loaded.
+        return FileResponse(self.video, media_type="video/mp4", headers={"Cache-Control": "no-store"})
 
     async def _act(self, request: Request) -> Response:
         self._note(request)

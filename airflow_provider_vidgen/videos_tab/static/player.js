@@ -21,6 +21,8 @@ export function startPlayers(list) {
   list.addEventListener("play", (event) => pauseOthers(list, event.target), true);
   list.addEventListener("error", (event) => event.target.matches("video") && repair(event.target), true);
   list.addEventListener("error", (event) => event.target.matches(".clip > img") && event.target.remove(), true);
+  // A poster may have failed before this script ran.
+  for (const image of list.querySelectorAll(".clip > img")) if (image.complete && !image.naturalWidth) image.remove();
 }
 
 function pauseOthers(list, playing) {
@@ -58,6 +60,13 @@ async function repair(video) {
   if (!video.hasAttribute("src")) return;
   const isLate = Date.now() - loadedAt.get(video) > REPAIR_AFTER * 1000;
   if (video.currentTime > 0 && isLate) {
+    load(video, video.currentTime);
+    return;
+  }
+  const { src, streamedSrc } = video.dataset;
+  if (streamedSrc && src !== streamedSrc) {
+    // Perhaps this browser cannot reach the store: play the file through the API server.
+    video.dataset.src = streamedSrc;
     load(video, video.currentTime);
     return;
   }

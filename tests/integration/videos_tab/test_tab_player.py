@@ -60,6 +60,16 @@ def test_play_shows_the_video_with_its_controls_and_seeking_works(
     assert opened.js("return arguments[0].duration", video) == pytest.approx(10, abs=0.2)
 
 
+def test_a_store_that_the_browser_cannot_reach_is_played_through_the_server(
+    tab: TabBrowser, server: VideosPage
+) -> None:
+    clip = replace(LANDED.clips[0], src="http://127.0.0.1:9/a.mp4", streamed_src=LANDED.clips[0].src)
+    server.cards = [replace(LANDED, clips=(clip,))]
+    tab.browser.get(f"{server.url}/vidgen/videos")
+    tab.play(tab.card(LANDED.title))
+    assert server.asked(LANDED.clips[0].src)
+
+
 def test_the_play_button_works_with_the_keyboard(opened: TabBrowser) -> None:
     card = opened.card(LANDED.title)
     card.find_element("css selector", ".play").send_keys(" ")

@@ -139,8 +139,9 @@ def test_a_poster_that_is_too_large_is_not_read(player: Player, tmp_path: Path) 
 # --- links ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("expires_at", ["", "?", in_hours(1)])
+@pytest.mark.parametrize("expires_at", ["", "?", "in an hour"])
 def test_without_a_file_the_vendors_link_is_played(expires_at: str, player: Player) -> None:
+    expires_at = in_hours(1) if expires_at == "in an hour" else expires_at
     player.report(state="made", result_urls=[LINK], expires_at=expires_at)
     reply = player.get()
     assert (reply.status_code, reply.headers["location"]) == (307, LINK)
