@@ -137,9 +137,9 @@ class Generation:
             return self._deliver(wait.job, status)
 
     def _identify_vendor(self) -> None:
-        """Read the connection, and name its vendor in reports, metrics and links."""
+        """Read the connection, and name its vendor, with its price, in reports, metrics and links."""
         settings = self._hook.settings
-        self._report.set_vendor(settings.vendor)
+        self._report.set_vendor(settings.vendor, estimate=self._estimate())
         self._metrics.set_connection(settings.vendor.name, settings.model)
         keep_link_targets(self._operator, settings.vendor)
 

@@ -24,7 +24,7 @@ from airflow_provider_vidgen.errors import (
     TaskRef,
     VidgenError,
 )
-from airflow_provider_vidgen.models import JobStatus, VideoJob
+from airflow_provider_vidgen.models import Cost, JobStatus, VideoJob
 from airflow_provider_vidgen.vendors.base import Vendor
 from airflow_provider_vidgen.video_status import VIDEO_KEY, VideoState, VideoStatus
 
@@ -57,12 +57,17 @@ class VideoReport:
         if duration is not None:
             self._values["duration"] = duration
 
-    def set_vendor(self, vendor: Vendor) -> None:
-        """Add the vendor, once the connection has been read."""
+    def set_vendor(self, vendor: Vendor, estimate: Cost | None) -> None:
+        """
+        Add the vendor, once the connection has been read.
+
+        :param estimate: the cost of the request by the vendor's documented prices.
+        """
         self._values |= {
             "vendor": vendor.name,
             "vendor_name": vendor.label,
             "console_url": vendor.console_url,
+            "cost": estimate and estimate.to_dict(),
         }
 
     def set_job(self, job: VideoJob, submitted_at: datetime) -> None:

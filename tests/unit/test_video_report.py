@@ -87,6 +87,17 @@ def test_a_submitted_job_is_shown_with_its_request(vendor: str, vidgen: Connect)
     assert status.since == status.submitted_at == NOW.isoformat()
 
 
+def test_the_estimated_cost_is_shown_before_the_video_is_there_and_after_a_failure(vidgen: Connect) -> None:
+    vidgen("apimodels")
+    task = context()
+    estimate = {"amount": 0.08, "currency": "USD", "basis": "estimated", "as_of": "2026-11-20"}
+    deferral = defer("apimodels", task)
+    assert shown(task).cost == estimate
+    with pytest.raises(AirflowException):
+        resume("apimodels", task, deferral, failed("apimodels", "GPU lost"))
+    assert shown(task).cost == estimate
+
+
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_a_finished_job_is_shown_with_its_result(vendor: str, vidgen: Connect) -> None:
     vidgen(vendor)
