@@ -35,6 +35,7 @@ class VideoTask:
     :param name: the name of a mapped instance, empty if it has none.
     :param run_order: ascends with the age of runs, newest last.
     :param retry_at: when its next try starts, if a try is pending.
+    :param was_rescheduled: this try has waited before, rescheduled; each start deletes the task's XComs.
     :param video: value of the XCom ``video``: whatever a task or a person has written.
     :param progress: value of the XCom ``progress``, likewise.
     :param reported_at: when the XCom ``video`` was set.
@@ -50,6 +51,7 @@ class VideoTask:
     name: str
     run_order: int
     retry_at: datetime | None
+    was_rescheduled: bool
     video: Any
     progress: Any
     reported_at: datetime | None
@@ -113,14 +115,17 @@ def video_tasks(scope: Scope, session: Any) -> list[VideoTask]:
     """
     from airflow.models.dagrun import DagRun
     from airflow.models.taskinstance import TaskInstance as TI
+    from airflow.models.taskreschedule import TaskReschedule
     from sqlalchemy import select
 
     joined = _Joined(scope)
+    was_rescheduled = select(TaskReschedule.id).where(TaskReschedule.ti_id == TI.id).exists()
     query = joined.apply(
         select(
             *(TI.dag_id, TI.run_id, TI.task_id, TI.map_index, TI.state, TI.try_number, TI.operator),
             *(TI._rendered_map_index.label("name"), TI.end_date, TI.retry_delay_override, TI.dag_version_id),
             *(DagRun.id.label("run_order"), DagRun.logical_date),
+            was_rescheduled.label("was_rescheduled"),
             joined.video.value.label("video"),
             joined.video.timestamp.label("reported_at"),
             joined.progress.value.label("progress"),
@@ -139,6 +144,7 @@ def video_tasks(scope: Scope, session: Any) -> list[VideoTask]:
             name=row.name or "",
             run_order=row.run_order,
             retry_at=_retry_time(row, session) if row.state == "up_for_retry" else None,
+            was_rescheduled=bool(row.was_rescheduled),
             video=_xcom(row.video),
             progress=_xcom(row.progress),
             reported_at=row.reported_at,

@@ -168,7 +168,9 @@ class VidgenError(Exception):
     def full_summary(self) -> str:
         """What happened, with the vendor's code and message."""
         detail = " ".join(part for part in (self.vendor_code, self.vendor_message) if part)
-        return f'{self.summary}: "{detail}".' if detail else f"{self.summary}."
+        if not detail:
+            return f"{self.summary}."
+        return f'{self.summary}: "{detail}"' + ("" if detail.endswith((".", "!", "?")) else ".")
 
     def next_step_for(self, task: TaskRef | None, next_step: str | None = None) -> str:
         """

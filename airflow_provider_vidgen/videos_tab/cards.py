@@ -16,7 +16,13 @@ from airflow_provider_vidgen.errors import Billing
 from airflow_provider_vidgen.video_status import VideoState, VideoStatus
 from airflow_provider_vidgen.videos_tab import paths, wording
 from airflow_provider_vidgen.videos_tab.paths import of_task
-from airflow_provider_vidgen.videos_tab.videos import Video, VideoFile, expiry, rendering_seconds
+from airflow_provider_vidgen.videos_tab.videos import (
+    DOWNLOAD_OPERATOR,
+    Video,
+    VideoFile,
+    expiry,
+    rendering_seconds,
+)
 from airflow_provider_vidgen.videos_tab.view import Action, Card, CardState, Clip, Counts, Link, Moment, Tone
 from airflow_provider_vidgen.videos_tab.wording import clean
 
@@ -267,7 +273,7 @@ def _log_page(task: VideoTask) -> str:
 
 def _actions(video: Video) -> list[Action]:
     task, status = video.task, video.status
-    if status is None or task.state not in _ACTIONABLE or task.operator == "VideoDownloadOperator":
+    if status is None or task.state not in _ACTIONABLE or task.operator == DOWNLOAD_OPERATOR:
         return []
     found = []
     if status.state in (VideoState.UNKNOWN, VideoState.LOST) or status.error == "JobNotRecorded":

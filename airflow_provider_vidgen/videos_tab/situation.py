@@ -61,6 +61,8 @@ def assess(
     status: VideoStatus | None,
     progress: Progress,
     place: int | None = None,
+    *,
+    was_rescheduled: bool = False,
 ) -> Situation:
     """
     Return what is true of a video.
@@ -70,9 +72,10 @@ def assess(
     :param status: what the task reported; ``None`` if it reported nothing that can be read.
     :param progress: what its trigger reported.
     :param place: place in the line for capacity, from 1; ``None`` if it is not known.
+    :param was_rescheduled: the try has waited for capacity before.
     """
     if status is None:
-        return _without_report(task_state, try_number)
+        return _without_report(task_state, try_number, was_rescheduled)
     if task_state == "up_for_retry":
         return _retrying(status)
     if status.state in (VideoState.WAITING, VideoState.RENDERING):
@@ -95,7 +98,10 @@ def assess(
     return found
 
 
-def _without_report(task_state: str, try_number: int) -> Situation:
+def _without_report(task_state: str, try_number: int, was_rescheduled: bool) -> Situation:
+    if was_rescheduled and task_state in ("scheduled", "queued", "running"):
+        # For the seconds in which a waiting task checks again, it has no report.
+        return Situation(state=CardState.WAITING, label="Waiting", picture="checking again")
     if task_state in _NOT_STARTED:
         is_first_try = try_number <= (1 if task_state else 0)
         return Situation(

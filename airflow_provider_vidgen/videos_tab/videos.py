@@ -28,6 +28,7 @@ from airflow_provider_vidgen.videos_tab.wording import clean, parse_time
 _MERGED = (VideoState.RENDERING, VideoState.MADE, VideoState.LANDED)
 #: Files or links of a video that are shown; an XCom has no limit.
 _MAX_FILES = 12
+DOWNLOAD_OPERATOR = "VideoDownloadOperator"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,9 +114,20 @@ def find_videos(tasks: Sequence[VideoTask], *, whole_runs: bool) -> list[Video]:
         for capacity is the one that the task reported.
     """
     reports = [_Report(task, VideoStatus.from_json(task.video)) for task in tasks]
+    reports = [report for report in reports if not _is_outdated_download(report)]
     places = _places_in_line(reports) if whole_runs else {}
     usual = _usual_seconds(report.status for report in reports)
     return [_video(report, places, usual) for report in _merged(reports)]
+
+
+def _is_outdated_download(report: _Report) -> bool:
+    """
+    Whether a task has landed a file and runs again.
+
+    Until it starts it has the report of its last try, about a job that the generation may have left behind.
+    """
+    is_landed = report.status is not None and report.status.state is VideoState.LANDED
+    return is_landed and report.task.operator == DOWNLOAD_OPERATOR and report.task.state not in FINISHED
 
 
 def _merged(reports: Iterable[_Report]) -> list[_Report]:
@@ -146,7 +158,9 @@ def _video(report: _Report, places: Mapping[Any, int], usual: Mapping[tuple[str,
     task, status = report.task, report.status
     progress = Progress.from_json(task.progress)
     place = places.get(task.key, status.ahead if status else None)
-    situation = assess(task.state, task.try_number, status, progress, place)
+    # A sensor is rescheduled between its checks of a job, a generation only before it submits.
+    was_rescheduled = task.was_rescheduled and task.operator != "VideoTaskSensor"
+    situation = assess(task.state, task.try_number, status, progress, place, was_rescheduled=was_rescheduled)
     landed = next(
         (
             member
@@ -213,7 +227,8 @@ def rendering_seconds(status: VideoStatus) -> float | None:
     """Return the seconds from acceptance to the end of a job that made a video."""
     if status.state not in (VideoState.MADE, VideoState.LANDED):
         return None
-    start, end = parse_time(status.submitted_at), parse_time(status.finished_at)
+    # Not every vendor reports the end of a job; then it is when the task noticed it.
+    start, end = parse_time(status.submitted_at), parse_time(status.finished_at or status.since)
     return (end - start).total_seconds() if start and end and end >= start else None
 
 

@@ -39,6 +39,7 @@ def task(state: str = "success", **values: Any) -> VideoTask:
         "name": "",
         "run_order": 1,
         "retry_at": None,
+        "was_rescheduled": False,
         "video": None,
         "progress": None,
         "reported_at": NOW,

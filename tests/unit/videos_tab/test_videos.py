@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_vidgen.airflow_core_videos import VideoTask
-from airflow_provider_vidgen.videos_tab.videos import find_videos
+from airflow_provider_vidgen.videos_tab.videos import find_videos, rendering_seconds
 from airflow_provider_vidgen.videos_tab.view import CardState
 from tests.support.video_tasks import ago, only_video, task, video
 
@@ -52,6 +52,38 @@ def test_a_sensor_that_waits_for_the_same_job_is_the_same_video() -> None:
 
 def test_a_download_without_its_generation_is_a_video_of_its_own() -> None:
     assert only_video(download()).task.task_id == "download"
+
+
+@pytest.mark.parametrize("state", ["", "scheduled", "queued"])
+def test_a_cleared_download_is_no_video_of_its_own(state: str) -> None:
+    cleared = task("deferred", video=video("rendering", job_id="job_2"))
+    found = only_video(download(state=state), cleared)
+    assert (found.task.task_id, found.state) == ("make_video", CardState.RENDERING)
+
+
+def test_a_failed_download_is_shown() -> None:
+    failed = task(
+        "failed",
+        task_id="download",
+        operator="VideoDownloadOperator",
+        video=video("failed", summary="No disk."),
+    )
+    assert only_video(failed).state is CardState.FAILED
+
+
+@pytest.mark.parametrize("state", ["scheduled", "queued", "running"])
+def test_a_waiting_task_stays_waiting_while_it_checks_again(state: str) -> None:
+    found = only_video(task(state, was_rescheduled=True))
+    assert (found.state, found.situation.picture) == (CardState.WAITING, "checking again")
+    sensor = only_video(task(state, was_rescheduled=True, operator="VideoTaskSensor"))
+    assert sensor.state is CardState.QUEUED
+
+
+def test_a_job_whose_vendor_reports_no_end_took_until_the_task_noticed_it() -> None:
+    report = video("made", submitted_at=ago(60), finished_at="", since=ago(19))
+    status = only_video(task(video=report)).status
+    assert status is not None
+    assert rendering_seconds(status) == 41
 
 
 @pytest.mark.parametrize(
