@@ -252,18 +252,3 @@ def _clear(ti: Any, session: Any) -> int:
     except AirflowClearRunningTaskException:
         raise CannotClear("a task downstream of it is running") from None
     return len(cleared)
-
-
-def get_connection(conn_id: str) -> Any:
-    """
-    Return an Airflow connection as this process sees it, or ``None``.
-
-    A hook's ``get_connection`` does not read Airflow's database in a command line.
-    """
-    from airflow.models.connection import Connection
-    from airflow.sdk.exceptions import AirflowNotFoundException
-
-    try:
-        return Connection.get_connection_from_secrets(conn_id)
-    except AirflowNotFoundException:
-        return None

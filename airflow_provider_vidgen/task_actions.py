@@ -19,6 +19,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from airflow.sdk.exceptions import AirflowNotFoundException
+
 from airflow_provider_vidgen import airflow_core
 from airflow_provider_vidgen.airflow_core import CannotClear, LockedTask, UnknownRun
 from airflow_provider_vidgen.client import WorkerClient
@@ -33,6 +35,7 @@ from airflow_provider_vidgen.errors import (
     TaskRef,
     VidgenError,
 )
+from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.ledger import Ledger, Phase, Record
 from airflow_provider_vidgen.models import JobStatus, VideoJob
 from airflow_provider_vidgen.submission import api_key_hash
@@ -315,22 +318,13 @@ def _settings(task: TaskRef, conn_id: str, *, otherwise: str) -> ConnectionSetti
         raise ActionRefused(
             f"The connection of {_name(task)} is not known any more. {_NOTHING_CHANGED} Use {otherwise}."
         )
-    connection = airflow_core.get_connection(conn_id)
-    if connection is None:
+    try:
+        settings = VideoGenHook(conn_id).settings
+    except AirflowNotFoundException:
         raise ActionRefused(
             f"The connection {conn_id!r} is not defined here; it may exist on the workers only. "
             f"{_NOTHING_CHANGED} Use {otherwise}."
-        )
-    try:
-        settings = ConnectionSettings.read(
-            conn_id,
-            host=connection.host,
-            port=connection.port,
-            schema=connection.schema,
-            password=connection.password,
-            extra=connection.extra_dejson,
-            conn_type=connection.conn_type,
-        )
+        ) from None
     except InvalidConnection as error:
         raise ActionRefused(
             f"{_one_line(error)}. {_NOTHING_CHANGED} Correct the connection, and try again."

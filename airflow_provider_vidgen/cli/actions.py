@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from airflow.utils.cli import action_cli
 from airflow.utils.providers_configuration_loader import providers_configuration_loaded
 
-from airflow_provider_vidgen import task_actions
+from airflow_provider_vidgen import airflow_core, task_actions
 from airflow_provider_vidgen.errors import TaskRef
 from airflow_provider_vidgen.task_actions import ActionRefused
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @providers_configuration_loaded
 def vidgen_adopt(args: Namespace) -> None:
     """Give a task a job that was found in the vendor's console."""
-    with _refusals():
+    with _action():
         print(task_actions.adopt(_task(args), args.job_id, clear=args.clear, check=not args.no_check))  # noqa: T201
 
 
@@ -36,7 +36,7 @@ def vidgen_adopt(args: Namespace) -> None:
 @providers_configuration_loaded
 def vidgen_check(args: Namespace) -> None:
     """Ask the vendor about the job of a failed task."""
-    with _refusals():
+    with _action():
         print(task_actions.look_again(_task(args), clear=args.clear))  # noqa: T201
 
 
@@ -44,7 +44,7 @@ def vidgen_check(args: Namespace) -> None:
 @providers_configuration_loaded
 def vidgen_regenerate(args: Namespace) -> None:
     """Make the next try of a task submit a new job."""
-    with _refusals():
+    with _action():
         print(task_actions.regenerate(_task(args), clear=args.clear))  # noqa: T201
 
 
@@ -53,8 +53,9 @@ def _task(args: Namespace) -> TaskRef:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
-    """End with exit code 1 and the reason if an action is refused."""
+def _action() -> Iterator[None]:
+    """Let an action find its connection, and end with exit code 1 and the reason if it is refused."""
+    airflow_core.use_connections_of_the_database()
     try:
         yield
     except ActionRefused as refusal:

@@ -13,12 +13,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from airflow.models.connection import Connection
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.utils.session import create_session
 
 from airflow_provider_vidgen import airflow_core
 from airflow_provider_vidgen.airflow_core import CannotClear, UnknownRun
 from airflow_provider_vidgen.errors import TaskRef
+from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 from airflow_provider_vidgen.operators.video_generation import VideoGenerationOperator
 
 NOW = datetime(2026, 11, 20, 3, tzinfo=UTC)
@@ -44,7 +48,6 @@ def database() -> str:
     from airflow.models.serialized_dag import SerializedDagModel
     from airflow.serialization.serialized_objects import LazyDeserializedDAG
     from airflow.utils.db import synchronize_log_template
-    from airflow.utils.session import create_session
 
     settings.initialize()
     import_all_models()
@@ -258,7 +261,16 @@ def test_a_task_that_its_dag_no_longer_has_cannot_be_cleared(run: str) -> None:
 
 
 @pytest.mark.usefixtures("database")
-def test_a_connection_is_that_of_the_environment_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hooks_find_the_connections_of_the_environment_and_of_the_database(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # So that the environment is restored afterwards.
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
+    airflow_core.use_connections_of_the_database()
     monkeypatch.setenv("AIRFLOW_CONN_VIDGEN_HERE", '{"conn_type": "vidgen", "host": "example.com"}')
-    assert airflow_core.get_connection("vidgen_here").host == "example.com"
-    assert airflow_core.get_connection("vidgen_elsewhere") is None
+    with create_session() as session:
+        session.add(Connection(conn_id="vidgen_stored", conn_type="vidgen", host="example.org"))
+    assert VideoGenHook.get_connection("vidgen_here").host == "example.com"
+    assert VideoGenHook.get_connection("vidgen_stored").host == "example.org"
+    with pytest.raises(AirflowNotFoundException):
+        VideoGenHook.get_connection("vidgen_elsewhere")

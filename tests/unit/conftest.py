@@ -88,10 +88,21 @@ def sent_metrics(monkeypatch: pytest.MonkeyPatch) -> RecordedMetrics:
 @pytest.fixture
 def fake_run(monkeypatch: pytest.MonkeyPatch) -> FakeRun:
     """The Dag run that commands and actions find in place of Airflow's database."""
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
     from airflow_provider_vidgen import airflow_core
+    from airflow_provider_vidgen.hooks.video_gen import VideoGenHook
 
     run = FakeRun()
+
+    def get_connection(conn_id: str) -> Any:
+        if conn_id not in run.connections:
+            raise AirflowNotFoundException
+        return run.connections[conn_id]
+
     monkeypatch.setattr(airflow_core, "tasks_of_run", run.tasks_of_run)
     monkeypatch.setattr(airflow_core, "locked_task", run.locked_task)
-    monkeypatch.setattr(airflow_core, "get_connection", run.connections.get)
+    monkeypatch.setattr(VideoGenHook, "get_connection", staticmethod(get_connection))
+    # Commands set it; so it is restored afterwards.
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
     return run

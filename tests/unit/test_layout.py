@@ -60,7 +60,8 @@ ALLOWED_WITH_AIRFLOW = {
     "metrics": BOTTOM | {"airflow_internals", "clock"},
     "airflow_errors": {"airflow_internals", "errors", "redaction"},
     "state_store": {"airflow_internals"},
-    "task_actions": BOTTOM | {"airflow_core", "client", "clock", "connection", "ledger", "submission"},
+    "task_actions": BOTTOM
+    | {"airflow_core", "client", "clock", "connection", "hooks", "ledger", "submission"},
     "capacity": {"airflow_internals", "clock", "errors", "state_store"},
     "openlineage_events": {"landing", "lineage", "models"},
     "hooks": MIDDLE | {"airflow_internals", "client", "clock", "connection", "http", "metrics"},
