@@ -72,10 +72,14 @@ def main() -> None:
 
 def run(server: str, videos: dict[str, str], output: str, kills: int, seed: int) -> Outcome:
     """Land videos under new names, and kill the workers that do so."""
-    import airflow.sdk  # noqa: F401  # imported before the forks, to save time
+    # Imported before the forks, so that the workers are killed while they land a file.
+    import airflow.sdk  # noqa: F401
     import requests  # noqa: F401
+    from airflow.sdk.lineage import get_hook_lineage_collector
 
     import airflow_provider_vidgen.http.result_links  # noqa: F401
+
+    get_hook_lineage_collector()
 
     outcome, rng, number = Outcome(), random.Random(seed), 0
     names = list(videos)

@@ -33,8 +33,8 @@ KEPT_BY_AIRFLOW = {
     # The name of a mapped instance may be made of words of its prompt.
     ("task_instance", "rendered_map_index"): {PROMPT},
     ("task_instance_history", "rendered_map_index"): {PROMPT},
-    # The result of the task.
-    ("xcom", "value"): {"link"},
+    # The result of the task, and what the Videos tab shows.
+    ("xcom", "value"): {PROMPT, "link"},
 }
 #: The ledger's record holds the link only of an endpoint that cannot return it again.
 KEPT_BY_LEDGER = {("task_state_store", "value"): {"link"}}

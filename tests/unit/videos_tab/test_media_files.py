@@ -162,11 +162,13 @@ class Store(MemoryFileSystem):
 
 
 @pytest.fixture
-def in_store() -> Any:
+def in_store(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("AIRFLOW_CONN_SIGNING_STORE", "{}")
     store = Store()
     store.pipe_file("/videos/a.mp4", MP4)
-    attach("gs", fs=store)
-    opened = open_video("gs://videos/a.mp4")
+    # Under a name of its own: other tests attach their own store.
+    attach("gs", conn_id="signing_store", fs=store)
+    opened = open_video("gs://signing_store@videos/a.mp4")
     yield opened
     opened.file.close()
 
