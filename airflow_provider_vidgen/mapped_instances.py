@@ -22,7 +22,7 @@ class NamesMappedInstances:
 
     So the grid shows the names while the tasks wait. A base class of operators and sensors.
 
-    It overrides a method that is private to Airflow, because a mapped task's arguments are rendered by no other
+    It overrides a method that is private to Airflow, because no other renders the arguments of a mapped task
     (seen on Airflow 3.3.2). Without that method the instances keep their numbers.
     """
 
