@@ -51,11 +51,9 @@ class VideoReport:
 
     def __init__(self, ti: Any, request: Mapping[str, Any]) -> None:
         self._ti = ti
-        self._values: dict[str, Any] = {name: _text(value) for name, value in request.items() if _text(value)}
-        duration = _number(request.get("duration"))
-        self._values.pop("duration", None)
-        if duration is not None:
-            self._values["duration"] = duration
+        self._values: dict[str, Any] = {
+            name: _number(value) if name == "duration" else _text(value) for name, value in request.items()
+        }
 
     def set_vendor(self, vendor: Vendor, estimate: Cost | None) -> None:
         """

@@ -15,7 +15,7 @@ from airflow_provider_vidgen.videos_tab.wording import number, parse_time
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class ReportedProgress:
     """
     What a trigger last reported.
 
@@ -33,7 +33,7 @@ class Progress:
     next_check_at: datetime | None = None
 
     @classmethod
-    def from_json(cls, value: Any) -> Progress:
+    def from_json(cls, value: Any) -> ReportedProgress:
         """Parse the XCom, see :func:`.build_progress`; values of another type are dropped."""
         if not isinstance(value, Mapping):
             return cls()

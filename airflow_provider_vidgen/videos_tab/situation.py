@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from airflow_provider_vidgen.errors import Billing
 from airflow_provider_vidgen.video_status import VideoState, VideoStatus
-from airflow_provider_vidgen.videos_tab.progress import Progress
+from airflow_provider_vidgen.videos_tab.progress import ReportedProgress
 from airflow_provider_vidgen.videos_tab.view import CardState, Tone
 from airflow_provider_vidgen.videos_tab.wording import error_label, ordinal, sentence
 
@@ -59,7 +59,7 @@ def assess(
     task_state: str,
     try_number: int,
     status: VideoStatus | None,
-    progress: Progress,
+    progress: ReportedProgress,
     place: int | None = None,
     *,
     was_rescheduled: bool = False,
@@ -157,7 +157,7 @@ def _waiting(status: VideoStatus, place: int | None) -> Situation:
     )
 
 
-def _rendering(progress: Progress) -> Situation:
+def _rendering(progress: ReportedProgress) -> Situation:
     if progress.not_answering_since is not None:
         return Situation(
             state=CardState.SILENT,

@@ -19,7 +19,7 @@ from typing import Any
 
 from airflow_provider_vidgen.airflow_core_videos import VideoTask
 from airflow_provider_vidgen.video_status import VideoState, VideoStatus
-from airflow_provider_vidgen.videos_tab.progress import Progress
+from airflow_provider_vidgen.videos_tab.progress import ReportedProgress
 from airflow_provider_vidgen.videos_tab.situation import FINISHED, Situation, assess
 from airflow_provider_vidgen.videos_tab.view import CardState
 from airflow_provider_vidgen.videos_tab.wording import clean, parse_time
@@ -61,7 +61,7 @@ class Video:
     task: VideoTask
     tasks: tuple[VideoTask, ...]
     status: VideoStatus | None
-    progress: Progress
+    progress: ReportedProgress
     situation: Situation
     files: tuple[VideoFile, ...] = ()
     usual_seconds: float | None = None
@@ -156,7 +156,7 @@ def _rank(report: _Report) -> tuple[bool, bool]:
 
 def _video(report: _Report, places: Mapping[Any, int], usual: Mapping[tuple[str, str], float]) -> Video:
     task, status = report.task, report.status
-    progress = Progress.from_json(task.progress)
+    progress = ReportedProgress.from_json(task.progress)
     place = places.get(task.key, status.ahead if status else None)
     # A sensor is rescheduled between its checks of a job, a generation only before it submits.
     was_rescheduled = task.was_rescheduled and task.operator != "VideoTaskSensor"
